@@ -1,0 +1,30 @@
+"""graphspec: Torch nngraph code as specs, compiled with its gradients into Plans.
+
+The names here are loaded when they are first used, so that ``import graphspec`` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphspec.api import Model, compile, load
+    from graphspec.errors import Diagnostic, SpecError
+    from graphspec.training import Experiment, experiment
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Model": "graphspec.api", "compile": "graphspec.api", "load": "graphspec.api",
+    "Experiment": "graphspec.training", "experiment": "graphspec.training",
+    "SpecError": "graphspec.errors", "Diagnostic": "graphspec.errors",
+}  # fmt: skip
+
+__all__ = ["Diagnostic", "Experiment", "Model", "SpecError", "__version__", "compile", "experiment", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'graphspec' has no attribute {name!r}")

@@ -1,0 +1,237 @@
+"""Records: what the compiler knows about one kind of module.
+
+A record is one class in one file of ``graphspec/nn``.  Everything that concerns all modules (argument binding, lookup,
+did-you-mean, the reference page, gradient checks, agreement with PyTorch) follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from graphspec.errors import Origin, fail
+from graphspec.graph.parameter import InitStep
+from graphspec.sizes import Size
+
+if TYPE_CHECKING:
+    from graphspec.graph.module import Module
+    from graphspec.shapes.cells import Cell
+    from graphspec.shapes.infer import Types
+    from graphspec.lower import Lowering, Tree
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Lua table handed to a constructor: positional items and named fields, both possibly nested."""
+
+    items: tuple[Any, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+REQUIRED: Any = object()
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One constructor argument.
+
+    ``kind``: "size" (a whole number from 1, or a size letter where ``letters`` allows), "int", "number", "flag",
+    "text", "sizes" (numbers and letters, as varargs or one table), "table" (a :class:`Table`, as it is), "module".
+    """
+
+    name: str
+    kind: str = "size"
+    default: Any = REQUIRED
+    letters: bool = False
+    rest: bool = False
+
+    def __str__(self) -> str:
+        text = f"{self.name}..." if self.rest else self.name
+        return text if self.default is REQUIRED else f"[{text}={_lua(self.default)}]"
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """Shape and initialiser of a parameter or buffer of a module."""
+
+    shape: tuple[int, ...]
+    init: InitStep
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A case that proves a record: constructor arguments and input shapes.
+
+    ``inputs`` is a nested tuple of leaves: a shape (tuple of ints, float values), or ``Leaf``.
+    ``module`` may name children for containers, as ``(name, args)`` pairs.
+    """
+
+    args: tuple[Any, ...] = ()
+    inputs: Any = None
+    evaluate: bool = False
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """An input of a sample with a domain: floats in ``low..high`` (kept ``gap`` away from 0), or 1-based
+    indices ``1..high`` when ``index``."""
+
+    shape: tuple[int, ...]
+    low: float = -1.0
+    high: float = 1.0
+    gap: float = 0.0
+    index: bool = False
+
+
+class Record:
+    """Base of all records.  Subclasses are registered by :func:`register` and never instantiated by users."""
+
+    name: ClassVar[str]
+    doc: ClassVar[str] = ""
+    """One line: what it computes."""
+    source: ClassVar[str] = ""
+    """Torch page or paper."""
+    arguments: ClassVar[tuple[Argument, ...]] = ()
+    samples: ClassVar[tuple[Sample, ...]] = ()
+    kind: ClassVar[str] = "module"
+    input_names: ClassVar[tuple[str, ...]] = ()
+    """Names that inputs may be given by, in the order in which they stand in a plain list."""
+    children: ClassVar[bool] = False
+    """A container: ``:add`` works on it."""
+    stochastic: ClassVar[bool] = False
+    sourceless: ClassVar[bool] = False
+    """Makes its output from no input at all."""
+
+    @property
+    def signature(self) -> str:
+        return f"nn.{self.name}({', '.join(map(str, self.arguments))})"
+
+    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
+        """A module of this kind from constructor arguments."""
+        from graphspec.graph.module import Module
+
+        return Module(self, self.bind(args, origin), origin)
+
+    def parameters(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
+        """Trainable tensors, in Torch's order."""
+        return {}
+
+    def buffers(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
+        """Tensors that are kept but not trained (running statistics)."""
+        return {}
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        """Raise for arguments that are wrong together."""
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        """State what is known of the types of input ``x`` and output ``y``; run again whenever more is known."""
+        raise NotImplementedError
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        """Emit IR for input values ``x`` and return the output values."""
+        raise NotImplementedError
+
+    def bind(self, args: Sequence[Any], origin: Origin) -> SimpleNamespace:
+        """Constructor arguments by name; E0420-E0422 when they do not fit."""
+        bound = SimpleNamespace()
+        left = list(args)
+        for argument in self.arguments:
+            if argument.rest:
+                rest = _flatten(left)
+                left = []
+                values = [self._convert(argument, v, origin) for v in rest]
+                if not values and argument.default is REQUIRED:
+                    raise fail("E0420", f"nn.{self.name} needs {argument.name}", origin, notes=[f"signature: {self.signature}"])
+                setattr(bound, argument.name, tuple(values) if values else argument.default)
+                continue
+            value = left.pop(0) if left else None
+            if value is None:
+                if argument.default is REQUIRED:
+                    raise fail("E0420", f"nn.{self.name} needs {argument.name}", origin, notes=[f"signature: {self.signature}"])
+                setattr(bound, argument.name, argument.default)
+            else:
+                setattr(bound, argument.name, self._convert(argument, value, origin))
+        if any(v is not None for v in left):
+            raise fail("E0421", f"nn.{self.name} takes at most {len(self.arguments)} arguments, got {len(args)}", origin,
+                       notes=[f"signature: {self.signature}"])
+        self.check(bound, origin)
+        return bound
+
+    def _convert(self, argument: Argument, value: Any, origin: Origin) -> Any:
+        kind = argument.kind
+        if kind == "table":
+            return value if isinstance(value, Table) else Table((value,))
+        if kind == "flag" and isinstance(value, bool):
+            return value
+        if kind == "text" and isinstance(value, str):
+            return value
+        if kind == "module" and hasattr(value, "record"):
+            return value
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if kind == "number" and number:
+            return float(value)
+        if kind in ("size", "int", "sizes"):
+            if number and float(value).is_integer():
+                whole = int(value)
+                if kind == "size" and whole < 1:
+                    raise fail("E0422", f"nn.{self.name}: {argument.name} must be at least 1, got {whole}", origin,
+                               notes=[f"signature: {self.signature}"])
+                if abs(whole) > MAX_SIZE:
+                    raise fail("E0504", f"nn.{self.name}: {argument.name} = {whole} is past the largest size, 2^53", origin)
+                return Size.const(whole) if argument.letters else whole
+            if argument.letters and isinstance(value, str) and value.isidentifier():
+                return Size.letter(value)
+            if number:
+                raise fail("E0422", f"nn.{self.name}: {argument.name} must be a whole number, got {value:g}", origin,
+                           notes=[f"signature: {self.signature}"])
+        wanted = {"size": "a size", "int": "a whole number", "number": "a number", "flag": "true or false", "text": "a string",
+                  "sizes": "sizes", "module": "a module"}[kind]
+        if argument.letters:
+            wanted += " or a size letter such as 'B'"
+        raise fail("E0422", f"nn.{self.name}: {argument.name} must be {wanted}, got {_lua_type(value)}", origin,
+                   notes=[f"signature: {self.signature}"])
+
+
+MAX_SIZE = 2**53
+
+REGISTRY: dict[str, Record] = {}
+"""Every record by name; filled by importing :mod:`graphspec.nn`."""
+
+
+def register(cls: type[Record]) -> type[Record]:
+    """Class decorator: makes ``nn.<name>`` known."""
+    if cls.name in REGISTRY:
+        raise ValueError(f"two records named {cls.name}")
+    REGISTRY[cls.name] = cls()
+    return cls
+
+
+def _flatten(values: Sequence[Any]) -> list[Any]:
+    """Varargs, or one table (Torch also takes a LongStorage) of them."""
+    if len(values) == 1 and isinstance(values[0], Table):
+        return list(values[0].items)
+    return list(values)
+
+
+def _lua(value: Any) -> str:
+    if value is None:
+        return "nil"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _lua_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, str):
+        return f"the string '{value}'"
+    if isinstance(value, (int, float)):
+        return f"the number {value:g}"
+    if isinstance(value, Table):
+        return "a table"
+    return f"a {type(value).__name__.lower()}"

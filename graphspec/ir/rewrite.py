@@ -1,0 +1,101 @@
+"""Small tools that passes share: copying, substituting, and changing a scan's operands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from graphspec.ir.core import Block, Op, Program, Value, scan_parts
+
+
+def copy_op(op: Op, inputs: Sequence[Value]) -> Op:
+    """The same op on other inputs; its blocks are copied too."""
+    copied = Op(op.name, inputs, op.attrs, [v.type for v in op.outputs], [copy_block(block) for block in op.blocks], op.origin)
+    for old, new in zip(op.outputs, copied.outputs, strict=True):
+        new.name = old.name
+    return copied
+
+
+def copy_block(block: Block) -> Block:
+    """A block of new values and ops."""
+    table: dict[Value, Value] = {}
+    copied = Block()
+    for param in block.params:
+        table[param] = Value(param.type, param.name)
+        copied.params.append(table[param])
+    for op in block.ops:
+        new = copy_op(op, [table[v] for v in op.inputs])
+        table.update(zip(op.outputs, new.outputs, strict=True))
+        copied.ops.append(new)
+    copied.results = [table[v] for v in block.results]
+    return copied
+
+
+def copy_program(program: Program) -> Program:
+    """A program that can be changed without touching the first."""
+    return Program(copy_block(program.block), list(program.inputs), list(program.outputs), list(program.guards), program.name)
+
+
+def substitute(block: Block, table: Mapping[Value, Value]) -> None:
+    """Read ``table[v]`` wherever the block's own ops or results read ``v``."""
+    if not table:
+        return
+
+    def final(v: Value) -> Value:
+        while v in table:
+            v = table[v]
+        return v
+
+    for op in block.ops:
+        op.inputs = tuple(final(v) for v in op.inputs)
+    block.results = [final(v) for v in block.results]
+
+
+def uses(block: Block) -> dict[Value, int]:
+    """How often the block's own ops and results read each value."""
+    counts: dict[Value, int] = {}
+    for op in block.ops:
+        for v in op.inputs:
+            counts[v] = counts.get(v, 0) + 1
+    for v in block.results:
+        counts[v] = counts.get(v, 0) + 1
+    return counts
+
+
+def keep_scan_parts(
+    op: Op, *, consts: Iterable[int], carries: Iterable[int], xs: Iterable[int], ys: Iterable[int], sums: Iterable[int]
+) -> None:
+    """Drop every operand and result of a scan that is not listed (by position in its kind), in place."""
+    p = scan_parts(op)
+    kc, kk, kx, ky, ks = list(consts), list(carries), list(xs), list(ys), list(sums)
+    body = op.blocks[0]
+    op.inputs = (*(p.consts[i] for i in kc), *(p.carries[i] for i in kk), *(p.xs[i] for i in kx))
+    body.params = [p.index, *(p.body_consts[i] for i in kc), *(p.body_carries[i] for i in kk), *(p.body_xs[i] for i in kx)]
+    body.results = [*(p.next_carries[i] for i in kk), *(p.body_ys[i] for i in ky), *(p.body_sums[i] for i in ks)]
+    op.outputs = (*(p.last[i] for i in kk), *(p.ys[i] for i in ky), *(p.sums[i] for i in ks))
+    op.attrs.update(consts=len(kc), carries=len(kk), ys=len(ky))
+
+
+def add_scan_const(op: Op, value: Value) -> Value:
+    """The body's parameter for an outer value as a const, added if it is none yet."""
+    p = scan_parts(op)
+    for outer, inner in zip(p.consts, p.body_consts, strict=True):
+        if outer is value:
+            return inner
+    at = len(p.consts)
+    param = Value(value.type, value.name)
+    op.inputs = (*op.inputs[:at], value, *op.inputs[at:])
+    op.blocks[0].params.insert(1 + at, param)
+    op.attrs["consts"] += 1
+    return param
+
+
+def add_scan_x(op: Op, value: Value) -> Value:
+    """The body's parameter for one step of an outer stack, added if it is none yet."""
+    p = scan_parts(op)
+    for outer, inner in zip(p.xs, p.body_xs, strict=True):
+        if outer is value:
+            return inner
+    param = Value(value.type.with_shape(value.shape[1:]), value.name)
+    op.inputs = (*op.inputs, value)
+    op.blocks[0].params.append(param)
+    return param

@@ -1,0 +1,215 @@
+"""Lowering: a typed graph becomes tensor IR.
+
+:class:`Lowering` is the builder that records emit into.  It knows the parameters, the random counters, the mode, and which
+uses of modules inference found; everything a module needs from outside its block reaches a scan's body as a const, an x or a carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from graphspec.graph import GModule, Module, Node, Parameter
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import Block, TensorType, Value, tensor
+from graphspec.shapes.cells import FLOAT, Cell
+from graphspec.shapes.infer import Types, Use
+from graphspec.sizes import Size, SizeLike
+
+Tree = Union[Value, tuple["Tree", ...]]
+"""The value of a node: a tensor, or a nested table of tensors."""
+
+
+def flatten(tree: Tree) -> list[Value]:
+    """The tensors of a tree, in order."""
+    if isinstance(tree, Value):
+        return [tree]
+    return [leaf for item in tree for leaf in flatten(item)]
+
+
+def unflatten(like: Any, values: Iterable[Any]) -> Any:
+    """Values put in the place of the leaves of ``like`` (a nested tuple)."""
+    supply = iter(values)
+
+    def build(node: Any) -> Any:
+        return tuple(build(item) for item in node) if isinstance(node, tuple) else next(supply)
+
+    return build(like)
+
+
+def map_tree(function: Callable[[Value], Value], tree: Tree) -> Tree:
+    return function(tree) if isinstance(tree, Value) else tuple(map_tree(function, item) for item in tree)
+
+
+@dataclass
+class Scope:
+    """What code in one block can see: parameters and buffers as values of this block, random counters, injected noise.
+
+    ``captured`` collects the values of nodes that were asked for by name (``model.node``).
+    """
+
+    parameters: dict[int, Value] = field(default_factory=dict)
+    buffers: dict[int, Value] = field(default_factory=dict)
+    noise: dict[str, Value] = field(default_factory=dict)
+    seed: Value | None = None
+    step: Value | None = None
+    indices: list[Value] = field(default_factory=list)
+    captured: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass
+class Session:
+    """What is the same for all blocks of one lowering."""
+
+    types: Types
+    dtype: str
+    training: bool
+    wanted: frozenset[str] = frozenset()
+    """Node names whose values are to be captured."""
+    node_names: dict[tuple[int, ...], str] = field(default_factory=dict)
+    index_base: int = 1
+    sites: int = 0
+
+
+class Lowering(Builder):
+    """The builder handed to ``record.lower``."""
+
+    def __init__(self, session: Session, use: Use, scope: Scope, block: Block | None = None) -> None:
+        super().__init__(block, session.dtype)
+        self.session = session
+        self.use = use
+        self.scope = scope
+        self.path: tuple[int, ...] = ()
+
+    # -- for records -----------------------------------------------------------------------------------------------
+
+    @property
+    def training(self) -> bool:
+        """Whether the module being lowered is in training mode."""
+        return self.session.training and (self.use.module is None or self.use.module.training)
+
+    def parameter(self, m: Module, key: str) -> Value:
+        """The value of a parameter of ``m``, of its own shape."""
+        return self.scope.parameters[id(m.parameters[key])]
+
+    def buffer(self, m: Module, key: str) -> Value:
+        return self.scope.buffers[id(m.buffers[key])]
+
+    def set_buffer(self, m: Module, key: str, value: Value) -> None:
+        """The new value of a running statistic: a result of the program (and a carry of the scans around)."""
+        self.scope.buffers[id(m.buffers[key])] = value
+
+    def size(self, value: SizeLike) -> Size:
+        """A constructor's size argument with its letters resolved."""
+        self.session.types.current = self.use
+        return self.session.types.size(value)
+
+    def unknown(self, name: str) -> Size:
+        """The size that the record's ``shapes`` called by this name, as inferred."""
+        return self.session.types.resolve(self.use.fresh[name])
+
+    def type_of(self, cell: Cell) -> Any:
+        """The types on a cell: a TensorType, or a tuple of them for a table."""
+        types = self.session.types
+        found = types.find(cell)
+        if found.items is not None:
+            return tuple(self.type_of(item) for item in found.items)
+        dims = types.dims(found)
+        assert dims is not None, "inference left a tensor untyped"
+        return tensor(dims, self.dtype if found.dtype == FLOAT else found.dtype or self.dtype)
+
+    def draw(self, kind: str, shape: Sequence[SizeLike]) -> Value:
+        """A random tensor: fresh for every step of training and every turn of the scans around, the same when asked again."""
+        scope = self.scope
+        assert scope.seed is not None and scope.step is not None
+        self.session.sites += 1
+        return self.random(kind, scope.seed, scope.step, scope.indices, self.session.sites, shape)
+
+    @property
+    def injected(self) -> Value | None:
+        """The noise that the caller injects for the node being lowered, if any."""
+        name = self.session.node_names.get(self.path)
+        return self.scope.noise.get(name) if name else None
+
+    def zero_based(self, index: Value, n: SizeLike) -> Value:
+        """A 1-based index input (0-based under ``index_base=0``) as positions from 0, checked against n at run time."""
+        base = self.session.index_base
+        checked = self.check_index(index, n, base=base)
+        return self.sub(checked, self.full_like(checked, base)) if base else checked
+
+    # -- uses --------------------------------------------------------------------------------------------------------
+
+    def child(self, key: Any, x: Tree) -> Tree:
+        """Lower an inner use (of a container's child)."""
+        return self._enter(self.use.subs[key], x)
+
+    def _enter(self, use: Use, x: Tree) -> Tree:
+        assert use.module is not None
+        outer, path = self.use, self.path
+        self.use, self.path = use, (*path, *([use.node.serial] if use.node else []))
+        origin = use.origin if use.origin.span else self.origin
+        with self.at(origin):
+            y = use.module.record.lower(self, use.module, x)
+        name = self.session.node_names.get(self.path)
+        if name and name in self.session.wanted and use.node is not None:
+            leaves = flatten(y)
+            for number, leaf in enumerate(leaves, 1):
+                self.scope.captured[name if len(leaves) == 1 else f"{name}[{number}]"] = leaf
+        self.use, self.path = outer, path
+        return y
+
+    def graph(self, m: GModule, x: Tree) -> Tree:
+        """Lower every node of a gModule, in order."""
+        outer = self.use
+        given: Sequence[Tree] = (x,) if len(m.inputs) == 1 else x if isinstance(x, tuple) else ()
+        values: dict[Node, Tree] = {}
+
+        def gather(inputs: Any) -> Tree:
+            return values[inputs] if isinstance(inputs, Node) else tuple(gather(item) for item in inputs)
+
+        for node in m.nodes:
+            if node.piece is not None:
+                whole = gather(node.inputs)
+                values[node] = whole[node.piece[0]] if isinstance(whole, tuple) else whole
+            else:
+                argument = given[m.inputs.index(node)] if node in m.inputs else gather(node.inputs) if node.inputs is not None else ()
+                values[node] = self._enter(outer.subs[node], argument)
+            for leaf in flatten(values[node]):
+                leaf.name = leaf.name or node.name or ""
+        outs = tuple(values[node] for node in m.outputs)
+        return outs[0] if len(outs) == 1 else outs
+
+    def inner(self, builder: Builder, use: Use, scope: Scope) -> Lowering:
+        """A lowering into a scan's body, for the cell's use."""
+        body = Lowering(self.session, use, scope, builder.block)
+        body.origin, body.path = self.origin, self.path
+        return body
+
+    def run_cell(self, x: Tree) -> Tree:
+        """Lower the module of the current use itself (a scan's cell)."""
+        assert self.use.module is not None
+        return self.use.module.record.lower(self, self.use.module, x)
+
+
+def parameter_type(parameter: Parameter, dtype: str) -> TensorType:
+    return tensor(parameter.shape, dtype)
+
+
+def name_nodes(use: Use) -> dict[tuple[int, ...], str]:
+    """Names of all nodes by their path of serials: the user's own, numbered (``h``, ``h[2]``) when they repeat."""
+    names: dict[tuple[int, ...], str] = {}
+    counts: dict[str, int] = {}
+
+    def visit(current: Use, path: tuple[int, ...]) -> None:
+        for sub in current.subs.values():
+            where = (*path, sub.node.serial) if sub.node else path
+            if sub.node is not None:
+                title = str(sub.node.annotations.get("name") or sub.node.name or "")
+                if title:
+                    counts[title] = counts.get(title, 0) + 1
+                    names[where] = title if counts[title] == 1 else f"{title}[{counts[title]}]"
+            visit(sub, where)
+
+    visit(use, ())
+    return names

@@ -1,0 +1,82 @@
+"""Identity and the linear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from graphspec.graph import Argument, Module, ParameterSpec, Record, Sample, Table, register
+from graphspec.graph.parameter import linear_init
+from graphspec.ir.core import Value
+from graphspec.lower import Lowering, Tree
+from graphspec.shapes.cells import FLOAT, Cell
+from graphspec.shapes.infer import Types
+from graphspec.sizes import product
+
+TORCH = "https://github.com/torch/nn/blob/master/doc/"
+
+
+@register
+class Identity(Record):
+    """``nn.Identity()``; with a table it declares a type: ``nn.Identity{'T', 'B', dtype='int32'}``, a size or a letter an axis."""
+
+    name = "Identity"
+    doc = "y = x; its arguments declare the type of an input"
+    source = TORCH + "simple.md#identity"
+    arguments = (Argument("type", "table", None),)
+    samples = (Sample((), (2, 3)), Sample((), ((2, 3), (4,))))
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        declared = m.args.type
+        if isinstance(declared, Table) and (declared.items or declared.fields):
+            dims = [s.size(n) for n in declared_sizes(declared)] if declared.items else None
+            s.set(x, dims, declared.fields.get("dtype"))
+        s.same(x, y)
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        return x
+
+
+@register
+class Linear(Record):
+    """``y = W x + b`` along the last axis: ``[..., in] -> [..., out]``."""
+
+    name = "Linear"
+    doc = "y = W x + b along the last axis"
+    source = TORCH + "simple.md#linear"
+    arguments = (Argument("inputSize"), Argument("outputSize"), Argument("bias", "flag", True))
+    samples = (Sample((4, 3), (2, 4)), Sample((4, 3), (4,)), Sample((2, 3), (3, 2, 2)), Sample((3, 2, False), (2, 3)))
+
+    def parameters(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
+        init = linear_init(a.inputSize)
+        weight = {"weight": ParameterSpec((a.outputSize, a.inputSize), init)}
+        return {**weight, "bias": ParameterSpec((a.outputSize,), init)} if a.bias else weight
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.set(x, dtype=FLOAT)
+        s.set(y, dtype=FLOAT)
+        s.wish(x, 2)
+        s.last_axis(x, m.args.inputSize)
+        s.relate(x, y, lambda d: (*d[:-1], m.args.outputSize), lambda d: (*d[:-1], m.args.inputSize))
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        assert isinstance(x, Value)
+        rows = x if x.type.rank == 2 else b.reshape(x, (product(x.shape[:-1]), x.shape[-1]))
+        y = b.matmul(rows, b.transpose(b.parameter(m, "weight"), (1, 0)))
+        if m.args.bias:
+            y = b.add(y, b.broadcast_last(b.parameter(m, "bias"), y))
+        return b.reshape(y, (*x.shape[:-1], m.args.outputSize))
+
+
+@register
+class LinearNoBias(Linear):
+    """``y = W x`` along the last axis."""
+
+    name = "LinearNoBias"
+    doc = "y = W x along the last axis"
+    source = TORCH + "simple.md#linear"
+    arguments = (Argument("inputSize"), Argument("outputSize"))
+    samples = (Sample((4, 3), (2, 4)), Sample((2, 3), (3, 2, 2)))
+
+    def check(self, a: SimpleNamespace, origin: object) -> None:
+        a.bias = False

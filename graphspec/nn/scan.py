@@ -1,0 +1,312 @@
+"""nn.Scan: a cell run over time, as one loop in the IR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from graphspec.errors import Origin, SpecError, error, fail
+from graphspec.graph import Argument, GModule, Module, Record, Table, register
+from graphspec.ir.core import Value
+from graphspec.lower import Lowering, Scope, Tree, flatten, unflatten
+from graphspec.shapes.cells import FLOAT, Cell
+from graphspec.shapes.infer import Types, Use
+from graphspec.sizes import Size
+from graphspec.suggest import did_you_mean
+
+OPTIONS = ("reverse", "steps", "feedback")
+FEEDBACKS = ("value", "greedy", "sample")
+
+
+@register
+class Scan(Record):
+    """``nn.Scan(cell, {reverse=, steps=, feedback=})`` over ``{xs, s0, context, lengths}`` gives ``{ys, sT}``.
+
+    xs and ys: ``[T, B, ...]``; s0, sT: as the cell's state (zeros without s0); context: anything, handed to every step; lengths: ``[B]``
+    int32, the state is kept and ys are 0 at t >= length (t from 0).  With ``steps='T'`` there are no xs and the cell is
+    ``{prev_s[, context]} -> {y, next_s}``.  With ``feedback`` the cell's x is what its own y of the step before gives: y itself
+    (``value``), 1 + argmax of y (``greedy``), or a class drawn from the log-probabilities y (``sample``); the first x is the input
+    ``first``, and a third output holds what was fed on.  When y is a table its first element is fed back.
+    """
+
+    name = "Scan"
+    doc = "runs a cell {x, s} -> {y, s} over the leading (time) axis"
+    source = "Elman (1990); the loop is jax.lax.scan's"
+    arguments = (Argument("cell", "module"), Argument("options", "table", None))
+    input_names = ("xs", "first", "s0", "context", "lengths")
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        fields: dict[str, Any] = dict(a.options.fields) if isinstance(a.options, Table) else {}
+        for name in fields:
+            if name not in OPTIONS:
+                raise fail("E0412", f"nn.Scan has no option {name}", origin, helps=did_you_mean(name, OPTIONS))
+        a.reverse = bool(fields.get("reverse", False))
+        a.feedback = fields.get("feedback")
+        if a.feedback is not None and a.feedback not in FEEDBACKS:
+            raise fail("E0412", f"nn.Scan: feedback must be one of {', '.join(FEEDBACKS)}, got {a.feedback!r}", origin)
+        steps = fields.get("steps")
+        if steps is None:
+            a.steps = None
+        elif isinstance(steps, str) and steps.isidentifier():
+            a.steps = Size.letter(steps)
+        elif isinstance(steps, (int, float)) and float(steps).is_integer() and steps >= 0:
+            a.steps = Size.const(int(steps))
+        else:
+            raise fail("E0412", f"nn.Scan: steps must be a size letter or a whole number, got {steps!r}", origin)
+        if a.feedback is not None and a.steps is None:
+            raise fail("E0412", "nn.Scan with feedback has no xs, so it needs to know how many steps: `{feedback = ..., steps = 'T'}`", origin)
+        if a.feedback is not None and a.reverse:
+            raise fail("E0412", "nn.Scan: feedback cannot run in reverse", origin)
+        if not isinstance(a.cell, GModule) or len(a.cell.outputs) != 2:
+            raise fail("E0413", "nn.Scan needs a gModule {x, prev_s} -> {y, next_s} as its cell", origin,
+                       others=[(a.cell.origin, "this is the cell")])
+
+    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
+        module = super().construct(args, origin)
+        module.children = [module.args.cell]
+        return module
+
+    def _bare(self, s: Types, use: Use) -> bool | None:
+        """Whether the whole input is xs alone (a single node), rather than a list of inputs; None while unknown."""
+        node = use.node
+        if node is not None:
+            return not isinstance(node.inputs, tuple)
+        known = s.is_table(use.x)
+        return None if known is None else not known
+
+    def _inputs(self, s: Types, m: Module, use: Use) -> dict[str, Cell] | None:
+        """The inputs by name; None while it is unknown whether there is one or several."""
+        names = self._expected(m)
+        bare = self._bare(s, use)
+        if bare is None:
+            return None
+        if bare:
+            return {names[0]: use.x}
+        if use.node is not None and use.node.labels is not None:
+            if names[0] != "s0" and names[0] not in use.node.labels:
+                raise SpecError(error("E0414", f"nn.Scan needs {names[0]}", use.origin))
+            for label in use.node.labels:
+                if label not in names:
+                    raise SpecError(error("E0414", f"nn.Scan with these options takes no {label}", use.origin, notes=[f"it takes {', '.join(names)}"]))
+            return dict(zip(use.node.labels, s.table(use.x, len(use.node.labels)), strict=True))
+        items = s.items(use.x) or []
+        if len(items) > len(names):
+            raise SpecError(error("E0414", f"nn.Scan takes at most {len(names)} inputs ({', '.join(names)}), got {len(items)}", use.origin))
+        return dict(zip(names, items, strict=False))
+
+    def _expected(self, m: Module) -> tuple[str, ...]:
+        head = () if m.args.steps is not None and not m.args.feedback else ("first",) if m.args.feedback else ("xs",)
+        return (*head, "s0", "context", "lengths")
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        given = self._inputs(s, m, s.current)
+        if given is None:
+            return
+        cell: GModule = m.args.cell
+        names = [n for n in ("x", "state", "context") if n != "x" or self._expected(m)[0] != "s0"]
+        if len(cell.inputs) not in (len(names), len(names) - 1):
+            raise SpecError(error("E0413", f"nn.Scan: the cell takes {len(cell.inputs)} inputs, wanted {' , '.join(names[:-1])} (and context)",
+                                  s.current.origin, others=[(cell.origin, "this is the cell")]))
+        if ("context" in given) != (len(cell.inputs) == len(names)):
+            what = "has no context to read" if "context" not in given else "does not take a context"
+            raise SpecError(error("E0414", f"nn.Scan: the cell {what}", s.current.origin, others=[(cell.origin, "this is the cell")],
+                                  helps=["give it by name: `{xs = ..., context = ...}`"] if "context" not in given else []))
+        trip = s.unknown("T")
+        if m.args.steps is not None:
+            s.equate(trip, s.size(m.args.steps))
+        use = self._cell(s, m, names)
+        parts = dict(zip(names, self._cell_inputs(s, use, len(cell.inputs)), strict=False))
+        out = s.table(y, 3 if m.args.feedback else 2)
+        cell_y, cell_next = s.table(use.y, 2)
+        if "xs" in given:
+            self._stack(s, given["xs"], parts["x"], trip)
+        if "first" in given:
+            s.same(given["first"], parts["x"])
+            self._fed(s, m, cell_y, parts["x"])
+            self._stack(s, out[2], parts["x"], trip)
+        if "s0" in given:
+            s.same(given["s0"], parts["state"])
+        if "context" in given:
+            s.same(given["context"], parts["context"])
+        s.same(parts["state"], cell_next)
+        s.same(out[1], parts["state"])
+        self._stack(s, out[0], cell_y, trip)
+        if "lengths" in given:
+            batch = s.unknown("B")
+            s.set(given["lengths"], [batch], "int32")
+            for leaf in [*s.leaves(cell_y), *s.leaves(parts["state"])]:
+                dims = s.dims(leaf)
+                if dims is not None and dims:
+                    s.equate(dims[0], batch, 0)
+                elif dims is not None:
+                    raise SpecError(s.explain("E0302", "nn.Scan: lengths needs a batch axis in every state and output", "a scalar has none"))
+
+    def _cell(self, s: Types, m: Module, names: Sequence[str]) -> Use:
+        found = s.current.subs.get("cell")
+        return found if found is not None else s.child("cell", m.args.cell, Cell(), Cell())
+
+    def _cell_inputs(self, s: Types, use: Use, count: int) -> list[Cell]:
+        return [use.x] if count == 1 else s.table(use.x, count)
+
+    def _stack(self, s: Types, stack: Cell, one: Cell, trip: Size) -> None:
+        """``stack`` is ``one`` with a leading axis of ``trip``, leaf by leaf."""
+        for a, b in ((stack, one), (one, stack)):
+            items = s.find(a).items
+            if items is not None:
+                for left, right in zip(items, s.table(b, len(items)), strict=True):
+                    self._stack(s, *((left, right) if a is stack else (right, left)), trip)
+                return
+        for a, b in ((stack, one), (one, stack)):
+            if s.find(a).dtype is not None:
+                s.set(b, dtype=s.find(a).dtype)
+        dims = s.dims(one)
+        if dims is not None:
+            s.set(stack, [trip, *dims])
+        else:
+            dims = s.dims(stack)
+            if dims is not None:
+                if not dims:
+                    raise SpecError(s.explain("E0302", "nn.Scan: xs has no time axis", f"{s.show(stack)}"))
+                s.equate(dims[0], trip, 0)
+                s.set(one, dims[1:])
+
+    def _fed(self, s: Types, m: Module, y: Cell, x: Cell) -> None:
+        source = self._first(s, y)
+        if source is None:
+            return
+        if m.args.feedback == "value":
+            s.same(source, x)
+            return
+        s.set(x, dtype="int32")
+        s.set(source, dtype=FLOAT)
+        dims = s.dims(source)
+        if dims is not None:
+            s.set(x, dims[:-1])
+
+    def _first(self, s: Types, y: Cell) -> Cell | None:
+        items = s.find(y).items
+        return items[0] if items else y
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        types = b.session.types
+        cells = self._inputs(types, m, b.use)
+        assert cells is not None
+        values: Sequence[Tree] = (x,) if self._bare(types, b.use) or isinstance(x, Value) else x
+        given = dict(zip(cells, values, strict=True))
+        return _Loop(b, m, given).build()
+
+
+class _Loop:
+    """The lowering of one scan: what goes in as a const, a carry or an x, and what comes out."""
+
+    def __init__(self, b: Lowering, m: Module, given: dict[str, Tree]) -> None:
+        self.b, self.m, self.given = b, m, given
+        self.use = b.use.subs["cell"]
+        self.cell: GModule = m.args.cell
+        parts = self.use.x if len(self.cell.inputs) == 1 else b.session.types.find(self.use.x).items
+        cells = [parts] if isinstance(parts, Cell) else list(parts or [])
+        self.takes_x = "xs" in given or "first" in given
+        self.x_type = b.type_of(cells[0]) if self.takes_x else None
+        self.state_type = b.type_of(cells[1 if self.takes_x else 0])
+
+    def build(self) -> Tree:
+        b, scope = self.b, self.b.scope
+        inside = list(self.cell.walk())
+        parameters = {id(p): scope.parameters[id(p)] for m in inside for p in m.parameters.values()}
+        buffers = {id(p): scope.buffers[id(p)] for m in inside for p in m.buffers.values()}
+        counters = [v for v in (scope.seed, scope.step) if v is not None]
+        context = flatten(self.given["context"]) if "context" in self.given else []
+        lengths = flatten(self.given["lengths"]) if "lengths" in self.given else []
+        state = flatten(self.given["s0"]) if "s0" in self.given else [b.zeros(t) for t in _leaves(self.state_type)]
+        xs = flatten(self.given["xs"]) if "xs" in self.given else []
+        first = flatten(self.given["first"]) if "first" in self.given else []
+        noise = {name: v for name, v in scope.noise.items() if self._inside(name)}
+        moving = buffers if b.session.training else {}
+        kept = {} if b.session.training else buffers
+        captured: list[str] = []
+        y_type: list[Any] = []
+
+        def body(builder: Any, index: Value, consts: list[Value], carries: list[Value], slices: list[Value]) -> Any:
+            const, carry, piece = iter(consts), iter(carries), iter(slices)
+            inner = Scope(
+                parameters={key: next(const) for key in parameters},
+                buffers={key: next(const) for key in kept},
+                seed=next(const) if scope.seed is not None else None,
+                step=next(const) if scope.step is not None else None,
+                indices=[next(const) for _ in scope.indices] + [index],
+            )
+            context_in = [next(const) for _ in context]
+            lengths_in = [next(const) for _ in lengths]
+            fed = [next(carry) for _ in first]
+            old = [next(carry) for _ in state]
+            inner.buffers.update({key: next(carry) for key in moving})
+            x = [next(piece) for _ in xs]
+            inner.noise = {name: next(piece) for name in noise}
+            cell = b.inner(builder, self.use, inner)
+            arguments: list[Tree] = []
+            if self.takes_x:
+                arguments.append(unflatten(self.x_type, x or fed))
+            arguments.append(unflatten(self.state_type, old))
+            if context:
+                arguments.append(unflatten(_shape_of(self.given["context"]), context_in))
+            result = cell.run_cell(arguments[0] if len(arguments) == 1 else tuple(arguments))
+            assert isinstance(result, tuple)
+            y, new = result[0], flatten(result[1])
+            y_type.append(_shape_of(y))
+            ys = flatten(y)
+            if lengths_in:
+                new = [_keep(cell, index, lengths_in[0], n, o) for n, o in zip(new, old, strict=True)]
+                ys = [_keep(cell, index, lengths_in[0], v, cell.zeros(v.type)) for v in ys]
+            following = self._feed(cell, ys[0]) if first else []
+            captured.extend(inner.captured)
+            last = [*following, *new, *(inner.buffers[key] for key in moving)]
+            return last, [*ys, *following, *inner.captured.values()], []
+
+        trip = b.session.types.resolve(b.use.fresh["T"])
+        last, ys, _ = b.scan(
+            trip, [*parameters.values(), *kept.values(), *counters, *scope.indices, *context, *lengths],
+            [*first, *state, *moving.values()], [*xs, *noise.values()], body, reverse=self.m.args.reverse,
+        )
+        nf, ns = len(first), len(state)
+        for key, value in zip(moving, last[nf + ns :], strict=True):
+            scope.buffers[key] = value
+        count = len(_leaves(y_type[0]))
+        scope.captured.update(zip(captured, ys[count + nf :], strict=True))
+        out: list[Tree] = [unflatten(y_type[0], ys[:count]), unflatten(self.state_type, last[nf : nf + ns])]
+        if first:
+            out.append(unflatten(self.x_type, ys[count : count + nf]))
+        return tuple(out)
+
+    def _inside(self, name: str) -> bool:
+        """Whether the node of that name is in the cell (noise for it then has a leading time axis)."""
+        where = next(path for path, title in self.b.session.node_names.items() if title == name)
+        return where[: len(self.b.path)] == self.b.path
+
+    def _feed(self, cell: Lowering, y: Value) -> list[Value]:
+        """What goes into the next step."""
+        how = self.m.args.feedback
+        if how == "value":
+            return [y]
+        if how == "sample":  # the Gumbel trick: argmax(log p - log(-log u)) is a draw from p
+            noise = cell.draw("uniform", y.shape)
+            tiny = cell.full_like(noise, 2.0**-25)
+            y = cell.sub(y, cell.log(cell.neg(cell.log(cell.add(noise, tiny)))))
+        best = cell.argmax(y)
+        base = cell.session.index_base
+        return [cell.add(best, cell.full_like(best, base)) if base else best]
+
+
+def _keep(b: Lowering, index: Value, lengths: Value, new: Value, old: Value) -> Value:
+    """``new`` in the rows whose sequence has not ended, else ``old``."""
+    running = b.compare(b.broadcast(index, lengths.shape, ()), lengths, "lt")
+    return b.where(b.broadcast_first(running, new), new, old)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return [leaf for item in tree for leaf in _leaves(item)] if isinstance(tree, tuple) else [tree]
+
+
+def _shape_of(tree: Tree) -> Any:
+    """The nesting of a tree, with None for tensors."""
+    return tuple(_shape_of(item) for item in tree) if isinstance(tree, tuple) else None

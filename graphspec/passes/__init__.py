@@ -1,0 +1,33 @@
+"""Passes: IR in, IR out.  Their order stands here, in one tuple; :func:`optimise` runs them.
+
+Each pass is one file with one function ``run(program) -> str | None`` that changes the program it is given and says, in
+words a person understands, what it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from graphspec.ir.core import Program
+from graphspec.ir.verify import verify
+from graphspec.passes import dead_code, residuals
+
+Pass = Callable[[Program], "str | None"]
+
+PASSES: tuple[tuple[str, Pass], ...] = (
+    ("dead-code", dead_code.run),
+    ("residuals", residuals.run),
+    ("dead-code", dead_code.run),
+)
+
+
+def optimise(program: Program, check: bool = False) -> list[str]:
+    """Run every pass on ``program``, in place; returns what they did.  ``check`` runs the verifier after each."""
+    told = []
+    for name, run in PASSES:
+        said = run(program)
+        if check:
+            verify(program)
+        if said:
+            told.append(f"{name}: {said}")
+    return told

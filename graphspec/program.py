@@ -1,0 +1,233 @@
+"""From a graph to whole programs: typing it for given inputs, and the forward, backward and training programs.
+
+A program's inputs are, in order: the leaves of the model's inputs (``input``, ``input.1``, ``input.2.1`` ... by their place in the
+nested table), ``parameters`` (the flat buffer, canonical order), each buffer by name, ``seed`` and ``step``, and
+``noise:<node>`` for injected masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from graphspec.autodiff import gradients
+from graphspec.errors import Diagnostic, Origin, error, fail
+from graphspec.graph import GModule, Module, Parameter, name_parameters
+from graphspec.ir.core import Guard, Port, Program, TensorType, Value, tensor
+from graphspec.lower import Lowering, Scope, Session, Tree, flatten, name_nodes, unflatten
+from graphspec.shapes.cells import FLOAT, Cell
+from graphspec.shapes.infer import Types, Use, name_letters
+from graphspec.sizes import Size, product
+
+Rank = tuple[int, str]
+"""What a caller tells of one input tensor: its rank and its kind ("float" or "int32")."""
+
+Signature = Union[Rank, tuple["Signature", ...], None]
+"""Ranks in the nesting of the inputs; None leaves everything to inference."""
+
+
+@dataclass
+class Typed:
+    """A module with every type known."""
+
+    module: Module
+    types: Types
+    use: Use
+    inputs: Any
+    """Nested tuple of TensorType (float leaves in ``dtype``)."""
+    outputs: Any
+    dtype: str
+    assumed: list[str]
+    node_names: dict[tuple[int, ...], str]
+    index_base: int = 1
+
+    @property
+    def input_names(self) -> list[str]:
+        return leaf_names("input", self.inputs)
+
+    @property
+    def output_names(self) -> list[str]:
+        return leaf_names("output", self.outputs)
+
+
+def leaf_names(stem: str, tree: Any) -> list[str]:
+    """``input``, or ``input.1``, ``input.2.1`` ... for the leaves of a nested tuple."""
+    if not isinstance(tree, tuple):
+        return [stem]
+    return [name for position, item in enumerate(tree, 1) for name in leaf_names(f"{stem}.{position}", item)]
+
+
+def infer(module: Module, dtype: str = "float32", signature: Signature = None, index_base: int = 1) -> Typed:
+    """Type every use in ``module``; SpecError with all that does not fit."""
+    types = Types()
+    use = Use(module, Cell(), Cell(), module.origin)
+    if signature is not None:
+        types.current = use
+        _impose(types, use.x, signature)
+    types.run(use)
+    assumed = [types.show(cell) for cell, _ in types.assumed]
+    name_letters(types, [use.x])
+    lowering = Lowering(Session(types, dtype, False), use, Scope())
+    typed = Typed(module, types, use, lowering.type_of(use.x), lowering.type_of(use.y), dtype, assumed, name_nodes(use), index_base)
+    _check_letters(typed)
+    return typed
+
+
+def _impose(types: Types, cell: Cell, signature: Signature) -> None:
+    assert signature is not None
+    if signature and isinstance(signature[0], int):
+        rank, kind = signature
+        hints = ["B", "n", "m", "k", "l"]
+        types.set(cell, [types.letter(hints[i % 5]) for i in range(int(rank))], FLOAT if kind == "float" else str(kind))
+        return
+    for item, inner in zip(types.table(cell, len(signature)), signature, strict=True):
+        _impose(types, item, inner)  # type: ignore[arg-type]
+
+
+def _check_letters(typed: Typed) -> None:
+    """Every size letter must be fixed by some input (E0305)."""
+    known = {letter for t in leaves(typed.inputs) for n in t.shape for letter in n.letters}
+    for use in typed.types.uses:
+        for leaf in typed.types.leaves(use.y):
+            for n in typed.types.dims(leaf) or ():
+                for letter in sorted(n.letters - known):
+                    raise fail("E0305", f"nothing that is given to the model fixes the size {letter}", use.origin, typed.types.show(leaf),
+                               helps=[f"declare an input that has it, as in `nn.Identity{{'{letter}', 'B'}}()`"])
+
+
+def leaves(tree: Any) -> list[Any]:
+    """The leaves of a nested tuple, in order."""
+    return [leaf for item in tree for leaf in leaves(item)] if isinstance(tree, tuple) else [tree]
+
+
+@dataclass
+class Frame:
+    """A program in the making: its builder, its inputs by name, and the module's parameters and buffers inside it."""
+
+    typed: Typed
+    b: Lowering
+    ports: list[Port] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)
+
+    def input(self, name: str, type: TensorType, role: Any) -> Value:
+        value = self.b.param(type, name)
+        self.ports.append(Port(name, role))
+        self.values[name] = value
+        return value
+
+    def finish(self, name: str, outputs: Sequence[tuple[Port, Value]]) -> Program:
+        self.b.block.results = [value for _, value in outputs]
+        types = self.typed.types
+        guards = [Guard(types.resolve(p.left), types.resolve(p.right), "sizes must be equal", p.origin) for p in types.pending]
+        return Program(self.b.block, self.ports, [port for port, _ in outputs], guards, name)
+
+
+def open_frame(typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None) -> tuple[Frame, Tree]:
+    """A program with the inputs declared; returns it with the tree of input values."""
+    session = Session(typed.types, typed.dtype, training, wanted, typed.node_names, typed.index_base)
+    scope = Scope()
+    frame = Frame(typed, Lowering(session, typed.use, scope))
+    given = [frame.input(name, t, "input") for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True)]
+    parameters = typed.module.all_parameters()
+    total = sum(p.size for p in parameters)
+    flat = frame.input("parameters", tensor([total], typed.dtype), "parameter")
+    scope.parameters = {id(p): v for p, v in zip(parameters, unpack(frame.b, flat, parameters), strict=True)}
+    for buffer in typed.module.all_parameters(buffers=True):
+        scope.buffers[id(buffer)] = frame.input(buffer.name, tensor(buffer.shape, typed.dtype), "buffer")
+    scope.seed = frame.input("seed", tensor((), "int64"), "seed")
+    scope.step = frame.input("step", tensor((), "int64"), "step")
+    for name, t in (noise or {}).items():
+        scope.noise[name] = frame.input(f"noise:{name}", t, "noise")
+    return frame, unflatten(typed.inputs, given)
+
+
+def unpack(b: Lowering, flat: Value, parameters: Sequence[Parameter]) -> list[Value]:
+    """The parameters as views of the flat buffer."""
+    found, offset = [], 0
+    for parameter in parameters:
+        piece = b.slice(flat, 0, offset, parameter.size)
+        value = b.reshape(piece, [Size.const(n) for n in parameter.shape])
+        value.name = parameter.name
+        found.append(value)
+        offset += parameter.size
+    return found
+
+
+def pack(b: Lowering, values: Sequence[Value]) -> Value:
+    """Tensors one after another in one flat buffer."""
+    return b.concat([b.reshape(v, (product(v.shape),)) for v in values], 0)
+
+
+def lower_module(frame: Frame, x: Tree) -> Tree:
+    """The module's own ops."""
+    b = frame.b
+    with b.at(frame.typed.module.origin):
+        return frame.typed.module.record.lower(b, frame.typed.module, x)
+
+
+def buffer_updates(frame: Frame) -> list[tuple[Port, Value]]:
+    """Running statistics that the program changed, as donated results."""
+    changed = []
+    for buffer in frame.typed.module.all_parameters(buffers=True):
+        value = frame.b.scope.buffers[id(buffer)]
+        if value is not frame.values[buffer.name]:
+            changed.append((Port(f"new {buffer.name}", "buffer", buffer.name), value))
+    return changed
+
+
+def forward_program(typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None) -> Program:
+    """Inputs to outputs (and the values of ``wanted`` nodes, as ``node:<name>``)."""
+    frame, x = open_frame(typed, training, wanted, noise)
+    y = lower_module(frame, x)
+    outputs = [(Port(name, "output"), value) for name, value in zip(typed.output_names, flatten(y), strict=True)]
+    outputs += [(Port(f"node:{name}", "output"), value) for name, value in frame.b.scope.captured.items()]
+    if training:
+        outputs += buffer_updates(frame)
+    return frame.finish("forward", outputs)
+
+
+def backward_program(typed: Typed, training: bool, noise: Mapping[str, TensorType] | None = None) -> Program:
+    """Inputs and ``gradient:<output>`` to ``gradient:<input>`` and the flat ``gradients``, added to what is there already.
+
+    The forward values are part of it: with the same seed and step, random masks come out the same.
+    """
+    frame, x = open_frame(typed, training, frozenset(), noise)
+    b = frame.b
+    accumulated = frame.input("gradients", frame.values["parameters"].type, "gradient")
+    y = flatten(lower_module(frame, x))
+    given: dict[Value, Value] = {}
+    for name, value in zip(typed.output_names, y, strict=True):
+        if value.type.is_float:
+            cotangent = frame.input(f"gradient:{name}", value.type, "input")
+            given[value] = b.add(given[value], cotangent) if value in given else cotangent
+    inputs = [(name, v) for name, v in zip(typed.input_names, flatten(x), strict=True) if v.type.is_float]
+    parameters = typed.module.all_parameters()
+    tensors = [b.scope.parameters[id(p)] for p in parameters]
+    found = gradients(b, given, [*tensors, *(v for _, v in inputs)])
+    parts = [g if g is not None else b.zeros(v.type) for g, v in zip(found, [*tensors, *(v for _, v in inputs)], strict=True)]
+    outputs = [(Port(f"gradient:{name}", "output"), g) for (name, _), g in zip(inputs, parts[len(tensors) :], strict=True)]
+    if tensors:
+        outputs.append((Port("new gradients", "gradient", "gradients"), b.add(accumulated, pack(b, parts[: len(tensors)]))))
+    return frame.finish("backward", outputs)
+
+
+def check_module(value: Any, origin: Origin) -> GModule:
+    """The gModule to compile; E0430 for anything else."""
+    if isinstance(value, GModule):
+        return value
+    raise fail("E0430", "the spec does not give a gModule here", origin)
+
+
+def assumptions(typed: Typed) -> list[Diagnostic]:
+    """A warning for shapes that nobody stated."""
+    if not typed.assumed:
+        return []
+    return [error("W0306", f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}",
+                  typed.module.origin, severity="warning")]
+
+
+def named_parameters(module: Module) -> list[Parameter]:
+    """Names given, parameters (no buffers) in canonical order."""
+    name_parameters([module])
+    return module.all_parameters()

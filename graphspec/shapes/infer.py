@@ -1,0 +1,299 @@
+"""Inference: every use of every module gets its types before anything runs.
+
+Records state constraints (``record.shapes``); they are run again and again, forwards and backwards, until nothing
+new is learned.  Nested gModules and scan cells are typed once for each use, with their size letters renamed, so that one cell can
+serve several shapes.  What is still untyped then is assumed to be batch-major ``[B, n]``, and marked so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from graphspec.errors import Diagnostic, Origin, SpecError, error
+from graphspec.graph import GModule, Inputs, Module, Node
+from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, CellTree, Mismatch, Solver, hint_of
+from graphspec.sizes import Size, SizeLike
+
+
+@dataclass(eq=False)
+class Use:
+    """One use of a module: a node of a graph, or a child of a container.  ``y`` and ``x`` are its types.
+
+    ``subs`` holds the uses inside (of a gModule's nodes, a scan's cell, a container's children), ``nodes`` the type on each node of a
+    gModule, ``letters`` what the size letters of this graph stand for.
+    """
+
+    module: Module | None
+    x: Cell
+    y: Cell
+    origin: Origin
+    node: Node | None = None
+    letters: dict[str, Size] | None = None
+    subs: dict[Any, Use] = field(default_factory=dict)
+    nodes: dict[Node, Cell] = field(default_factory=dict)
+    fresh: dict[str, Size] = field(default_factory=dict)
+    failed: bool = False
+    wishes: list[tuple[Cell, int]] = field(default_factory=list)
+
+
+class Types(Solver):
+    """The solver as records see it: the facts of one model, and which use is being looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uses: list[Use] = []
+        self.problems: list[Diagnostic] = []
+        self.current: Use
+        self.assumed: list[tuple[Cell, Use]] = []
+
+    # -- for records -----------------------------------------------------------------------------------------------
+
+    def unknown(self, name: str) -> Size:
+        """A size unknown to begin with; the same one each time this use asks for ``name``."""
+        if name not in self.current.fresh:
+            self.current.fresh[name] = self.letter(name)
+        return self.current.fresh[name]
+
+    def size(self, value: SizeLike) -> Size:
+        """A constructor's size argument with its letters as they are meant in this graph."""
+        n = value if isinstance(value, Size) else Size.const(value)
+        return self.resolve(n.substitute({name: self._scoped(name) for name in n.letters}))
+
+    def _scoped(self, name: str) -> Size:
+        letters = self.current.letters
+        if letters is None:
+            return Size.letter(name)
+        if name not in letters:
+            letters[name] = self.letter(name)
+        return letters[name]
+
+    def like(self, x: Cell, y: Cell, rank: int = 2) -> None:
+        """Output like input, both float; ``rank`` is assumed when nobody says more."""
+        self.set(x, dtype=FLOAT)
+        self.same(x, y)
+        self.wish(x, rank)
+
+    def wish(self, x: Cell, rank: int) -> None:
+        """Assume this rank for ``x`` if its rank stays unknown."""
+        if self.is_table(x) is None:
+            self.current.wishes.append((x, rank))
+
+    def last_axis(self, x: Cell, n: SizeLike) -> None:
+        """State the size of the last axis; a scalar does not fit."""
+        dims = self.dims(x)
+        if dims is not None:
+            if not dims:
+                raise Mismatch("a scalar has no last axis")
+            self.equate(dims[-1], n, len(dims) - 1)
+
+    def relate(self, x: Cell, y: Cell, forward: Callable[[tuple[Size, ...]], Sequence[SizeLike]],
+               backward: Callable[[tuple[Size, ...]], Sequence[SizeLike]] | None = None) -> None:
+        """``y``'s sizes from ``x``'s, or the other way round, whichever is known first."""
+        dims = self.dims(x)
+        if dims is not None:
+            self.set(y, forward(dims))
+            return
+        known = self.dims(y)
+        if known is not None and backward is not None:
+            self.set(x, backward(known))
+
+    def alike(self, cells: Sequence[Cell], code: str, message: str) -> None:
+        """All have the same type; the error labels each input with its shape."""
+        for position, cell in enumerate(cells[1:], 2):
+            try:
+                self.same(cells[0], cell)
+            except Mismatch as clash:
+                text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {clash.message}"
+                raise SpecError(self.explain(code, message, text, [(1, cells[0]), (position, cell)])) from None
+
+    def explain(self, code: str, message: str, label: str, inputs: Sequence[tuple[int, Cell]] = (), **more: Any) -> Diagnostic:
+        """A diagnostic at the current use that labels the given inputs (numbered from 1) with their shapes."""
+        others: list[tuple[Origin, str]] = []
+        given = self.current.node.inputs if self.current.node else None
+        for position, cell in inputs:
+            place = given[position - 1] if isinstance(given, tuple) and position <= len(given) else given if position == 1 else None
+            if isinstance(place, Node):
+                name = f"input {position}" if isinstance(given, tuple) else "input"
+                others.append((place.origin, f"{name}: {self.show(cell)}"))
+        return error(code, message, self.current.origin, label, others=others, **more)
+
+    def child(self, key: Any, module: Module, x: Cell, y: Cell) -> Use:
+        """The use of an inner module (of a container, or a scan's cell) from ``x`` to ``y``."""
+        current = self.current
+        if key not in current.subs:
+            current.subs[key] = Use(module, x, y, replace_span(module.origin, current.origin), letters=current.letters)
+            self.uses.append(current.subs[key])
+            self.changes += 1
+        return current.subs[key]
+
+    def graph(self, module: GModule, x: Cell, y: Cell) -> None:
+        """The uses inside a gModule; called once more on every round, and then does nothing new."""
+        outer = self.current
+        if outer.nodes:
+            return
+        letters: dict[str, Size] | None = None if outer is self.uses[0] else {}
+        for node in module.nodes:
+            outer.nodes[node] = Cell()
+        outer.letters, outer_letters = letters, outer.letters
+        sources = [x] if len(module.inputs) == 1 else self.table(x, len(module.inputs))
+        for node in module.nodes:
+            inner = sources[module.inputs.index(node)] if node in module.inputs else self.tree(_cells(node.inputs, outer.nodes))
+            use = Use(node.module, inner, outer.nodes[node], node.origin, node, letters)
+            outer.subs[node] = use
+            self.uses.append(use)
+        outer.letters = letters if letters is not None else outer_letters
+        outs = [outer.nodes[node] for node in module.outputs]
+        if len(outs) == 1:
+            self.same(y, outs[0])
+        else:
+            for mine, theirs in zip(self.table(y, len(outs)), outs, strict=True):
+                self.same(mine, theirs)
+        self.changes += 1
+
+    def tree(self, cells: CellTree | None) -> Cell:
+        """A nested table of cells as one cell."""
+        if isinstance(cells, Cell):
+            return cells
+        whole = Cell()
+        if cells is not None:
+            whole.items = [self.tree(item) for item in cells]
+        return whole
+
+    # -- the fixpoint ----------------------------------------------------------------------------------------------
+
+    def run(self, root: Use) -> None:
+        """To the fixpoint, with assumptions where nothing else helps; raises SpecError with all that is wrong."""
+        self.uses.append(root)
+        self.current = root
+        while True:
+            self._sweep()
+            if self.problems:
+                raise SpecError(*merge_repeats(self.problems)[:20])
+            if not self._assume():
+                break
+        for use in self.uses:
+            for leaf in self.leaves(use.y):
+                self._finish(leaf, use)
+
+    def _sweep(self) -> None:
+        while True:
+            before = self.changes
+            for use in self.uses:  # grows while it is walked
+                if not use.failed:
+                    self._apply(use)
+            try:
+                self.settle()
+            except Mismatch as clash:
+                self.problems.append(error("E0302", f"sizes do not fit: {clash.message}", self.origin))
+            if self.changes == before or self.problems:
+                return
+
+    def _apply(self, use: Use) -> None:
+        self.current, self.origin = use, use.origin
+        use.wishes.clear()
+        try:
+            if use.module is None:
+                self._piece(use)
+            else:
+                use.module.record.shapes(self, use.module, use.x, use.y)
+        except Mismatch as clash:
+            use.failed = True
+            what = f"nn.{use.module.record.name}" if use.module else "split"
+            text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {clash.message}"
+            parts: list[tuple[int, Cell]] = [(1, use.x)]
+            if use.node is not None and isinstance(use.node.inputs, tuple) and self.find(use.x).items:
+                parts = list(enumerate(self.find(use.x).items or [], 1))
+            self.problems.append(self.explain("E0302", f"{what}: the input does not fit", text, parts))
+        except SpecError as failure:
+            use.failed = True
+            self.problems.extend(failure.diagnostics)
+
+    def _piece(self, use: Use) -> None:
+        assert use.node is not None and use.node.piece is not None
+        index, count = use.node.piece
+        if count == 1 and self.is_table(use.x) is not True:
+            if self.is_table(use.x) is False:
+                self.same(use.x, use.y)  # split(1) of a tensor is the tensor
+            return
+        found = self.items(use.x)
+        if found is not None and len(found) != count:
+            raise SpecError(self.explain("E0303", f"split({count}) of a table of {len(found)}", f"{len(found)} values: {self.show(use.x)}"))
+        self.same(self.table(use.x, count)[index], use.y)
+
+    def _assume(self) -> bool:
+        """Type one thing nobody typed; False when there is none."""
+        for use in self.uses:
+            for cell, rank in use.wishes:
+                if self.is_table(cell) is None:
+                    self._default(cell, rank, use)
+                    return True
+        for use in self.uses:
+            for cell in (use.x, use.y):
+                for leaf in self.leaves(cell):
+                    if self.is_table(leaf) is None and (use.module is not None or cell is use.y):
+                        self._default(leaf, 2, use)
+                        return True
+        return False
+
+    def _default(self, cell: Cell, rank: int, use: Use) -> None:
+        hints = ["B", "n", "m", "k", "l"][:rank]
+        self.set(cell, [self.letter(h) for h in hints], FLOAT)
+        self.find(cell).note = "assumed"
+        self.assumed.append((cell, use))
+
+    def _finish(self, leaf: Cell, use: Use) -> None:
+        if self.find(leaf).dtype is None:
+            self.find(leaf).dtype = FLOAT
+
+
+def _cells(inputs: Inputs | None, cells: dict[Node, Cell]) -> CellTree | None:
+    if inputs is None:
+        return None
+    if isinstance(inputs, Node):
+        return cells[inputs]
+    return [_cells(item, cells) for item in inputs]  # type: ignore[misc]
+
+
+def replace_span(origin: Origin, fallback: Origin) -> Origin:
+    return origin if origin.span else fallback
+
+
+def name_letters(types: Types, roots: Sequence[Cell]) -> None:
+    """Give made-up letters that are left good names (B, n, n2 ...), in the order in which they are met."""
+    taken = {name for use in types.uses for cell in (use.x, use.y) for leaf in types.leaves(cell)
+             for n in (types.dims(leaf) or ()) for name in n.letters if not name.startswith(UNKNOWN)}
+    for cell in [*roots, *(use.y for use in types.uses)]:
+        for leaf in types.leaves(cell):
+            for n in types.dims(leaf) or ():
+                for letter in sorted(n.letters, key=lambda s: int("0" + "".join(filter(str.isdigit, s.lstrip("?"))))):
+                    if letter.startswith(UNKNOWN) and letter not in types.bindings:
+                        name, number = hint_of(letter), 1
+                        while name in taken:
+                            number += 1
+                            name = f"{hint_of(letter)}{number}"
+                        taken.add(name)
+                        types.bindings[letter] = Size.letter(name)
+
+
+def merge_repeats(problems: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """The same mistake in several turns of a loop, or calls of a function, as one: "L = 1 (the same for L = 2)"."""
+    groups: dict[tuple[str, Any], list[Diagnostic]] = {}
+    for problem in problems:
+        groups.setdefault((problem.code, problem.span or problem.message), []).append(problem)
+    merged = []
+    for group in groups.values():
+        first = group[0]
+        notes = list(first.notes)
+        for i, note in enumerate(notes):
+            head, comma, turn = note.rpartition(", ")
+            if head.startswith("in `for") and " = " in turn:
+                others = [n.rpartition(", ")[2] for d in group[1:] for n in d.notes if n.rpartition(", ")[0] == head]
+                others = [t for t in dict.fromkeys(others) if t != turn]
+                if others:
+                    notes[i] = f"{note} (the same for {', '.join(others[:4])}{', ...' if len(others) > 4 else ''})"
+        merged.append(replace(first, notes=tuple(notes)))
+    return merged
+
+

@@ -1,0 +1,20 @@
+"""Did-you-mean."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like ``name``, if any is like it (case aside)."""
+    names = list(known)
+    lowered = {n.lower(): n for n in names}
+    match = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[match[0]] if match else None
+
+
+def did_you_mean(name: str, known: Iterable[str], form: str = "{}") -> list[str]:
+    """A help line naming the closest known name, or none."""
+    match = closest(name, known)
+    return [f"did you mean `{form.format(match)}`?"] if match else []
