@@ -105,6 +105,14 @@ class Label:
     primary: bool = False
 
 
+@dataclass(frozen=True)
+class Fix:
+    """A change of the text that may be what was meant; told to the user only after it was tried and compiles."""
+
+    span: Span
+    text: str
+
+
 Severity = Literal["error", "warning"]
 
 
@@ -118,6 +126,7 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     helps: tuple[str, ...] = ()
     severity: Severity = "error"
+    fixes: tuple[Fix, ...] = ()
 
     @property
     def span(self) -> Span | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from graphspec.errors import Diagnostic, Origin, SpecError, error
+from graphspec.errors import Diagnostic, Fix, Origin, SpecError, error
 from graphspec.graph import GModule, Inputs, Module, Node
 from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, CellTree, Mismatch, Solver, hint_of
 from graphspec.sizes import Size, SizeLike
@@ -106,7 +106,24 @@ class Types(Solver):
                 self.same(cells[0], cell)
             except Mismatch as clash:
                 text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {clash.message}"
-                raise SpecError(self.explain(code, message, text, [(1, cells[0]), (position, cell)])) from None
+                problem = self.explain(code, message, text, [(1, cells[0]), (position, cell)])
+                raise SpecError(replace(problem, fixes=self._fixes(1, position))) from None
+
+    def _fixes(self, *positions: int) -> tuple[Fix, ...]:
+        """Where two inputs come from Linears of different output sizes: each with the other's size."""
+        given = self.current.node.inputs if self.current.node else None
+        if not isinstance(given, tuple) or len(given) < max(positions):
+            return ()
+        sources = [given[p - 1] for p in positions]
+        spans = [n.module.origin.span for n in sources if isinstance(n, Node) and n.module and n.module.record.name.startswith("Linear")]
+        calls = [split_call(span.text) for span in spans if span is not None]
+        if len(calls) != 2 or any(call is None or len(call[1]) < 2 for call in calls):
+            return ()
+        fixes = []
+        for (mine, other), span in zip((calls, calls[::-1]), spans, strict=True):
+            assert span is not None and mine is not None and other is not None
+            fixes.append(Fix(span, f"{mine[0]}({', '.join([mine[1][0], other[1][1], *mine[1][2:]])})"))
+        return tuple(fixes)
 
     def explain(self, code: str, message: str, label: str, inputs: Sequence[tuple[int, Cell]] = (), **more: Any) -> Diagnostic:
         """A diagnostic at the current use that labels the given inputs (numbered from 1) with their shapes."""
@@ -254,6 +271,21 @@ def _cells(inputs: Inputs | None, cells: dict[Node, Cell]) -> CellTree | None:
     if isinstance(inputs, Node):
         return cells[inputs]
     return [_cells(item, cells) for item in inputs]  # type: ignore[misc]
+
+
+def split_call(text: str) -> tuple[str, list[str]] | None:
+    """The function and the argument texts of a plain call, ``f(a, g(b, c))``; None when it is not one."""
+    head, bracket, rest = text.partition("(")
+    if not bracket or not rest.endswith(")") or any(quote in rest for quote in "'\"[]"):
+        return None
+    parts, depth = [""], 0
+    for ch in rest[:-1]:
+        depth += (ch in "({") - (ch in ")}")
+        if ch == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += ch
+    return head.strip(), [part.strip() for part in parts]
 
 
 def replace_span(origin: Origin, fallback: Origin) -> Origin:
