@@ -5,15 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import SimpleNamespace
 
-from graphspec.graph import Argument, Module, ParameterSpec, Record, Sample, Table, register
+from graphspec.errors import Origin, fail
+from graphspec.graph import Argument, Module, ParameterSpec, Record, Sample, register
 from graphspec.graph.parameter import linear_init
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
-from graphspec.sizes import product
+from graphspec.sizes import Size, product
 
 TORCH = "https://github.com/torch/nn/blob/master/doc/"
+
+
+def declared_type(a: SimpleNamespace, origin: Origin) -> tuple[list[Size] | None, str | None]:
+    """The sizes and the dtype that ``{'T', 'B', dtype='int32'}`` declares; E0424 for anything else in the table."""
+    dims: list[Size] = []
+    for item in a.type.items:
+        if isinstance(item, str) and item.isidentifier():
+            dims.append(Size.letter(item))
+        elif isinstance(item, (int, float)) and not isinstance(item, bool) and float(item).is_integer() and item >= 0:
+            dims.append(Size.const(int(item)))
+        else:
+            raise fail("E0424", f"nn.Identity: a type is made of sizes and size letters, got {item!r}", origin,
+                       helps=["as in `nn.Identity{'T', 'B', dtype = 'int32'}()`"])
+    dtype = a.type.fields.get("dtype")
+    known = {"float": FLOAT, "int32": "int32", "bool": "bool"}
+    if dtype is not None and dtype not in known:
+        raise fail("E0424", f"nn.Identity: dtype must be one of {', '.join(known)}, got {dtype!r}", origin)
+    return (dims if a.type.items else None), known[dtype] if dtype else None
 
 
 @register
@@ -26,11 +45,12 @@ class Identity(Record):
     arguments = (Argument("type", "table", None),)
     samples = (Sample((), (2, 3)), Sample((), ((2, 3), (4,))))
 
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        a.dims, a.dtype = declared_type(a, origin) if a.type is not None else (None, None)
+
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        declared = m.args.type
-        if isinstance(declared, Table) and (declared.items or declared.fields):
-            dims = [s.size(n) for n in declared_sizes(declared)] if declared.items else None
-            s.set(x, dims, declared.fields.get("dtype"))
+        if m.args.dims is not None or m.args.dtype is not None:
+            s.set(x, [s.size(n) for n in m.args.dims] if m.args.dims is not None else None, m.args.dtype)
         s.same(x, y)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
@@ -78,5 +98,5 @@ class LinearNoBias(Linear):
     arguments = (Argument("inputSize"), Argument("outputSize"))
     samples = (Sample((4, 3), (2, 4)), Sample((2, 3), (3, 2, 2)))
 
-    def check(self, a: SimpleNamespace, origin: object) -> None:
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.bias = False
