@@ -1,0 +1,12 @@
+"""The primitives: one record each (shape rule, gradient, samples), one file a family.
+
+What each one means is said by :mod:`graphspec.ir.builder` and done, slowly and obviously, by :mod:`graphspec.reference`.
+"""
+
+from __future__ import annotations
+
+from graphspec.ir.ops.record import PRIMITIVES, Case, IRError, Primitive, primitive
+
+from graphspec.ir.ops import control, pointwise, product, random, reduce, shape  # noqa: E402, I001  (they fill the table)
+
+__all__ = ["PRIMITIVES", "Case", "IRError", "Primitive", "control", "pointwise", "primitive", "product", "random", "reduce", "shape"]

@@ -1,0 +1,31 @@
+"""scan: a loop that stays a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphspec.ir.core import Block, TensorType, index_type, stacked
+from graphspec.ir.ops.record import Attrs, Primitive, define, need
+from graphspec.sizes import Size
+
+
+def _infer(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:
+    need(len(blocks) == 1, "scan owns one block")
+    need(isinstance(attrs.get("trip"), Size) and isinstance(attrs.get("reverse"), bool), "scan: trip is a size, reverse a bool")
+    nc, nk, ny = attrs["consts"], attrs["carries"], attrs["ys"]
+    body = blocks[0]
+    params, results = [v.type for v in body.params], [v.type for v in body.results]
+    need(len(params) == len(types) + 1, f"scan of {len(types)} operands, body of {len(params)} parameters")
+    need(len(results) >= nk + ny and len(types) >= nc + nk, f"scan: {len(results)} results for {nk} carries and {ny} ys")
+    need(params[0] == index_type(), f"scan: the index is {params[0]}")
+    for k in range(nc + nk):
+        need(params[1 + k] == types[k], f"scan: operand {k} is {types[k]}, the body takes {params[1 + k]}")
+    for k in range(nc + nk, len(types)):
+        need(stacked(params[1 + k], attrs["trip"]) == types[k], f"scan: x {types[k]} for a body that takes {params[1 + k]} at each of {attrs['trip']} steps")
+    for k in range(nk):
+        need(results[k] == types[nc + k], f"scan: carry {k} goes in as {types[nc + k]} and comes out as {results[k]}")
+    need(all(t.is_float for t in results[nk + ny :]), "scan: sums are floats")
+    return [*results[:nk], *(stacked(t, attrs["trip"]) for t in results[nk : nk + ny]), *results[nk + ny :]]
+
+
+define(Primitive("scan", "runs its body once for each step; its gradient is in graphspec.autodiff", _infer))

@@ -1,0 +1,85 @@
+"""What is known of a primitive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from graphspec.ir.core import Block, Op, TensorType, Value
+
+if TYPE_CHECKING:
+    from graphspec.ir.builder import Builder
+
+Attrs = Mapping[str, Any]
+Infer = Callable[[Sequence[TensorType], Attrs, Sequence[Block]], "list[TensorType]"]
+Vjp = Callable[["Builder", Op, "Sequence[Value | None]"], "list[Value | None]"]
+
+
+class IRError(ValueError):
+    """IR that breaks a rule of the IR: a compiler's mistake, not a user's."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A sample: input types (shapes with a dtype), attributes, and the domain that float inputs are drawn from."""
+
+    inputs: tuple[tuple[tuple[int, ...], str], ...]
+    attrs: Attrs = field(default_factory=dict)
+    low: float = -2.0
+    high: float = 2.0
+    index: int = 0
+    """Integers are drawn from 0 .. index-1."""
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One op: its shape rule, its gradient, and samples that prove them.
+
+    ``vjp(builder, op, cotangents)`` gives a cotangent (or None) for each input; it may read ``op.inputs`` and ``op.outputs``.
+    None in place of a rule means that nothing flows back.
+    """
+
+    name: str
+    doc: str
+    infer: Infer
+    vjp: Vjp | None = None
+    pointwise: bool = False
+    view: bool = False
+    """Moves no data where strides can say it."""
+    cases: tuple[Case, ...] = ()
+
+
+PRIMITIVES: dict[str, Primitive] = {}
+
+
+def define(record: Primitive) -> Primitive:
+    """Enter a record in the table."""
+    if record.name in PRIMITIVES:
+        raise ValueError(f"two primitives named {record.name}")
+    PRIMITIVES[record.name] = record
+    return record
+
+
+def primitive(name: str) -> Primitive:
+    """The record of that name; IRError when there is none."""
+    try:
+        return PRIMITIVES[name]
+    except KeyError:
+        raise IRError(f"there is no primitive {name}") from None
+
+
+def need(condition: bool, message: str) -> None:
+    """IRError unless the condition holds."""
+    if not condition:
+        raise IRError(message)
+
+
+def count(types: Sequence[TensorType], n: int, name: str) -> None:
+    need(len(types) == n, f"{name} takes {n} inputs, got {len(types)}")
+
+
+def only(cotangents: Sequence[Value | None]) -> Value:
+    """The cotangent of a one-output op (vjp rules run only when there is one)."""
+    assert cotangents[0] is not None
+    return cotangents[0]
