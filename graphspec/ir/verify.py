@@ -1,0 +1,80 @@
+"""The verifier: the rules that all IR keeps, checked after every pass in tests.
+
+V1 a value is defined once, before it is read, in the same block; V2 a body reads nothing from outside; V3 an op's outputs have the types its
+primitive's rule gives; V4 ports match parameters and results one to one, names differ; V5 a result that updates an input has its type, and
+no input is updated twice; V6 the letters of every type are letters of some input.
+"""
+
+from __future__ import annotations
+
+from graphspec.ir.core import Block, Op, Program, Value
+from graphspec.ir.ops import IRError, primitive
+
+
+def verify(program: Program) -> None:
+    """IRError, with the number of the rule and the place in the spec, for the first thing that is wrong."""
+    block = program.block
+    if len(program.inputs) != len(block.params) or len(program.outputs) != len(block.results):
+        raise IRError(f"V4: {len(program.inputs)} input ports for {len(block.params)} parameters, "
+                      f"{len(program.outputs)} output ports for {len(block.results)} results")
+    for ports in (program.inputs, program.outputs):
+        names = [p.name for p in ports]
+        if len(set(names)) != len(names):
+            raise IRError(f"V4: a port name is used twice: {sorted(n for n in names if names.count(n) > 1)[0]}")
+    _updates(program)
+    known = {letter for v in block.params for n in v.shape for letter in n.letters}
+    _block(block, set(), known)
+
+
+def _updates(program: Program) -> None:
+    types = {port.name: v.type for port, v in zip(program.inputs, program.block.params, strict=True)}
+    seen: set[str] = set()
+    for port, value in zip(program.outputs, program.block.results, strict=True):
+        if port.updates is None:
+            continue
+        if types.get(port.updates) != value.type:
+            raise IRError(f"V5: {port.name}: {value.type} updates {port.updates}: {types.get(port.updates)}")
+        if port.updates in seen:
+            raise IRError(f"V5: {port.updates} is updated twice")
+        seen.add(port.updates)
+
+
+def _block(block: Block, everywhere: set[Value], letters: set[str]) -> None:
+    """Check one block; ``everywhere`` collects the values of the whole program."""
+    defined: set[Value] = set()
+
+    def define(value: Value, place: str) -> None:
+        if value in everywhere:
+            raise IRError(f"V1: {value} is defined twice{place}")
+        extra = {letter for n in value.shape for letter in n.letters} - letters
+        if extra:
+            raise IRError(f"V6: nothing fixes the size {', '.join(sorted(extra))} of {value}{place}")
+        everywhere.add(value)
+        defined.add(value)
+
+    for param in block.params:
+        define(param, "")
+    for op in block.ops:
+        place = f" in {op.name} at {op.origin}"
+        for value in op.inputs:
+            if value not in defined:
+                rule = "V2: a body reads" if value in everywhere else "V1: read before it is defined:"
+                raise IRError(f"{rule} {value}{place}")
+        for inner in op.blocks:
+            _block(inner, everywhere, letters)
+        _types(op, place)
+        for value in op.outputs:
+            define(value, place)
+    for value in block.results:
+        if value not in defined:
+            raise IRError(f"V1: the result {value} is not defined in its block")
+
+
+def _types(op: Op, place: str) -> None:
+    try:
+        wanted = primitive(op.name).infer([v.type for v in op.inputs], op.attrs, op.blocks)
+    except (IRError, KeyError, AttributeError) as failure:
+        raise IRError(f"V3: {failure}{place}") from None
+    given = [v.type for v in op.outputs]
+    if wanted != given:
+        raise IRError(f"V3: outputs {given}, the rule gives {wanted}{place}")
