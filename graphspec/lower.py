@@ -146,6 +146,7 @@ class Lowering(Builder):
 
     def _enter(self, use: Use, x: Tree) -> Tree:
         assert use.module is not None
+        x = self._fit(use.x, x)
         outer, path = self.use, self.path
         self.use, self.path = use, (*path, *([use.node.serial] if use.node else []))
         origin = use.origin if use.origin.span else self.origin
@@ -158,6 +159,13 @@ class Lowering(Builder):
                 self.scope.captured[name if len(leaves) == 1 else f"{name}[{number}]"] = leaf
         self.use, self.path = outer, path
         return y
+
+    def _fit(self, cell: Cell, x: Tree) -> Tree:
+        """The values with the sizes in the form that inference gave them here.  They differ where two forms are equal by a guard
+        only (``2*N`` and ``T*B``)."""
+        if isinstance(x, Value):
+            return self.reshape(x, self.type_of(cell).shape)
+        return tuple(self._fit(inner, item) for inner, item in zip(self.session.types.find(cell).items or (), x, strict=False))
 
     def graph(self, m: GModule, x: Tree) -> Tree:
         """Lower every node of a gModule, in order."""

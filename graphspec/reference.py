@@ -171,6 +171,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "sqrt": lambda op, letters, a: np.sqrt(a),
     "abs": lambda op, letters, a: np.abs(a),
     "sign": lambda op, letters, a: np.sign(a),
+    "stop_gradient": lambda op, letters, a: a,
     "tanh": lambda op, letters, a: np.tanh(a),
     "sigmoid": _sigmoid,
     "compare": lambda op, letters, a, b: COMPARE[op.attrs["how"]](a, b),

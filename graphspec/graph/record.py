@@ -64,25 +64,28 @@ class ParameterSpec:
 class Sample:
     """A case that proves a record: constructor arguments and input shapes.
 
-    ``inputs`` is a nested tuple of leaves: a shape (tuple of ints, float values), or ``Leaf``.
-    ``module`` may name children for containers, as ``(name, args)`` pairs.
+    ``inputs`` is a nested tuple of leaves: a shape (tuple of ints, float values), or ``Leaf``.  ``children`` are added
+    to a container, as ``(name, args)`` pairs; ``methods`` are called on the module, as ``(name, args)`` pairs.
     """
 
     args: tuple[Any, ...] = ()
     inputs: Any = None
     evaluate: bool = False
+    children: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    methods: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
 class Leaf:
     """An input of a sample with a domain: floats in ``low..high`` (kept ``gap`` away from 0), or 1-based
-    indices ``1..high`` when ``index``."""
+    indices ``1..high`` when ``index``; or the given ``values``."""
 
     shape: tuple[int, ...]
     low: float = -1.0
     high: float = 1.0
     gap: float = 0.0
     index: bool = False
+    values: tuple[float, ...] | None = None
 
 
 class Record:
@@ -103,6 +106,8 @@ class Record:
     stochastic: ClassVar[bool] = False
     sourceless: ClassVar[bool] = False
     """Makes its output from no input at all."""
+    methods: ClassVar[tuple[str, ...]] = ()
+    """Methods of the Torch class that a spec may call on such a module, beside those that all modules have."""
 
     @property
     def signature(self) -> str:
@@ -124,6 +129,20 @@ class Record:
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         """Raise for arguments that are wrong together."""
+
+    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
+        """Call one of :attr:`methods`; returns the module, as Torch's setters do."""
+        raise NotImplementedError
+
+    def set(self, m: Module, name: str, value: Any, origin: Origin) -> None:
+        """``module.name = value`` for a constructor argument (``criterion.sizeAverage = false``); E0426 for another name."""
+        for argument in self.arguments:
+            if argument.name == name and not argument.rest:
+                changed = SimpleNamespace(**{**vars(m.args), name: self._convert(argument, value, origin)})
+                self.check(changed, origin)
+                m.args = changed
+                return
+        raise fail("E0426", f"nn.{self.name} has no argument {name} to set", origin, notes=[f"signature: {self.signature}"])
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         """State what is known of the types of input ``x`` and output ``y``; run again whenever more is known."""

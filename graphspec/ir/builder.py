@@ -119,6 +119,10 @@ class Builder:
     def sigmoid(self, a: Value) -> Value:
         return self.one("sigmoid", a)
 
+    def stop_gradient(self, a: Value) -> Value:
+        """a, taken for a constant by autodiff; finished programs do not contain it (:func:`graphspec.ir.rewrite.erase_stops`)."""
+        return self.one("stop_gradient", a)
+
     def compare(self, a: Value, b: Value, how: str) -> Value:
         """bool; ``how`` is one of lt, le, gt, ge, eq, ne."""
         return self.one("compare", a, b, how=how)

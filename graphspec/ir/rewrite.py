@@ -50,6 +50,16 @@ def substitute(block: Block, table: Mapping[Value, Value]) -> None:
     block.results = [final(v) for v in block.results]
 
 
+def erase_stops(block: Block) -> None:
+    """Remove every stop_gradient, here and in inner blocks: once gradients are taken it is only another name."""
+    table = {op.output: op.inputs[0] for op in block.ops if op.name == "stop_gradient"}
+    block.ops = [op for op in block.ops if op.name != "stop_gradient"]
+    substitute(block, table)
+    for op in block.ops:
+        for inner in op.blocks:
+            erase_stops(inner)
+
+
 def uses(block: Block) -> dict[Value, int]:
     """How often the block's own ops and results read each value."""
     counts: dict[Value, int] = {}

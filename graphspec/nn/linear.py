@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import ClassVar
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, ParameterSpec, Record, Sample, register
@@ -64,8 +65,8 @@ class Linear(Record):
     name = "Linear"
     doc = "y = W x + b along the last axis"
     source = TORCH + "simple.md#linear"
-    arguments = (Argument("inputSize"), Argument("outputSize"), Argument("bias", "flag", True))
-    samples = (Sample((4, 3), (2, 4)), Sample((4, 3), (4,)), Sample((2, 3), (3, 2, 2)), Sample((3, 2, False), (2, 3)))
+    arguments: ClassVar[tuple[Argument, ...]] = (Argument("inputSize"), Argument("outputSize"), Argument("bias", "flag", True))
+    samples: ClassVar[tuple[Sample, ...]] = (Sample((4, 3), (2, 4)), Sample((4, 3), (4,)), Sample((2, 3), (3, 2, 2)), Sample((3, 2, False), (2, 3)))
 
     def parameters(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
         init = linear_init(a.inputSize)

@@ -90,7 +90,7 @@ class Solver:
             difference = (a - b).value
             if difference is not None or _impossible(a, b):
                 raise Mismatch(f"{show(a)} vs {show(b)}", axis, a, b)
-            if not any(p.left == a and p.right == b for p in self.pending):
+            if not any({p.left, p.right} == {a, b} for p in self.pending):
                 self.pending.append(Pending(a, b, self.origin))
 
     def _solve(self, a: Size, b: Size) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from graphspec.errors import Diagnostic, Fix, Origin, SpecError, error
 from graphspec.graph import GModule, Inputs, Module, Node
 from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, CellTree, Mismatch, Solver, hint_of
+from graphspec.shapes.hints import repeat_hint
 from graphspec.sizes import Size, SizeLike
 
 
@@ -36,6 +37,9 @@ class Use:
     fresh: dict[str, Size] = field(default_factory=dict)
     failed: bool = False
     wishes: list[tuple[Cell, int]] = field(default_factory=list)
+    guesses: list[Callable[[], None]] = field(default_factory=list)
+    needs: list[Diagnostic] = field(default_factory=list)
+    warnings: dict[str, Diagnostic] = field(default_factory=dict)
 
 
 class Types(Solver):
@@ -50,11 +54,12 @@ class Types(Solver):
 
     # -- for records -----------------------------------------------------------------------------------------------
 
-    def unknown(self, name: str) -> Size:
-        """A size unknown to begin with; the same one each time this use asks for ``name``."""
-        if name not in self.current.fresh:
-            self.current.fresh[name] = self.letter(name)
-        return self.current.fresh[name]
+    def unknown(self, name: str, number: int = 0) -> Size:
+        """A size unknown to begin with; the same one each time this use asks for ``name`` (and ``number``, to have several)."""
+        key = f"{name}{number}" if number else name
+        if key not in self.current.fresh:
+            self.current.fresh[key] = self.letter(name)
+        return self.current.fresh[key]
 
     def size(self, value: SizeLike) -> Size:
         """A constructor's size argument with its letters as they are meant in this graph."""
@@ -79,6 +84,29 @@ class Types(Solver):
         """Assume this rank for ``x`` if its rank stays unknown."""
         if self.is_table(x) is None:
             self.current.wishes.append((x, rank))
+
+    def guess(self, action: Callable[[], None]) -> None:
+        """State this (``equate``, ``set`` ...) if nothing decides otherwise."""
+        self.current.guesses.append(action)
+
+    def need(self, diagnostic: Diagnostic) -> None:
+        """What to tell the user if no more than now ever becomes known here."""
+        self.current.needs.append(diagnostic)
+
+    def warn(self, diagnostic: Diagnostic) -> None:
+        """A warning about the current use, once for each code; withdrawn when a later round does not repeat it."""
+        self.current.warnings[diagnostic.code] = diagnostic
+
+    @property
+    def warnings(self) -> list[Diagnostic]:
+        return merge_repeats([w for use in self.uses for w in use.warnings.values()])
+
+    def same_dtype(self, *cells: Cell) -> None:
+        """The tensors have one dtype, whichever it is."""
+        known = next((d for d in (self.find(c).dtype for c in cells) if d is not None), None)
+        if known is not None:
+            for cell in cells:
+                self.set(cell, dtype=known)
 
     def last_axis(self, x: Cell, n: SizeLike) -> None:
         """State the size of the last axis; a scalar does not fit."""
@@ -107,6 +135,8 @@ class Types(Solver):
             except Mismatch as clash:
                 text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {clash.message}"
                 problem = self.explain(code, message, text, [(1, cells[0]), (position, cell)])
+                if self.is_table(cells[0]) is False and self.is_table(cell) is False:
+                    problem = problem.with_help(*repeat_hint(self.dims(cells[0]) or (), self.dims(cell) or ()))
                 raise SpecError(replace(problem, fixes=self._fixes(1, position))) from None
 
     def _fixes(self, *positions: int) -> tuple[Fix, ...]:
@@ -208,13 +238,20 @@ class Types(Solver):
                 return
 
     def _apply(self, use: Use) -> None:
-        self.current, self.origin = use, use.origin
         use.wishes.clear()
+        use.guesses.clear()
+        use.needs.clear()
+        use.warnings.clear()
+        module = use.module
+        if module is None:
+            self._try(use, lambda: self._piece(use))
+        else:
+            self._try(use, lambda: module.record.shapes(self, module, use.x, use.y))
+
+    def _try(self, use: Use, action: Callable[[], None]) -> None:
+        self.current, self.origin = use, use.origin
         try:
-            if use.module is None:
-                self._piece(use)
-            else:
-                use.module.record.shapes(self, use.module, use.x, use.y)
+            action()
         except Mismatch as clash:
             use.failed = True
             what = f"nn.{use.module.record.name}" if use.module else "split"
@@ -246,6 +283,15 @@ class Types(Solver):
                 if self.is_table(cell) is None:
                     self._default(cell, rank, use)
                     return True
+        for use in self.uses:
+            for action in list(use.guesses):
+                before = self.changes
+                self._try(use, action)
+                if self.changes != before or self.problems:
+                    return True
+        self.problems.extend(need for use in self.uses for need in use.needs)
+        if self.problems:
+            return True
         for use in self.uses:
             for cell in (use.x, use.y):
                 for leaf in self.leaves(cell):

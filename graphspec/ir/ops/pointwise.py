@@ -70,6 +70,8 @@ def _sigmoid(b: Builder, op: Op, g: Sequence[Value | None]) -> list[Value | None
 _define("tanh", "hyperbolic tangent; the gradient goes through the output", 1, _tanh)
 _define("sigmoid", "1 / (1 + e^-a); the gradient goes through the output", 1, _sigmoid)
 define(Primitive("sign", "-1, 0 or 1", _same(1, "sign", floats=False), pointwise=True, cases=_cases(1)))
+define(Primitive("stop_gradient", "a, as if it were constant; there until gradients are taken, then erased", _same(1, "stop_gradient"),
+                 pointwise=True, cases=_cases(1)))
 
 
 def _extreme(strict: str, loose: str) -> Vjp:

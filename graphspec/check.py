@@ -1,0 +1,237 @@
+"""Finite differences: are the gradients of a compiled model those of its forward computation?
+
+:func:`compare` works on any pair of functions; :class:`Probe` makes that pair from a typed module, and :func:`check` does
+the whole: ``graphspec check`` and the tests of every record use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from graphspec.binding import check_guards
+from graphspec.errors import SpecError, fail
+from graphspec.graph import initial_value
+from graphspec.ir.core import Program, TensorType
+from graphspec.program import Typed, backward_program, forward_program, leaves, named_parameters
+from graphspec.reference import interpret
+
+Array = np.ndarray[Any, Any]
+Point = Mapping[str, Array]
+Run = Callable[[Program, Mapping[str, Any]], Mapping[str, Any]]
+"""What executes a program: arguments by name to results by name."""
+
+STEPS = (1e-3, 1e-4, 1e-5)
+"""Distances of the five-point stencil, relative to max(1, |x|): the first has an error of about 1e-12; the others are for functions with a kink or a
+steep place nearby."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The check of one tensor; ``relative_error`` is ``max|a - n| / max(|a|, |n|)`` over the tensor, a the gradient and n the
+    finite difference."""
+
+    name: str
+    kind: Literal["parameter", "input"]
+    shape: tuple[int, ...]
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All entries of one check."""
+
+    entries: tuple[Entry, ...]
+    tolerance: float = 1e-6
+
+    @property
+    def max_relative_error(self) -> float:
+        return max((e.relative_error for e in self.entries), default=0.0)
+
+    @property
+    def ok(self) -> bool:
+        return all(e.relative_error <= self.tolerance for e in self.entries)
+
+    def to_json(self) -> dict[str, Any]:
+        """``{ok, max_relative_error, entries: [{name, kind, shape, relative_error}]}``."""
+        return {
+            "ok": self.ok,
+            "max_relative_error": self.max_relative_error,
+            "entries": [{"name": e.name, "kind": e.kind, "shape": list(e.shape), "relative_error": e.relative_error} for e in self.entries],
+        }
+
+
+def compare(
+    forward: Callable[[Point], Sequence[Array]],
+    backward: Callable[[Point, Sequence[Array]], Point],
+    point: Point,
+    parameters: Sequence[str] = (),
+    *,
+    tolerance: float = 1e-6,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Report:
+    """Check the gradients of ``sum(cotangent * output)``, cotangents drawn at random, at ``point`` (float64 arrays by name).
+
+    ``backward(point, cotangents)`` gives the gradient of each tensor of the point.  ``parameters`` names those that are parameters; the others
+    are inputs.  Of tensors with more than ``limit`` elements that many are tried, drawn at random.
+    """
+    rng = np.random.default_rng(seed)
+    cotangents: list[Array] = [np.asarray(rng.standard_normal(y.shape)) for y in forward(point)]
+    analytic = backward(point, cotangents)
+    largest = max((float(np.max(np.abs(analytic[name]), initial=0.0)) for name in point), default=0.0)
+    entries = []
+    for name, value in point.items():
+        every = np.arange(value.size)
+        chosen = every if limit is None or value.size <= limit else np.sort(rng.choice(every, limit, replace=False))
+        a = np.asarray(analytic[name], np.float64).reshape(-1)[chosen]
+        n = np.array([_difference(forward, point, name, int(i), cotangents, float(a[k]), tolerance * largest) for k, i in enumerate(chosen)])
+        entries.append(Entry(name, "parameter" if name in parameters else "input", value.shape, relative_error(a, n, largest)))
+    return Report(tuple(entries), tolerance)
+
+
+def relative_error(a: Array, n: Array, largest: float) -> float:
+    """``max|a - n| / max(|a|, |n|)``.  Where a tensor's gradients vanish beside the ``largest`` of all tensors (the bias before a softmax has none at all), rounding
+    is all there is to see, and the error is taken relative to a millionth of that."""
+    if not a.size:
+        return 0.0
+    scale = max(float(np.max(np.abs(a))), float(np.max(np.abs(n))), 1e-6 * largest)
+    error = float(np.max(np.abs(a - n)))
+    if np.isnan(error):
+        return float("inf")
+    return error / scale if scale else 0.0
+
+
+def _difference(
+    forward: Callable[[Point], Sequence[Array]], point: Point, name: str, index: int, cotangents: Sequence[Array], wanted: float, near: float
+) -> float:
+    """The derivative by one element, of the step that comes closest to ``wanted`` (the first one that is ``near`` a tenth)."""
+    best = float("inf")
+    for step in STEPS:
+        found = _stencil(forward, point, name, index, cotangents, step)
+        if not abs(best - wanted) <= abs(found - wanted):
+            best = found
+        if abs(best - wanted) <= 0.1 * near:
+            break
+    return best
+
+
+def _stencil(forward: Callable[[Point], Sequence[Array]], point: Point, name: str, index: int, cotangents: Sequence[Array], step: float) -> float:
+    """``(8 (f(x+h) - f(x-h)) - (f(x+2h) - f(x-2h))) / 12h``, output by output, so that little is lost to rounding."""
+    x = float(point[name].reshape(-1)[index])
+    h = step * max(1.0, abs(x))
+
+    def at(offset: float) -> Sequence[Array]:
+        moved = point[name].copy()
+        moved.reshape(-1)[index] = x + offset
+        return forward({**point, name: moved})
+
+    parts = zip(cotangents, at(h), at(-h), at(2 * h), at(-2 * h), strict=True)
+    total = sum(float(np.sum(c * (8 * (one - minus) - (two - minus_two)))) for c, one, minus, two, minus_two in parts)
+    return total / (12 * h)
+
+
+class Probe:
+    """A module typed in float64, as a function of its float inputs and parameters and that function's gradient.
+
+    ``run`` executes programs; ``inputs`` are the arrays that go in (integers stay as they are), ``sizes`` nothing more than what they bind.  Random
+    ops draw the same numbers every time.
+    """
+
+    def __init__(self, typed: Typed, inputs: Sequence[Array], run: Run = interpret, *, training: bool = True) -> None:
+        assert typed.dtype == "float64"
+        self.typed = typed
+        self.run = run
+        self.parameters = named_parameters(typed.module)
+        self.forward_program = forward_program(typed, training)
+        self.backward_program = backward_program(typed, training)
+        self.given = dict(zip(typed.input_names, inputs, strict=True))
+        self.float_inputs = [name for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True) if t.is_float]
+        self.outputs = [name for name, t in zip(typed.output_names, leaves(typed.outputs), strict=True) if t.is_float]
+        self.steady = {p.name: initial_value(p, 1, "float64") for p in typed.module.all_parameters(buffers=True)}
+        self.steady.update(seed=np.array(1, np.int64), step=np.array(0, np.int64))
+
+    def point(self, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs and parameters together, as :func:`compare` wants them."""
+        return {**{name: self.given[name] for name in self.float_inputs}, **parameters}
+
+    def draw_parameters(self, rng: np.random.Generator, scale: float) -> dict[str, Array]:
+        """Parameters uniform in +-scale."""
+        return {p.name: rng.uniform(-scale, scale, p.shape) for p in self.parameters}
+
+    def arguments(self, point: Point) -> dict[str, Any]:
+        flat = np.concatenate([np.zeros(0), *(np.asarray(point[p.name]).reshape(-1) for p in self.parameters)])
+        inputs = {name: point.get(name, value) for name, value in self.given.items()}
+        return {**self.steady, **inputs, "parameters": flat}
+
+    def results(self, point: Point) -> Mapping[str, Array]:
+        """Everything that the forward program gives."""
+        return self.run(self.forward_program, self.arguments(point))
+
+    def forward(self, point: Point) -> list[Array]:
+        """The float outputs."""
+        found = self.results(point)
+        return [np.asarray(found[name]) for name in self.outputs]
+
+    def backward(self, point: Point, cotangents: Sequence[Array]) -> dict[str, Array]:
+        """The gradient of each tensor of the point."""
+        arguments = self.arguments(point)
+        arguments.update({f"gradient:{name}": c for name, c in zip(self.outputs, cotangents, strict=True)})
+        arguments["gradients"] = np.zeros_like(arguments["parameters"])
+        found = self.run(self.backward_program, arguments)
+        gradients = {name: np.asarray(found[f"gradient:{name}"]) for name in self.float_inputs}
+        offset = 0
+        for p in self.parameters:
+            gradients[p.name] = np.asarray(found["new gradients"])[offset : offset + p.size].reshape(p.shape)
+            offset += p.size
+        return gradients
+
+
+def check(
+    typed: Typed, run: Run = interpret, *, training: bool = True, scale: float = 0.5, tolerance: float = 1e-6, limit: int | None = None, seed: int = 1
+) -> Report:
+    """Check a whole model (typed in float64): parameters drawn at ``scale``, inputs and open sizes made up.
+
+    E0322 when the outputs are not finite for any inputs that are tried.
+    """
+    rng = np.random.default_rng(seed)
+    program = forward_program(typed, training)
+    letters = choose_sizes(program)
+    for low, high in ((-1.0, 1.0), (0.5, 1.5)):  # the second for logarithms and roots
+        inputs = [_draw(t, program, letters, rng, low, high) for t in leaves(typed.inputs)]
+        probe = Probe(typed, inputs, run, training=training)
+        point = probe.point(probe.draw_parameters(rng, scale))
+        with np.errstate(all="ignore"):
+            finite = all(np.all(np.isfinite(y)) for y in probe.forward(point))
+        if finite:
+            names = [p.name for p in probe.parameters]
+            return compare(probe.forward, probe.backward, point, names, tolerance=tolerance, limit=limit, seed=seed)
+    raise fail("E0322", "the outputs are not finite, so gradients cannot be checked", typed.module.origin)
+
+
+def choose_sizes(program: Program) -> dict[str, int]:
+    """A small size for each letter: all different where the program's guards allow it."""
+    names = program.letters
+    choices = [{name: 2 + i for i, name in enumerate(names)}, *({name: n for name in names} for n in (2, 3, 4, 6))]
+    for letters in choices:
+        try:
+            check_guards(program, letters)
+        except SpecError:
+            continue
+        return letters
+    return choices[0]
+
+
+def _draw(t: TensorType, program: Program, letters: Mapping[str, int], rng: np.random.Generator, low: float, high: float) -> Array:
+    """An input: floats in ``low..high``, integers from 1 that every index check of the program lets pass."""
+    shape = tuple(n.evaluate(letters) for n in t.shape)
+    if t.is_float:
+        return rng.uniform(low, high, shape)
+    if t.dtype == "bool":
+        return rng.random(shape) < 0.7
+    limits = [op.attrs["size"].evaluate(letters) - 1 + op.attrs["base"] for op in program.block.walk() if op.name == "check_index"]
+    first = max([op.attrs["base"] for op in program.block.walk() if op.name == "check_index"], default=1)
+    return rng.integers(first, max(min(limits, default=3), first) + 1, shape).astype(t.dtype)

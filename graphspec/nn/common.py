@@ -1,0 +1,105 @@
+"""What several families of records share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphspec.errors import SpecError
+from graphspec.graph import Argument, Module, Record
+from graphspec.ir.core import Value
+from graphspec.lower import Lowering, Tree
+from graphspec.shapes.cells import Cell, Mismatch
+from graphspec.shapes.infer import Types
+from graphspec.sizes import Size, product
+
+TORCH = "https://github.com/torch/nn/blob/master/doc/"
+
+INPLACE = Argument("inplace", "flag", False)
+"""Torch's request to overwrite the input.  The planner reuses memory where that is safe, so it changes nothing here."""
+
+
+def only(x: Tree) -> Value:
+    """The tensor that inference has promised."""
+    assert isinstance(x, Value)
+    return x
+
+
+def pair(x: Tree) -> tuple[Value, Value]:
+    """The two tensors that inference has promised."""
+    assert isinstance(x, tuple)
+    first, second = x
+    return only(first), only(second)
+
+
+def axis_of(dimension: int, rank: int, input_dims: int | None = None) -> int:
+    """Torch's dimension as an axis from 0.
+
+    Negative dimensions count from the end; with ``input_dims`` (Torch's nInputDims) a tensor with one axis more has a batch axis in
+    front, which is not counted.  Mismatch when the tensor has no such axis.
+    """
+    if dimension < 0:
+        axis = rank + dimension
+    else:
+        axis = dimension - 1 + (1 if input_dims is not None and rank == input_dims + 1 else 0)
+    if not 0 <= axis < rank:
+        raise Mismatch(f"dimension {dimension} of a tensor with {rank} {'axis' if rank == 1 else 'axes'}")
+    return axis
+
+
+def offset_of(index: int, length: Size, what: str = "index") -> Size:
+    """Torch's 1-based index along an axis of that length (negative: from the end) as an offset from 0; Mismatch when outside."""
+    number = length.value
+    if index == 0 or number is not None and abs(index) > number:
+        raise Mismatch(f"{what} {index} of an axis of {length}")
+    return Size.const(index - 1) if index > 0 else length + index
+
+
+def without(dims: Sequence[Size], axis: int) -> tuple[Size, ...]:
+    """The sizes without one axis."""
+    return (*dims[:axis], *dims[axis + 1 :])
+
+
+def with_axis(dims: Sequence[Size], axis: int, n: Size) -> tuple[Size, ...]:
+    """The sizes with one more axis, of size n, at ``axis``."""
+    return (*dims[:axis], n, *dims[axis:])
+
+
+def rows(b: Lowering, x: Value, axes: int = 1) -> Value:
+    """The leading axes as one; the last ``axes`` stay."""
+    first = x.type.rank - axes
+    return x if first == 1 else b.reshape(x, (product(x.shape[:first]), *x.shape[first:]))
+
+
+def mean_of(b: Lowering, total: Value, count: Size) -> Value:
+    """A sum over ``count`` elements as a mean."""
+    n = b.size_value(count, total.dtype)
+    return b.div(total, b.broadcast(n, total.shape, ()) if total.type.rank else n)
+
+
+def drop_axis(b: Lowering, reduced: Value, like: Value, axis: int) -> Value:
+    """A tensor without ``axis`` repeated along it."""
+    return b.broadcast(reduced, like.shape, [i for i in range(like.type.rank) if i != axis])
+
+
+def equal_shapes(s: Types, m: Module, cells: Sequence[Cell]) -> None:
+    """E0301 unless all inputs have the same type."""
+    s.alike(cells, "E0301", f"{m.record.name} inputs must have equal shapes")
+
+
+def impossible(s: Types, m: Module, message: str, label: str = "", code: str = "E0304", **more: Any) -> SpecError:
+    """An error about the current use that is not a plain misfit of sizes."""
+    return SpecError(s.explain(code, f"nn.{m.record.name}: {message}", label, **more))
+
+
+class Pointwise(Record):
+    """Base of modules that work on each element alone: any rank, output like input."""
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.like(x, y)
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        raise NotImplementedError
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        return self.apply(b, m, only(x))

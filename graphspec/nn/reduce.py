@@ -1,0 +1,79 @@
+"""Reductions over one dimension."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import ClassVar
+
+from graphspec.errors import Origin
+from graphspec.graph import Argument, Module, Record, Sample, register
+from graphspec.lower import Lowering, Tree
+from graphspec.nn.common import TORCH, axis_of, mean_of, only, with_axis, without
+from graphspec.shapes.cells import FLOAT, Cell
+from graphspec.shapes.infer import Types
+from graphspec.sizes import Size
+
+
+@register
+class Sum(Record):
+    """The sum over a dimension, which goes away (of a vector: one element, as Torch's tensors have no fewer axes than one).
+
+    With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; ``sizeAverage`` makes it a mean;
+    ``squeeze = false`` keeps the dimension with size 1.
+    """
+
+    name = "Sum"
+    doc = "the sum over a dimension"
+    source = TORCH + "simple.md#sum"
+    arguments: ClassVar[tuple[Argument, ...]] = (
+        Argument("dimension", "int", 1), Argument("nInputDims", "size", None), Argument("sizeAverage", "flag", False),
+        Argument("squeeze", "flag", True),
+    )
+    samples: ClassVar[tuple[Sample, ...]] = (
+        Sample((), (2, 3)),
+        Sample((2,), (2, 3)),
+        Sample((-1,), (2, 3, 2)),
+        Sample((1, 1), (2, 3)),
+        Sample((1,), (4,)),
+        Sample((2, None, True, False), (2, 3, 2)),
+    )
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.set(x, dtype=FLOAT)
+        s.set(y, dtype=FLOAT)
+        dims, known, a = s.dims(x), s.dims(y), m.args
+        if dims is not None:
+            s.set(y, self.reduced(dims, axis_of(a.dimension, len(dims), a.nInputDims), a.squeeze))
+        elif known is not None and (len(known) > 1 or not a.squeeze):  # one axis left: of a vector, or of a matrix
+            rank = len(known) + (1 if a.squeeze else 0)
+            axis = axis_of(a.dimension, rank, a.nInputDims)
+            n = s.unknown("n")
+            s.set(x, with_axis(known, axis, n) if a.squeeze else (*known[:axis], n, *known[axis + 1 :]))
+        else:
+            s.wish(x, 2)
+
+    @staticmethod
+    def reduced(dims: tuple[Size, ...], axis: int, squeeze: bool) -> tuple[Size, ...]:
+        return without(dims, axis) if squeeze and len(dims) > 1 else with_axis(without(dims, axis), axis, Size.const(1))
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        axis = axis_of(m.args.dimension, x.type.rank, m.args.nInputDims)
+        y = b.reduce_sum(x, [axis])
+        if m.args.sizeAverage:
+            y = mean_of(b, y, x.shape[axis])
+        return b.reshape(y, self.reduced(x.shape, axis, m.args.squeeze))
+
+
+@register
+class Mean(Sum):
+    """The mean over a dimension, which goes away."""
+
+    name = "Mean"
+    doc = "the mean over a dimension"
+    source = TORCH + "simple.md#mean"
+    arguments = (Argument("dimension", "int", 1), Argument("nInputDims", "size", None))
+    samples = (Sample((), (2, 3)), Sample((2,), (2, 3)), Sample((-1,), (2, 3, 2)), Sample((1, 1), (2, 3)), Sample((1,), (4,)))
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        a.sizeAverage, a.squeeze = True, True

@@ -1,0 +1,350 @@
+"""Modules that rearrange the elements of one tensor, of any dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from graphspec.errors import Origin, fail
+from graphspec.graph import Argument, Leaf, Module, Record, Sample, Table, register
+from graphspec.lower import Lowering, Tree
+from graphspec.nn.common import TORCH, axis_of, impossible, offset_of, only, with_axis, without
+from graphspec.shapes.cells import Cell, Mismatch
+from graphspec.shapes.infer import Types
+from graphspec.sizes import Size, product, size
+
+INDICES = Leaf((3, 2), index=True, high=5)
+
+
+class BatchRule(Record):
+    """Base of Reshape and View: the output's shape is inferred, lowering only takes it over."""
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        return b.reshape(only(x), b.type_of(b.use.y).shape)
+
+
+@register
+class Reshape(BatchRule):
+    """The same elements in another shape: ``[B, ...] -> [B, sizes...]``, or ``[...] -> [sizes...]``.
+
+    By Torch's rule the leading axis stays as a batch axis unless the sizes take all elements (and the leading size is not 1);
+    ``true`` as the last argument says that it stays, ``false`` that it does not.
+    """
+
+    name = "Reshape"
+    doc = "the same elements in another shape, batch axis kept"
+    source = TORCH + "simple.md#reshape"
+    arguments = (Argument("size", "sizes", letters=True, rest=True), Argument("batchMode", "flag", None))
+    samples = (
+        Sample((3, 2), (6,)),
+        Sample((3, 2), (4, 6)),
+        Sample((Table((6,)),), (2, 3, 2)),
+        Sample((6, True), (1, 3, 2)),
+        Sample((2, 6, False), (2, 3, 2)),
+        Sample((12,), (2, 3, 2)),
+    )
+
+    def bind(self, args: Sequence[Any], origin: Origin) -> SimpleNamespace:
+        given = list(args)
+        mode = given.pop() if given and isinstance(given[-1], bool) else None
+        bound = super().bind(given, origin)
+        bound.batchMode = mode
+        return bound
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        for n in a.size:
+            if n.value is not None and n.value < 1:
+                raise fail("E0422", f"nn.{self.name}: sizes must be at least 1, got {n}", origin)
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.same_dtype(x, y)
+        sizes = [s.size(n) for n in m.args.size]
+        dims, known = s.dims(x), s.dims(y)
+        if dims is None:
+            s.wish(x, 2)
+            if m.args.batchMode is False:
+                s.set(y, sizes)
+            return
+        if not dims:
+            raise Mismatch("a scalar has no batch axis")
+        batch = self._batch(dims, known, sizes, m.args.batchMode)
+        if batch is None:
+            s.guess(lambda: self._keep(s, y, dims, sizes))
+        elif batch:
+            self._keep(s, y, dims, sizes)
+        else:
+            s.equate(product(dims), product(sizes))
+            s.set(y, sizes)
+
+    @staticmethod
+    def _keep(s: Types, y: Cell, dims: Sequence[Size], sizes: Sequence[Size]) -> None:
+        """The leading axis stays."""
+        s.equate(product(dims[1:]), product(sizes))
+        s.set(y, [dims[0], *sizes])
+
+    @staticmethod
+    def _batch(dims: Sequence[Size], known: Sequence[Size] | None, sizes: Sequence[Size], mode: bool | None) -> bool | None:
+        """Whether the leading axis stays; None while that is open."""
+        if mode is not None:
+            return mode
+        wanted = product(sizes)
+        if product(dims) == wanted:
+            return dims[0] == 1
+        if len(dims) == 1:
+            return False
+        rest = product(dims[1:])
+        if rest == wanted:
+            return True
+        if rest.value is not None and wanted.value is not None:
+            return False
+        return None if known is None else len(known) == len(sizes) + 1
+
+
+@register
+class View(BatchRule):
+    """The same elements in another shape; one size may be -1, for what is left.
+
+    By Torch's rule: what the sizes do not take becomes one leading batch axis, unless a size is -1 (which takes it). After
+    ``setNumInputDims(n)`` only the last n axes are viewed, and the axes before them become one batch axis.
+    """
+
+    name = "View"
+    doc = "the same elements in another shape; -1 for what is left"
+    source = TORCH + "simple.md#view"
+    arguments = (Argument("sizes", "sizes", letters=True, rest=True),)
+    methods = ("setNumInputDims",)
+    samples = (
+        Sample((3, 2), (6,)),
+        Sample((6,), (4, 3, 2)),
+        Sample((-1,), (2, 3)),
+        Sample((2, -1), (2, 3, 2)),
+        Sample((-1,), (4, 3, 2), methods=(("setNumInputDims", (2,)),)),
+        Sample((3,), (2, 2, 3), methods=(("setNumInputDims", (1,)),)),
+        Sample((-1,), (3, 2), methods=(("setNumInputDims", (2,)),)),
+    )
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        a.numInputDims = getattr(a, "numInputDims", None)
+        if sum(n == -1 for n in a.sizes) > 1:
+            raise fail("E0422", f"nn.{self.name}: only one size can be -1", origin)
+        for n in a.sizes:
+            if n.value is not None and n.value < 1 and n != -1:
+                raise fail("E0422", f"nn.{self.name}: sizes must be at least 1, or -1 for what is left, got {n}", origin)
+
+    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
+        return set_input_dims(self, m, args, origin)
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.same_dtype(x, y)
+        dims = s.dims(x)
+        if dims is None:
+            s.wish(x, 2)
+            return
+        sizes = [s.unknown("n") if n == -1 else s.size(n) for n in m.args.sizes]
+        first = max(len(dims) - m.args.numInputDims, 0) if m.args.numInputDims else 0
+        lead, inner = dims[:first], dims[first:]
+        if any(n == -1 for n in m.args.sizes):
+            s.equate(product(inner), product(sizes))
+            s.set(y, [product(lead), *sizes] if lead else sizes)
+            if s.resolve(product(inner)) != s.resolve(product(sizes)):
+                s.need(impossible(s, m, "the size that -1 stands for is not known before the run", f"views {s.show(x)}", "E0313").diagnostics[0])
+            return
+        batch = product(inner).divide(product(sizes))
+        if batch is not None:
+            s.set(y, [batch * product(lead), *sizes] if lead or batch != 1 else sizes)
+        else:
+            self._undecided(s, y, sizes, lead, inner)
+
+    @staticmethod
+    def _undecided(s: Types, y: Cell, sizes: Sequence[Size], lead: Sequence[Size], inner: Sequence[Size]) -> None:
+        """Sizes that cannot be divided yet: by the rank of the output, else the first axis is the batch."""
+        total, wanted, known = product(inner), product(sizes), s.dims(y)
+        if total.value is not None and wanted.value is not None:
+            raise Mismatch(f"{total} elements cannot be viewed as {' x '.join(map(str, sizes))}")
+        if lead:
+            s.equate(total, wanted)
+            s.set(y, [product(lead), *sizes])
+        elif known is None:
+            s.guess(lambda: s.set(y, [*inner[:1], *sizes] if len(inner) > 1 else sizes))
+        elif len(known) == len(sizes):
+            s.equate(total, wanted)
+            s.set(y, sizes)
+        else:
+            s.set(y, [s.unknown("B"), *sizes])
+            batch = s.resolve(s.unknown("B"))
+            rest = total.divide(batch)
+            s.equate(total if rest is None else rest, batch * wanted if rest is None else wanted)
+
+
+def set_input_dims(record: Record, m: Module, args: Sequence[Any], origin: Origin) -> Module:
+    """Torch's ``setNumInputDims(n)``."""
+    if len(args) != 1 or not isinstance(args[0], (int, float)) or args[0] < 1 or int(args[0]) != args[0]:
+        raise fail("E0422", f"nn.{record.name}: setNumInputDims takes one whole number from 1", origin)
+    m.args = SimpleNamespace(**{**vars(m.args), "numInputDims": int(args[0])})
+    return m
+
+
+@register
+class Select(Record):
+    """Element ``index`` of a dimension, which goes away (both negative: from the end)."""
+
+    name = "Select"
+    doc = "one element of a dimension"
+    source = TORCH + "simple.md#select"
+    arguments = (Argument("dimension", "int"), Argument("index", "int"))
+    samples = (Sample((1, 2), (3, 2)), Sample((2, -1), (3, 2)), Sample((-1, 1), (2, 3, 2)), Sample((1, 3), (4,)), Sample((2, 1), INDICES))
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.same_dtype(x, y)
+        s.wish(x, 2)
+        s.relate(x, y, lambda d: self._forward(m.args, d), lambda d: with_axis(d, axis_of(m.args.dimension, len(d) + 1), s.unknown("n")))
+
+    @staticmethod
+    def _forward(a: SimpleNamespace, dims: tuple[Size, ...]) -> tuple[Size, ...]:
+        axis = axis_of(a.dimension, len(dims))
+        offset_of(a.index, dims[axis])
+        return without(dims, axis)
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        axis = axis_of(m.args.dimension, x.type.rank)
+        return b.select(x, axis, offset_of(m.args.index, x.shape[axis]))
+
+
+@register
+class Narrow(Record):
+    """``length`` elements of a dimension from ``offset`` (negative length: counted to the end, -1 is the last)."""
+
+    name = "Narrow"
+    doc = "a range of a dimension"
+    source = TORCH + "simple.md#narrow"
+    arguments = (Argument("dimension", "int"), Argument("offset"), Argument("length", "int", size(1), letters=True))
+    samples = (Sample((1, 2, 2), (4, 2)), Sample((2, 1), (3, 2)), Sample((-1, 2, -1), (2, 1, 4)), Sample((1, 2, -2), (4,)), Sample((1, 1, 2), INDICES))
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.same_dtype(x, y)
+        s.wish(x, 2)
+        length = s.size(m.args.length)
+
+        def forward(dims: tuple[Size, ...]) -> Sequence[Size]:
+            axis = axis_of(m.args.dimension, len(dims))
+            return (*dims[:axis], narrowed(m.args.offset, length, dims[axis]), *dims[axis + 1 :])
+
+        def backward(dims: tuple[Size, ...]) -> Sequence[Size]:
+            axis = axis_of(m.args.dimension, len(dims))
+            return (*dims[:axis], s.unknown("n"), *dims[axis + 1 :])
+
+        s.relate(x, y, forward, backward)
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        axis = axis_of(m.args.dimension, x.type.rank)
+        return b.slice(x, axis, m.args.offset - 1, narrowed(m.args.offset, b.size(m.args.length), x.shape[axis]))
+
+
+def narrowed(offset: int, length: Size, whole: Size) -> Size:
+    """How many elements a Narrow takes of an axis; Mismatch when they are not there."""
+    if length.value is not None and length.value < 0:
+        length = whole - offset + 2 + length
+    last = (length + (offset - 1) - whole).value
+    if length.value is not None and length.value < 1 or last is not None and last > 0:
+        raise Mismatch(f"elements {offset} to {length + (offset - 1)} of an axis of {whole}")
+    return length
+
+
+@register
+class Replicate(Record):
+    """The tensor repeated ``nFeature`` times along a new dimension; nothing is copied.
+
+    With ``ndim`` a tensor of more axes than that has a batch axis in front that is not counted.
+    """
+
+    name = "Replicate"
+    doc = "repeats a tensor along a new dimension"
+    source = TORCH + "simple.md#replicate"
+    arguments = (Argument("nFeature", letters=True), Argument("dim", "size", 1), Argument("ndim", "size", None))
+    samples = (Sample((3,), (2,)), Sample((3, 2), (2, 4)), Sample((2, 3), (2, 3)), Sample((3, 1, 1), (2, 4)), Sample((2,), INDICES))
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.same_dtype(x, y)
+        s.wish(x, 2)
+        n = s.size(m.args.nFeature)
+
+        def backward(dims: tuple[Size, ...]) -> Sequence[Size]:
+            axis = self._axis(m.args, len(dims) - 1)
+            s.equate(dims[axis], n, axis)
+            return without(dims, axis)
+
+        s.relate(x, y, lambda d: with_axis(d, self._axis(m.args, len(d)), n), backward)
+
+    @staticmethod
+    def _axis(a: SimpleNamespace, rank: int) -> int:
+        axis = int(a.dim) - 1 + (1 if a.ndim is not None and rank > a.ndim else 0)
+        if axis > rank:
+            raise Mismatch(f"a new dimension {axis + 1} of a tensor with {rank} axes")
+        return axis
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        axis = self._axis(m.args, x.type.rank)
+        shape = with_axis(x.shape, axis, b.size(m.args.nFeature))
+        return b.broadcast(x, shape, [i for i in range(len(shape)) if i != axis])
+
+
+@register
+class Transpose(Record):
+    """Swaps dimensions, one pair after the other: ``nn.Transpose({1, 2}, {2, 3})``.
+
+    After ``setNumInputDims(n)`` a tensor of more axes has a batch axis in front that is not counted.
+    """
+
+    name = "Transpose"
+    doc = "swaps pairs of dimensions"
+    source = TORCH + "simple.md#transpose"
+    arguments = (Argument("pairs", "table", rest=True),)
+    methods = ("setNumInputDims",)
+    samples = (
+        Sample((Table((1, 2)),), (2, 3)),
+        Sample((Table((1, 3)), Table((1, 2))), (2, 3, 4)),
+        Sample((Table((1, 2)),), (2, 3, 4), methods=(("setNumInputDims", (2,)),)),
+        Sample((Table((2, 1)),), INDICES),
+    )
+
+    def bind(self, args: Sequence[Any], origin: Origin) -> SimpleNamespace:
+        pairs = []
+        for given in args:
+            items = given.items if isinstance(given, Table) else ()
+            if len(items) != 2 or not all(isinstance(n, (int, float)) and n >= 1 and int(n) == n for n in items):
+                raise fail("E0422", "nn.Transpose takes pairs of dimensions, as in `nn.Transpose({1, 2})`", origin)
+            pairs.append((int(items[0]), int(items[1])))
+        if not pairs:
+            raise fail("E0420", "nn.Transpose needs a pair of dimensions, as in `nn.Transpose({1, 2})`", origin)
+        return SimpleNamespace(pairs=pairs, numInputDims=None)
+
+    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
+        return set_input_dims(self, m, args, origin)
+
+    @staticmethod
+    def permutation(a: SimpleNamespace, rank: int) -> list[int]:
+        """Which axis of x is axis i of y."""
+        skip = 1 if a.numInputDims is not None and rank > a.numInputDims else 0
+        axes = list(range(rank))
+        for first, second in a.pairs:
+            i, j = axis_of(first + skip, rank), axis_of(second + skip, rank)
+            axes[i], axes[j] = axes[j], axes[i]
+        return axes
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.same_dtype(x, y)
+        s.wish(x, max(max(p) for p in m.args.pairs))
+
+        def backward(dims: tuple[Size, ...]) -> Sequence[Size]:
+            axes = self.permutation(m.args, len(dims))
+            return [dims[axes.index(i)] for i in range(len(dims))]
+
+        s.relate(x, y, lambda d: [d[i] for i in self.permutation(m.args, len(d))], backward)
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        return b.transpose(x, self.permutation(m.args, x.type.rank))

@@ -1,0 +1,240 @@
+"""Transfer functions: pointwise nonlinearities and the softmax family."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from graphspec.errors import Origin, error, fail
+from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
+from graphspec.ir.core import Value
+from graphspec.lower import Lowering, Tree
+from graphspec.nn.common import INPLACE, TORCH, Pointwise, drop_axis, impossible, only
+from graphspec.nn.scan import Scan
+from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.infer import Types
+from graphspec.sizes import Size
+
+SMOOTH = (Sample((), (5,)), Sample((), (2, 3)), Sample((), (2, 3, 2)), Sample((), Leaf((3, 4), -4.0, 4.0)))
+
+
+@register
+class Sigmoid(Pointwise):
+    """``y = 1 / (1 + exp(-x))``."""
+
+    name = "Sigmoid"
+    doc = "y = 1 / (1 + exp(-x))"
+    source = TORCH + "transfer.md#sigmoid"
+    samples = SMOOTH
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.sigmoid(x)
+
+
+@register
+class Tanh(Pointwise):
+    """``y = tanh(x)``."""
+
+    name = "Tanh"
+    doc = "y = tanh(x)"
+    source = TORCH + "transfer.md#tanh"
+    samples = SMOOTH
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.tanh(x)
+
+
+@register
+class ReLU(Pointwise):
+    """``y = max(x, 0)``; the gradient at 0 is 0."""
+
+    name = "ReLU"
+    doc = "y = max(x, 0)"
+    source = TORCH + "transfer.md#relu"
+    arguments = (INPLACE,)
+    samples = (Sample((), Leaf((5,), gap=0.1)), Sample((True,), Leaf((2, 3), gap=0.1)), Sample((), Leaf((2, 3, 2), gap=0.1)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        zero = b.full_like(x, 0)
+        return b.where(b.compare(x, zero, "le"), zero, x)
+
+
+@register
+class SoftPlus(Pointwise):
+    """``y = log(1 + exp(beta x)) / beta``, computed so that nothing overflows.
+
+    Torch returns x itself where ``beta x > 20``; the difference is below 2.1e-9 / beta.
+    """
+
+    name = "SoftPlus"
+    doc = "y = log(1 + exp(beta * x)) / beta"
+    source = TORCH + "transfer.md#softplus"
+    arguments = (Argument("beta", "number", 1.0),)
+    samples = (*SMOOTH, Sample((2.5,), (2, 3)))
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        if a.beta == 0:
+            raise fail("E0422", "nn.SoftPlus: beta must not be 0", origin)
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        z = b.scale(x, m.args.beta) if m.args.beta != 1 else x
+        y = softplus(b, z)
+        return b.scale(y, 1 / m.args.beta) if m.args.beta != 1 else y
+
+
+def softplus(b: Lowering, z: Value) -> Value:
+    """``log(1 + exp(z)) = max(z, 0) + log1p(exp(-|z|))``; ``-|z|`` as ``min(z, -z)`` would do as well."""
+    return b.add(b.maximum(z, b.full_like(z, 0)), b.log1p(b.exp(b.neg(b.abs(z)))))
+
+
+@register
+class Exp(Pointwise):
+    """``y = exp(x)``."""
+
+    name = "Exp"
+    doc = "y = exp(x)"
+    source = TORCH + "simple.md#exp"
+    samples = SMOOTH
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.exp(x)
+
+
+@register
+class Log(Pointwise):
+    """``y = log(x)``."""
+
+    name = "Log"
+    doc = "y = log(x)"
+    source = TORCH + "simple.md#log"
+    samples = (Sample((), Leaf((5,), 0.5, 2.0)), Sample((), Leaf((2, 3), 0.2, 4.0)), Sample((), Leaf((2, 3, 2), 0.5, 2.0)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.log(x)
+
+
+@register
+class Square(Pointwise):
+    """``y = x * x``."""
+
+    name = "Square"
+    doc = "y = x * x"
+    source = TORCH + "simple.md#square"
+    samples = SMOOTH
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.mul(x, x)
+
+
+@register
+class AddConstant(Pointwise):
+    """``y = x + constant``."""
+
+    name = "AddConstant"
+    doc = "y = x + constant"
+    source = TORCH + "simple.md#addconstant"
+    arguments = (Argument("constant", "number"), INPLACE)
+    samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0,), (2, 3, 2)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.shift_by(x, m.args.constant)
+
+
+@register
+class MulConstant(Pointwise):
+    """``y = x * constant``."""
+
+    name = "MulConstant"
+    doc = "y = x * constant"
+    source = TORCH + "simple.md#mulconstant"
+    arguments = (Argument("constant", "number"), INPLACE)
+    samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0,), (2, 3, 2)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.scale(x, m.args.constant)
+
+
+class SoftMaxFamily(Record):
+    """Base of modules that normalise one axis, by Torch's rule: the only axis of a vector, axis 2 of ``[B, n]``, axis 1 of
+    ``[n, h, w]``, axis 2 of ``[B, n, h, w]``.
+
+    Three axes are a plane of Torch's, and in a spec much more often a sequence ``[T, B, n]``; so they are warned of (W0315), and refused where
+    the axis is a Scan's time axis (E0316).
+    """
+
+    source = TORCH + "transfer.md#softmax"
+    samples = (Sample((), (5,)), Sample((), (2, 3)), Sample((), (3, 2, 2)), Sample((), (2, 3, 2, 2)), Sample((), Leaf((3, 4), -9.0, 9.0)))
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.like(x, y)
+        dims = s.dims(x)
+        if dims is None:
+            return
+        axis = self.axis(len(dims))
+        if len(dims) != 3:
+            return
+        helps = ["to normalise the last axis: do it in the cell of the Scan, or between `nn.View(-1, n)` and a View back",
+                 f"to normalise axis 1: swap it to the end of a matrix first, as in `nn.{self.name}()(nn.Transpose({{1, 2}})(x))` on rank 2"]
+        if is_time_axis(s, dims[axis]):
+            raise impossible(s, m, "on three axes it normalises axis 1, which is time here", s.show(x), "E0316", inputs=[(1, x)], helps=helps)
+        s.warn(error("W0315", f"nn.{self.name} on three axes normalises axis 1 (Torch's rule), here of {s.show(x)}",
+                     s.current.origin, severity="warning", helps=helps))
+
+    @staticmethod
+    def axis(rank: int) -> int:
+        """The axis (from 0) that Torch normalises."""
+        if not 1 <= rank <= 4:
+            raise Mismatch(f"1 to 4 axes are wanted here, got {rank}")
+        return 0 if rank in (1, 3) else 1
+
+    def apply(self, b: Lowering, x: Value, axis: int) -> Value:
+        raise NotImplementedError
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        return self.apply(b, x, self.axis(x.type.rank))
+
+
+def is_time_axis(s: Types, n: Size) -> bool:
+    """Whether a size is the (still symbolic) number of steps of some Scan."""
+    if n.lone is None:
+        return False
+    scans = (use for use in s.uses if use.module is not None and isinstance(use.module.record, Scan))
+    return any("T" in use.fresh and s.resolve(use.fresh["T"]) == n for use in scans)
+
+
+@register
+class SoftMax(SoftMaxFamily):
+    """``y_i = exp(x_i) / sum_j exp(x_j)``."""
+
+    name = "SoftMax"
+    doc = "y_i = exp(x_i) / sum_j exp(x_j)"
+
+    def apply(self, b: Lowering, x: Value, axis: int) -> Value:
+        return softmax(b, x, axis)
+
+
+@register
+class LogSoftMax(SoftMaxFamily):
+    """``y_i = x_i - log sum_j exp(x_j)``."""
+
+    name = "LogSoftMax"
+    doc = "y_i = x_i - log(sum_j exp(x_j))"
+    source = TORCH + "transfer.md#logsoftmax"
+
+    def apply(self, b: Lowering, x: Value, axis: int) -> Value:
+        return log_softmax(b, x, axis)
+
+
+def centred(b: Lowering, x: Value, axis: int) -> Value:
+    """x minus its largest element along the axis.  The shift changes no softmax, so no gradient goes through it."""
+    return b.sub(x, drop_axis(b, b.stop_gradient(b.reduce_max(x, [axis])), x, axis))
+
+
+def softmax(b: Lowering, x: Value, axis: int) -> Value:
+    e = b.exp(centred(b, x, axis))
+    return b.div(e, drop_axis(b, b.reduce_sum(e, [axis]), x, axis))
+
+
+def log_softmax(b: Lowering, x: Value, axis: int) -> Value:
+    z = centred(b, x, axis)
+    return b.sub(z, drop_axis(b, b.log(b.reduce_sum(b.exp(z), [axis])), x, axis))

@@ -1,0 +1,186 @@
+"""Every record, proved by its own samples: finite differences, the PyTorch twin, strided and tied use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from gradcheck import Case, graph_of, is_leaf, leaves_of, module_of, nested
+from twins import TWINS, Env, flat, torch
+
+from graphspec.check import Array, compare, relative_error
+from graphspec.errors import SpecError
+from graphspec.graph import REGISTRY, Record, Sample
+from graphspec.graph.record import register
+from graphspec.ir.core import Program
+from graphspec.ir.verify import verify
+from graphspec.lower import Lowering, Tree
+from graphspec.nn import registry
+from graphspec.nn.common import Pointwise
+from graphspec.program import leaves
+from graphspec.reference import interpret
+
+ELSEWHERE = {"gModule": "tests of the graph", "Scan": "tests/test_scan.py"}
+"""Records that take a graph apart or run one: they have test files of their own."""
+
+RECORDS = [record for name, record in sorted(registry.items()) if name not in ELSEWHERE]
+SAMPLES = [pytest.param(r, s, id=f"{r.name}-{i}") for r in RECORDS for i, s in enumerate(r.samples)]
+
+OPEN = {("SplitTable", i) for i in range(4)} | {("View", 3), ("Reshape", 5)}
+"""Samples that need their sizes as numbers: how many pieces there are; what is left of a product; whether all elements are taken."""
+
+
+def without_samples(records: list[Record]) -> list[str]:
+    return [r.name for r in records if not r.samples]
+
+
+def test_every_record_has_samples_and_a_twin() -> None:
+    assert without_samples(RECORDS) == []
+    assert [r.name for r in RECORDS if r.name not in TWINS] == []
+    assert [r.name for r in RECORDS if not r.doc or not r.source] == []
+
+
+def test_a_record_without_samples_is_seen() -> None:
+    class Unproved(Pointwise):
+        name = "Unproved"
+
+    assert without_samples([Unproved()]) == ["Unproved"]
+
+
+@pytest.mark.parametrize(("record", "sample"), SAMPLES)
+def test_finite_differences(record: Record, sample: Sample) -> None:
+    case = Case(record, sample)
+    for program in (case.probe.forward_program, case.probe.backward_program):
+        verify(program)
+    report = compare(case.probe.forward, case.probe.backward, case.point, case.parameter_names)
+    assert report.ok, report.to_json()
+    assert len(report.entries) == len(case.point)
+
+
+@pytest.mark.parametrize(("record", "sample"), [p for p in SAMPLES if (p.values[0].name, int(str(p.id).split("-")[1])) not in OPEN])
+def test_symbolic_sizes(record: Record, sample: Sample) -> None:
+    """With a letter for each size of each input the same numbers come out as with the numbers themselves."""
+    fixed, open_ = Case(record, sample), Case(record, sample, letters=True)
+    cotangents = [fixed.rng.standard_normal(y.shape) for y in fixed.probe.forward(fixed.point)]
+    for a, b in zip(fixed.probe.forward(fixed.point), open_.probe.forward(open_.point), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
+    found = open_.probe.backward(open_.point, cotangents)
+    for name, gradient in fixed.probe.backward(fixed.point, cotangents).items():
+        np.testing.assert_allclose(gradient, found[name], rtol=1e-13, atol=1e-13)
+
+
+def twin_environment(case: Case) -> tuple[Env, Any, list[Any]]:
+    """The case's tensors for torch: (environment, inputs nested, the float inputs in order)."""
+    tensors = {p.name: torch.tensor(case.parameters[p.name], requires_grad=True) for p in case.probe.parameters}
+    buffers = case.typed.module.all_parameters(buffers=True)
+    env = Env(
+        {id(p): tensors[p.name] for p in case.probe.parameters},
+        {id(p): torch.tensor(case.probe.steady[p.name]) for p in buffers},
+        training=not case.sample.evaluate,
+    )
+    if case.record.stochastic:  # what it makes of ones is its noise
+        ones = {name: np.ones_like(value) for name, value in case.point.items()}
+        env.noise = torch.tensor(case.probe.forward(ones)[0])
+    inputs = [torch.tensor(a, requires_grad=a.dtype == np.float64) for a in case.inputs]
+    return env, nested(case.sample.inputs, inputs), inputs
+
+
+@pytest.mark.skipif(torch is None, reason="torch is not installed: no twins to compare with")
+@pytest.mark.parametrize(("record", "sample"), SAMPLES)
+def test_twin(record: Record, sample: Sample) -> None:
+    case = Case(record, sample)
+    env, x, inputs = twin_environment(case)
+    wanted = flat(TWINS[record.name](case.module, x, env))
+    results = case.probe.results(case.point)
+    for name, y in zip(case.typed.output_names, wanted, strict=True):
+        assert results[name].shape == tuple(y.shape)
+        assert relative_error(np.asarray(results[name], float), y.detach().numpy().astype(float), 1.0) < 1e-10
+    for buffer in case.typed.module.all_parameters(buffers=True):
+        if id(buffer) in env.updated:
+            np.testing.assert_allclose(results[f"new {buffer.name}"], env.updated[id(buffer)].numpy(), rtol=1e-10)
+    floats = [y for y in wanted if y.is_floating_point()]
+    cotangents = [case.rng.standard_normal(tuple(y.shape)) for y in floats]
+    gradients = case.probe.backward(case.point, cotangents)
+    sources = {name: t for name, t in zip(case.typed.input_names, inputs, strict=True) if t.requires_grad}
+    sources.update({p.name: env.parameters[id(p)] for p in case.probe.parameters})
+    alive = [(y, torch.tensor(c)) for y, c in zip(floats, cotangents, strict=True) if y.requires_grad]
+    if not alive or not sources:
+        return
+    outs, given = zip(*alive, strict=True)
+    found = torch.autograd.grad(outs, list(sources.values()), given, allow_unused=True)
+    for name, g in zip(sources, found, strict=True):
+        g = np.zeros(gradients[name].shape) if g is None else g.numpy()
+        assert relative_error(gradients[name], g, 1.0) < 1e-10, name
+
+
+def strided(array: Array) -> Array:
+    """The same values with gaps between them, axes in reverse order in memory."""
+    room = np.zeros([2 * n for n in reversed(array.shape)], array.dtype).transpose()
+    view = room[tuple(slice(None, None, 2) for _ in array.shape)]
+    view[...] = array
+    return view
+
+
+@pytest.mark.parametrize(("record", "sample"), SAMPLES)
+def test_strided_inputs_unchanged(record: Record, sample: Sample) -> None:
+    case = Case(record, sample)
+    point = {name: strided(value) if name not in case.parameter_names else value for name, value in case.point.items()}
+    before = {name: value.copy() for name, value in point.items()}
+    plain, odd = case.probe.forward(case.point), case.probe.forward(point)
+    cotangents = [case.rng.standard_normal(y.shape) for y in plain]
+    for a, b in zip(plain, odd, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+    wanted, found = case.probe.backward(case.point, cotangents), case.probe.backward(point, cotangents)
+    for name, gradient in wanted.items():
+        np.testing.assert_allclose(gradient, found[name], rtol=1e-12, atol=1e-12)
+    for name, value in before.items():
+        np.testing.assert_array_equal(point[name], value)
+
+
+@pytest.mark.parametrize(("record", "sample"), [p for p in SAMPLES if not p.values[0].kind == "criterion"])
+def test_tied_use(record: Record, sample: Sample) -> None:
+    """One module object used twice: its parameters get both gradients (running statistics move twice)."""
+    case = Case(record, sample, uses=2)
+    once = module_of(record, sample)
+    assert len(case.probe.parameters) == len(once.all_parameters())
+    report = compare(case.probe.forward, case.probe.backward, case.point, case.parameter_names)
+    assert report.ok, report.to_json()
+
+
+def planted(case: Case, scale: float) -> Any:
+    """The case's backward function with every gradient scaled."""
+
+    def backward(point: Mapping[str, Array], cotangents: Any) -> dict[str, Array]:
+        return {name: g * scale for name, g in case.probe.backward(point, cotangents).items()}
+
+    return backward
+
+
+@pytest.mark.parametrize(("record", "sample"), [p for p in SAMPLES if str(p.id).endswith("-0")])
+def test_a_planted_wrong_gradient_is_seen(record: Record, sample: Sample) -> None:
+    case = Case(record, sample)
+    cotangents = [np.ones_like(y) for y in case.probe.forward(case.point)]
+    if not any(np.any(g) for g in case.probe.backward(case.point, cotangents).values()):
+        pytest.skip("nothing flows back through it")
+    assert not compare(case.probe.forward, planted(case, 1 + 1e-5), case.point).ok
+
+
+def test_a_wrong_rule_is_seen() -> None:
+    """A module whose backward is not that of its forward."""
+
+    @register
+    class Wrong(Pointwise):
+        name = "WrongOnPurpose"
+        samples = (Sample((), (2, 3)),)
+
+        def apply(self, b: Lowering, m: Any, x: Any) -> Any:
+            return b.mul(x, b.stop_gradient(x))
+
+    try:
+        case = Case(REGISTRY["WrongOnPurpose"], Wrong.samples[0])
+        report = compare(case.probe.forward, case.probe.backward, case.point)
+        assert not report.ok and report.max_relative_error > 0.1
+    finally:
+        del REGISTRY["WrongOnPurpose"]
