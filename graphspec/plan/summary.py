@@ -1,0 +1,46 @@
+"""What a plan does and needs, in numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graphspec_runtime.arena import assign
+from graphspec_runtime.plan import Instruction, Loop, Plan, evaluate
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``kernels`` counts the instructions of the plan by kernel (those in a loop once).  With sizes: ``calls`` made by one run, turns
+    of loops counted, ``arena`` in bytes, and ``flops`` of the matrix products (two a multiply-add)."""
+
+    kernels: Mapping[str, int]
+    loops: int
+    calls: int | None = None
+    arena: int | None = None
+    flops: int | None = None
+    instructions: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "instructions", sum(self.kernels.values()))
+
+
+def summarise(plan: Plan, sizes: Mapping[str, int] | None = None) -> Summary:
+    kernels = Counter(step.kernel for step, _ in plan.walk())
+    loops = _count_loops(plan.code)
+    if sizes is None:
+        return Summary(kernels, loops)
+    calls = flops = 0
+    for step, around in plan.walk():
+        turns = math.prod(evaluate(loop.trip, sizes) for loop in around)
+        calls += turns
+        if step.kernel == "matmul":
+            inner = evaluate(step.inputs[0].shape[-1], sizes)
+            flops += turns * 2 * inner * math.prod(evaluate(n, sizes) for n in step.outputs[0].shape)
+    return Summary(kernels, loops, calls, assign(plan, sizes)[1], flops)
+
+
+def _count_loops(steps: tuple[Instruction | Loop, ...]) -> int:
+    return sum(1 + _count_loops(step.body) for step in steps if isinstance(step, Loop))

@@ -1,0 +1,15 @@
+"""The array kernels: one table, written once over an array module ``xp`` (numpy, or cupy behind the same names).
+
+``KERNELS[name](site)`` makes the kernel for one instruction of one binding; what it returns is called with arrays alone.
+"""
+
+from graphspec_runtime.kernels.index import INDEXING
+from graphspec_runtime.kernels.pointwise import POINTWISE
+from graphspec_runtime.kernels.product import PRODUCTS
+from graphspec_runtime.kernels.random import RANDOM
+from graphspec_runtime.kernels.reduce import REDUCTIONS
+from graphspec_runtime.kernels.site import Kernel, Maker, Scratch, Site
+
+KERNELS: dict[str, Maker] = {**POINTWISE, **REDUCTIONS, **PRODUCTS, **INDEXING, **RANDOM}
+
+__all__ = ["KERNELS", "POINTWISE", "Kernel", "Maker", "Scratch", "Site"]

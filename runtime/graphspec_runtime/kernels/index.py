@@ -1,0 +1,168 @@
+"""Kernels that read or write by position or index, and the check that makes them safe.
+
+Indices count from 0 here and have been checked; ``mode="clip"`` costs less than NumPy's own check and cannot leave the array.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from graphspec_runtime.errors import PlanError
+from graphspec_runtime.kernels.site import Array, Kernel, Maker, Site, is_contiguous, staged_input, staged_output
+from graphspec_runtime.plan import evaluate
+
+
+def _iota(site: Site) -> Kernel:
+    (out,) = site.outputs
+    values, copyto = site.keep(np.arange(out.shape[0], dtype=out.dtype)), site.xp.copyto
+    return lambda out: copyto(out, values)
+
+
+def _shift(site: Site) -> Kernel:
+    copyto = site.xp.copyto
+    if not len(site.inputs[1]):
+        return lambda init, stack, out: None
+    if site.attrs["reverse"]:
+
+        def from_the_end(init: Array, stack: Array, out: Array) -> None:
+            copyto(out[:-1], stack[1:])
+            copyto(out[-1:], init)
+
+        return from_the_end
+
+    def from_the_start(init: Array, stack: Array, out: Array) -> None:
+        copyto(out[1:], stack[:-1])
+        copyto(out[:1], init)
+
+    return from_the_start
+
+
+def _gather(site: Site) -> Kernel:
+    (out,) = site.outputs
+    table_of, _ = staged_input(site, 0)
+    index_of, _ = staged_input(site, 1, "int64")
+    take = site.xp.take
+
+    def kernel(table: Array, index: Array, out: Array) -> None:
+        take(table_of(table), index_of(index), 0, out, "clip")
+
+    return staged_output(site, kernel, is_contiguous(out))
+
+
+def _scatter_add(site: Site) -> Kernel:
+    """Rows sorted by index, each run of equal indices summed at once: no element is added alone, and the order is fixed."""
+    xp, (index, _), (out,) = site.xp, site.inputs, site.outputs
+    count, height = index.size, out.shape[0]
+    width = math.prod(out.shape[1:])
+    zero = site.constant(0, out.dtype)
+    copyto, take, add = xp.copyto, xp.take, xp.add
+    if not (count and width and height):
+        return (lambda index, rows, out: None) if site.accumulate else (lambda index, rows, out: copyto(out, zero))
+    index_of, _ = staged_input(site, 0, "int64")
+    rows_of, _ = staged_input(site, 1)
+    sorted_rows, sums = (site.scratch.take((count, width), out.dtype) for _ in range(2))
+    order_of, reduceat, flatnonzero = xp.argsort, xp.add.reduceat, xp.flatnonzero
+    accumulate = site.accumulate
+
+    def kernel(index: Array, rows: Array, out: Array) -> None:
+        flat = index_of(index).reshape(count)
+        order = order_of(flat, kind="stable")
+        flat = flat[order]
+        take(rows_of(rows).reshape(count, width), order, 0, sorted_rows, "clip")
+        starts = flatnonzero(flat[1:] != flat[:-1]) + 1
+        starts = np.concatenate((np.zeros(1, starts.dtype), starts))
+        chosen, total = flat[starts], sums[: len(starts)]
+        reduceat(sorted_rows, starts, 0, None, total)
+        table = out.reshape(height, width)
+        if accumulate:
+            before = sorted_rows[: len(starts)]  # its rows are summed by now
+            take(table, chosen, 0, before, "clip")
+            add(total, before, total)
+        else:
+            copyto(out, zero)
+        table[chosen] = total
+
+    if is_contiguous(out):
+        return kernel
+    workspace = site.scratch.take(out.shape, out.dtype)
+
+    def through_workspace(index: Array, rows: Array, out: Array) -> None:
+        if accumulate:
+            copyto(workspace, out)
+        kernel(index, rows, workspace)
+        copyto(out, workspace)
+
+    return through_workspace
+
+
+def _pick(site: Site) -> Kernel:
+    (x, index), (out,) = site.inputs, site.outputs
+    x_of, _ = staged_input(site, 0)
+    places_of = _flat_places(site, index, x.shape[-1])
+    take = site.xp.take
+
+    def kernel(x: Array, index: Array, out: Array) -> None:
+        take(x_of(x).reshape(-1), places_of(index), 0, out, "clip")
+
+    return staged_output(site, kernel, is_contiguous(out))
+
+
+def _place(site: Site) -> Kernel:
+    (index, _), (out,) = site.inputs, site.outputs
+    x_of, _ = staged_input(site, 1)
+    places_of = _flat_places(site, index, out.shape[-1])
+    zero, copyto = site.constant(0, out.dtype), site.xp.copyto
+
+    def kernel(index: Array, x: Array, out: Array) -> None:
+        copyto(out, zero)
+        out.reshape(-1)[places_of(index).reshape(-1)] = x_of(x).reshape(-1)
+
+    return staged_output(site, kernel, is_contiguous(out))
+
+
+def _flat_places(site: Site, index: Array, width: int) -> Kernel:
+    """``places_of(index)``: positions in the flattened ``[*lead, width]`` array, through workspace."""
+    starts = site.keep(np.arange(index.size, dtype="int64").reshape(index.shape) * width)
+    places = site.scratch.take(index.shape, "int64")
+    add = site.xp.add
+
+    def places_of(index: Array) -> Array:
+        add(starts, index, places)
+        return places
+
+    return places_of
+
+
+def _check_index(site: Site) -> Kernel:
+    (index,) = site.inputs
+    low = int(site.attrs["base"])
+    high = low + evaluate(site.attrs["size"], site.sizes) - 1
+    if not index.size:
+        return lambda index: None
+
+    def kernel(index: Array) -> None:
+        if int(index.min()) < low or int(index.max()) > high:
+            host = site.device.to_host(index)
+            position = [int(n) for n in np.argwhere((host < low) | (host > high))[0]]
+            value = int(host[tuple(position)])
+            where = f" of `{site.argument}`" if site.argument else ""
+            place = f" at position {position} (from 0)" if position else ""
+            raise PlanError(
+                "index", f"index {value}{where}{place} is outside {low} .. {high}",
+                site.origin, value=value, position=position, low=low, high=high, argument=site.argument,
+            )  # fmt: skip
+
+    return kernel
+
+
+INDEXING: dict[str, Maker] = {
+    "iota": _iota,
+    "shift": _shift,
+    "gather": _gather,
+    "scatter_add": _scatter_add,
+    "pick": _pick,
+    "place": _place,
+    "check_index": _check_index,
+}
