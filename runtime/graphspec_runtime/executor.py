@@ -73,6 +73,10 @@ class Executable:
         """Bind by the arguments' shapes and run; see :meth:`Bound.run`."""
         return self.bind_arguments(arguments).run(arguments)
 
+    def call(self, arguments: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        """Bind by the arguments' shapes and run; results as host arrays.  Safe from several threads."""
+        return self.bind_arguments(arguments).call(arguments)
+
 
 class Bound:
     """A plan bound to sizes: its arena, and the program over it.

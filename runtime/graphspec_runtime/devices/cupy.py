@@ -17,7 +17,7 @@ from graphspec_runtime.devices.array import ArrayDevice, check_memory
 from graphspec_runtime.devices.base import Array, Layout
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.kernels import KERNELS, Kernel, Site
-from graphspec_runtime.kernels.pointwise import COMPARISONS, LOGICAL, UFUNCS
+from graphspec_runtime.kernels.pointwise import COMPARISONS, EXTREMES, LOGICAL, UFUNCS
 
 INSTALL = 'pip install "graphspec[gpu-cuda12]" (or gpu-cuda13, to match the driver)'
 
@@ -68,7 +68,7 @@ class ArrayModule:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        for name in {*HERE, *UFUNCS.values(), *COMPARISONS.values(), *LOGICAL.values()}:
+        for name in {*HERE, *EXTREMES, *UFUNCS.values(), *COMPARISONS.values(), *LOGICAL.values()}:
             setattr(self, name, getattr(cupy, name))
 
     def matmul(self, a: Array, b: Array, out: Array) -> None:

@@ -7,11 +7,12 @@ from functools import partial
 from graphspec_runtime.kernels.site import Array, Kernel, Maker, Site
 
 UFUNCS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "maximum": "maximum", "minimum": "minimum",
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide",
     "neg": "negative", "exp": "exp", "log": "log", "log1p": "log1p", "sqrt": "sqrt", "abs": "absolute", "sign": "sign", "tanh": "tanh",
 }  # fmt: skip
 """Primitives that are one call of the array module."""
 
+EXTREMES = ("maximum", "minimum")
 COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal"}
 LOGICAL = {"and": "logical_and", "or": "logical_or"}
 
@@ -19,6 +20,11 @@ LOGICAL = {"and": "logical_and", "or": "logical_or"}
 def _ufunc(name: str, site: Site) -> Kernel:
     kernel: Kernel = getattr(site.xp, name)
     return kernel
+
+
+def _extreme(name: str, site: Site) -> Kernel:
+    ufunc = _ufunc(name, site)
+    return lambda a, b, out: ufunc(a, b, out=out)  # NumPy deprecates the output as a third argument of these two
 
 
 def _compare(site: Site) -> Kernel:
@@ -73,6 +79,7 @@ def _copy(site: Site) -> Kernel:
 
 POINTWISE: dict[str, Maker] = {
     **{name: partial(_ufunc, ufunc) for name, ufunc in UFUNCS.items()},
+    **{name: partial(_extreme, name) for name in EXTREMES},
     "compare": _compare,
     "logical": _logical,
     "sigmoid": _sigmoid,
