@@ -7,23 +7,21 @@ nested table), ``parameters`` (the flat buffer, canonical order), each buffer by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
 from graphspec.autodiff import gradients
-from graphspec.errors import Diagnostic, Origin, error, fail
-from graphspec.graph import GModule, Module, Parameter, name_parameters
+from graphspec.errors import Diagnostic, error, fail
+from graphspec.graph import Module, Parameter, name_parameters
 from graphspec.ir.core import Guard, Port, Program, TensorType, Value, tensor
+from graphspec.ir.rewrite import erase_stops
 from graphspec.lower import Lowering, Scope, Session, Tree, flatten, name_nodes, unflatten
-from graphspec.shapes.cells import FLOAT, Cell
+from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types, Use, name_letters
 from graphspec.sizes import Size, product
 
-Rank = tuple[int, str]
-"""What a caller tells of one input tensor: its rank and its kind ("float" or "int32")."""
-
-Signature = Union[Rank, tuple["Signature", ...], None]
+Signature = Union[int, tuple["Signature", ...], None]
 """Ranks in the nesting of the inputs; None leaves everything to inference."""
 
 
@@ -76,13 +74,12 @@ def infer(module: Module, dtype: str = "float32", signature: Signature = None, i
 
 def _impose(types: Types, cell: Cell, signature: Signature) -> None:
     assert signature is not None
-    if signature and isinstance(signature[0], int):
-        rank, kind = signature
+    if isinstance(signature, int):
         hints = ["B", "n", "m", "k", "l"]
-        types.set(cell, [types.letter(hints[i % 5]) for i in range(int(rank))], FLOAT if kind == "float" else str(kind))
+        types.set(cell, [types.letter(hints[i % 5]) for i in range(signature)])
         return
     for item, inner in zip(types.table(cell, len(signature)), signature, strict=True):
-        _impose(types, item, inner)  # type: ignore[arg-type]
+        _impose(types, item, inner)
 
 
 def _check_letters(typed: Typed) -> None:
@@ -118,6 +115,7 @@ class Frame:
 
     def finish(self, name: str, outputs: Sequence[tuple[Port, Value]]) -> Program:
         self.b.block.results = [value for _, value in outputs]
+        erase_stops(self.b.block)
         types = self.typed.types
         guards = [Guard(types.resolve(p.left), types.resolve(p.right), "sizes must be equal", p.origin) for p in types.pending]
         return Program(self.b.block, self.ports, [port for port, _ in outputs], guards, name)
@@ -212,18 +210,34 @@ def backward_program(typed: Typed, training: bool, noise: Mapping[str, TensorTyp
     return frame.finish("backward", outputs)
 
 
-def check_module(value: Any, origin: Origin) -> GModule:
-    """The gModule to compile; E0430 for anything else."""
-    if isinstance(value, GModule):
-        return value
-    raise fail("E0430", "the spec does not give a gModule here", origin)
+def noise_types(typed: Typed, names: Iterable[str]) -> dict[str, TensorType]:
+    """Types of the noise that can be injected for nodes: that of the node's value, with a leading axis for each Scan around it."""
+    found: dict[str, TensorType] = {}
+    lowering = Lowering(Session(typed.types, typed.dtype, False), typed.use, Scope())
+    wanted = set(names)
+
+    def visit(use: Use, path: tuple[int, ...], trips: tuple[Size, ...]) -> None:
+        if use.module is not None and use.module.record.name == "Scan":
+            trips = (*trips, typed.types.resolve(use.fresh["T"]))
+        for sub in use.subs.values():
+            where = (*path, sub.node.serial) if sub.node else path
+            name = typed.node_names.get(where) if sub.node else None
+            if name in wanted:
+                value = lowering.type_of(sub.y)
+                if not isinstance(value, TensorType):
+                    raise fail("E0314", f"the node {name} is a table: noise is for one tensor", sub.origin)
+                found[str(name)] = value.with_shape([*trips, *value.shape])
+            visit(sub, where, trips)
+
+    visit(typed.use, (), ())
+    return found
 
 
 def assumptions(typed: Typed) -> list[Diagnostic]:
-    """A warning for shapes that nobody stated."""
+    """The warnings of inference, and one for shapes that nobody stated."""
     if not typed.assumed:
-        return []
-    return [error("W0306", f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}",
+        return typed.types.warnings
+    return [*typed.types.warnings, error("W0306", f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}",
                   typed.module.origin, severity="warning")]
 
 

@@ -28,6 +28,8 @@ class Module:
         self.name: str | None = None
         self.serial = next(_serial)
         self.training = True
+        self.extras: dict[Any, Any] = {}
+        """Fields that the spec itself put on the module."""
         self.children: list[Module] = []
         self.parameters = {k: self._make(k, spec, False) for k, spec in record.parameters(args).items()}
         self.buffers = {k: self._make(k, spec, True) for k, spec in record.buffers(args).items()}

@@ -128,8 +128,20 @@ class Types(Solver):
             self.set(x, backward(known))
 
     def alike(self, cells: Sequence[Cell], code: str, message: str) -> None:
-        """All have the same type; the error labels each input with its shape."""
+        """All are tensors of the same type; the error labels each input with its shape.
+
+        A tensor that is not known yet is given the rank only, one round before its sizes: so the modules it comes from say first what they
+        know, and a clash is reported here, with both ends, and not inside one of them.
+        """
+        known = next((self.dims(c) for c in cells if self.is_table(c) is not None), None)
+        self.same_dtype(*cells)
+        waiting = [c for c in cells if self.is_table(c) is None]
+        for cell in waiting if known is not None else []:
+            if self.is_table(cell) is None:
+                self.set(cell, [self.letter("B" if i == 0 else "n") for i in range(len(known or ()))])
         for position, cell in enumerate(cells[1:], 2):
+            if cell in waiting or cells[0] in waiting:
+                continue
             try:
                 self.same(cells[0], cell)
             except Mismatch as clash:

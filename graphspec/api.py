@@ -1,0 +1,348 @@
+"""The Python API: compile a spec, call it, differentiate it, save it.
+
+>>> import numpy as np, graphspec
+>>> model = graphspec.compile('''
+... local x = nn.Identity{'B', 3}()
+... return nn.gModule({x}, {nn.Tanh()(nn.Linear(3, 2)(x))})''')
+>>> model(np.zeros((4, 3))).shape
+(4, 2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphspec.engine import Engine, device_named
+from graphspec.errors import Diagnostic, SpecError, fail
+from graphspec.graph import GModule, Module, Parameter, initial_value
+from graphspec.ir.core import Program, TensorType
+from graphspec.lower import unflatten
+from graphspec.open import Opened, open_spec, pick_module
+from graphspec.program import (
+    Signature, Typed, assumptions, backward_program, forward_program, infer, leaves, named_parameters, noise_types,
+)  # fmt: skip
+from graphspec.suggest import did_you_mean
+
+Array = np.ndarray[Any, Any]
+DTYPES = ("float32", "float64")
+
+
+def compile(
+    path_or_text: str | Path,
+    entry: str | None = None,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    precision: str | None = None,
+    lenient: bool = False,
+    roots: Sequence[str | Path] = (),
+    index_base: int = 1,
+    threads: int | None = None,
+    seed: int = 1,
+    **options: Any,
+) -> Model:
+    """A spec as a model.
+
+    ``path_or_text``: a path, or the text of a spec (anything with a newline, or that is no path and is valid Lua).
+    ``entry``: a Lua expression over the fields of the table that a library returns, such as ``"network({rnn_size=5})"``.
+    ``index_base=0``: class indices in inputs count from 0.  ``options``: the spec's own, and fields such as ``**{"data.path": p}``.
+    Raises SpecError for whatever is wrong with the spec, before anything runs.
+    """
+    check_settings(dtype, precision, index_base)
+    opened = open_spec(path_or_text, entry, lenient=lenient, roots=roots, options=options)
+    return Model(opened, pick_module(opened), dtype=dtype, device=device, index_base=index_base, threads=threads, seed=seed)
+
+
+def check_settings(dtype: str, precision: str | None, index_base: int) -> None:
+    """E0704 for settings that do not exist."""
+    if dtype not in DTYPES:
+        raise fail("E0704", f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}", helps=did_you_mean(str(dtype), DTYPES))
+    if precision is not None:
+        raise fail("E0704", f"precision {precision!r} is not available on these devices; leave it out for {dtype}")
+    if index_base not in (0, 1):
+        raise fail("E0704", f"index_base must be 0 or 1, got {index_base!r}")
+
+
+class Model:
+    """A compiled gModule.
+
+    Called with its inputs, nested as in the spec (a table is a tuple or list), it returns arrays nested as in the spec.  Other ranks than those
+    inferred compile anew, by themselves.  ``parameters`` and ``gradients`` map canonical names to views of ``flat_parameters`` and
+    ``flat_gradients``; writing to them is how to set them.  As in Torch a new model is in training mode.  Only a model in evaluate mode
+    may be called from several threads.
+    """
+
+    def __init__(
+        self, opened: Opened, module: GModule, *, dtype: str = "float32", device: str = "cpu", index_base: int = 1,
+        threads: int | None = None, seed: int = 1,
+    ) -> None:  # fmt: skip
+        self.opened = opened
+        self.module: Module = module
+        self.dtype = dtype
+        self.device_name = device
+        self.seed = seed
+        self.index_base = index_base
+        self.mode_training = True
+        self.steps = 0
+        self.noise: dict[str, Array] = {}
+        self._device = device_named(device, threads)
+        order = named_parameters(module)
+        self._buffers = module.all_parameters(buffers=True)
+        self._typed: dict[Signature, Typed] = {None: infer(module, dtype, None, index_base)}
+        self._engines: dict[Any, Engine] = {}
+        check_memory(order)
+        self._host = np.concatenate([np.zeros(0, dtype), *(initial_value(p, seed, dtype).reshape(-1) for p in order)])
+        self.flat_parameters = self._resident(self._host)
+        self.flat_gradients = self._resident(np.zeros_like(self._host))
+        self.parameters = views(self.flat_parameters, order)
+        """Canonical name to array, in canonical order."""
+        self.gradients = views(self.flat_gradients, order)
+        self.buffers = {p.name: self._resident(initial_value(p, seed, dtype)) for p in self._buffers}
+        """Running statistics by name."""
+
+    def _resident(self, array: Array) -> Any:
+        return array if self._device is None else self._device.from_host(array)
+
+    def _host_array(self, array: Any) -> Array:
+        return np.array(array if self._device is None else self._device.to_host(array))
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def warnings(self) -> list[Diagnostic]:
+        """Of evaluating the spec, and of typing it without any input."""
+        return [*self.opened.warnings, *assumptions(self._typed[None])]
+
+    @property
+    def inputs(self) -> Any:
+        """Types of the inputs as inferred, nested as in the spec."""
+        return self._typed[None].inputs
+
+    @property
+    def outputs(self) -> Any:
+        """Types of the outputs."""
+        return self._typed[None].outputs
+
+    def program(self, kind: str = "forward") -> Program:
+        """The unoptimised IR: ``forward`` or ``backward``."""
+        typed = self._typed[None]
+        return backward_program(typed, self.mode_training) if kind == "backward" else forward_program(typed, self.mode_training)
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Forward; several arguments are the elements of the input table."""
+        return self.forward(inputs[0] if len(inputs) == 1 else tuple(inputs))
+
+    def forward(self, inputs: Any) -> Any:
+        """Outputs for inputs; E0307 and E0312 for arrays that do not fit the spec's types."""
+        outputs, _ = self._forward(inputs, frozenset())
+        return outputs
+
+    def _forward(self, inputs: Any, wanted: frozenset[str]) -> tuple[Any, dict[str, Array]]:
+        typed, arrays = self._bind(inputs)
+        if self.mode_training:
+            self.steps += 1
+        engine = self._engine("forward", typed, wanted)
+        results = engine.run({**arrays, **self._common(engine.program)})
+        found = {name: self._host_array(results[name]) for name in results if name.startswith(("output", "node:"))}
+        outputs = unflatten(typed.outputs, (found[name] for name in typed.output_names))
+        return outputs, {name: a for name, a in found.items() if name.startswith("node:")}
+
+    def backward(self, inputs: Any, output_gradients: Any) -> Any:
+        """Gradients of the inputs (None for index inputs), given those of the outputs; adds to ``gradients``.
+
+        Random masks are those of the last ``forward``; running statistics are left alone.
+        """
+        typed, arrays = self._bind(inputs)
+        given = dict(zip(typed.output_names, leaves(self._as_tree(output_gradients, typed.outputs, "output gradients")), strict=True))
+        engine = self._engine("backward", typed, frozenset())
+        wanted = {p.name: v.type for p, v in zip(engine.program.inputs, engine.program.block.params, strict=True)}
+        for name, value in given.items():
+            if f"gradient:{name}" in wanted:
+                arrays[f"gradient:{name}"] = np.asarray(value, self.dtype)
+        results = engine.run({**arrays, **self._common(engine.program), "gradients": self.flat_gradients})
+        found = [self._host_array(results[f"gradient:{n}"]) if f"gradient:{n}" in results else None for n in typed.input_names]
+        return unflatten(typed.inputs, found)
+
+    def node(self, name: str) -> NodeProbe:
+        """The value of a node (named by its local variable) beside the outputs; E0313 when there is none of that name."""
+        known = set(self._typed[None].node_names.values())
+        if name not in known:
+            raise fail("E0313", f"there is no node named {name}", helps=did_you_mean(name, known))
+        return NodeProbe(self, name)
+
+    def zero_gradients(self) -> None:
+        """Forget what ``backward`` has added up."""
+        self.flat_gradients[...] = 0
+
+    def training(self) -> Model:
+        """Training mode: dropout drops, batch normalisation uses the batch."""
+        self.mode_training = True
+        return self
+
+    def evaluate(self) -> Model:
+        """Evaluate mode: nothing is random, running statistics are used."""
+        self.mode_training = False
+        return self
+
+    def set_noise(self, node_name: str, array: Any) -> None:
+        """Inject a dropout mask (scaled, as Torch's ``noise``; inside a Scan with a leading time axis); None takes it back."""
+        self.node(node_name)
+        if array is None:
+            self.noise.pop(node_name, None)
+        else:
+            self.noise[node_name] = np.asarray(array, self.dtype)
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Parameters, running statistics, the spec's copy and its options in one safetensors file."""
+        from graphspec.tensorfile import write_tensors
+
+        tensors = {name: self._host_array(a) for name, a in (*self.parameters.items(), *self.buffers.items())}
+        settings = {"dtype": self.dtype, "index_base": self.index_base, "seed": self.seed, "steps": self.steps, "training": self.mode_training}
+        write_tensors(Path(path), tensors, {"model": {**self.opened.to_json(), "settings": settings}})
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _bind(self, inputs: Any) -> tuple[Typed, dict[str, Array]]:
+        default = self._typed[None]
+        tree = self._as_tree(inputs, default.inputs, "inputs")
+        typed = self._type_for(tree)
+        arrays = {}
+        for name, value, wanted in zip(typed.input_names, leaves(tree), leaves(typed.inputs), strict=True):
+            arrays[name] = _converted(name, value, wanted)
+        return typed, arrays
+
+    def _type_for(self, tree: Any) -> Typed:
+        default = self._typed[None]
+        if not default.assumed and all(a.ndim == t.rank for a, t in zip(leaves(tree), leaves(default.inputs), strict=True)):
+            return default
+        signature = _ranks(tree)
+        if signature not in self._typed:
+            self._typed[signature] = infer(self.module, self.dtype, signature, self.index_base)
+        return self._typed[signature]
+
+    def _as_tree(self, values: Any, like: Any, what: str) -> Any:
+        """Nested lists as nested tuples of arrays, of the same nesting as ``like``; E0312 otherwise."""
+        if isinstance(like, tuple):
+            if not isinstance(values, (tuple, list)) or len(values) != len(like):
+                given = f"{len(values)} values" if isinstance(values, (tuple, list)) else "one array"
+                raise fail("E0312", f"{what}: a table of {len(like)} is wanted, got {given}", helps=[f"the model takes {show_types(like)}"])
+            return tuple(self._as_tree(v, t, f"{what}[{i}]") for i, (v, t) in enumerate(zip(values, like, strict=True)))
+        if isinstance(values, (tuple, list)) and any(isinstance(v, np.ndarray) for v in values):
+            raise fail("E0312", f"{what}: one array is wanted, got a table of {len(values)}", helps=[f"it takes {like}"])
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            array = np.asarray(None)
+        if array.dtype == object or array.dtype.kind not in "fiub":
+            raise fail("E0312", f"{what}: an array of numbers is wanted, got {type(values).__name__}", helps=[f"it takes {like}"])
+        return array
+
+    def _common(self, program: Program) -> dict[str, Any]:
+        known = {
+            "parameters": self.flat_parameters, "seed": np.asarray(self.seed, np.int64), "step": np.asarray(self.steps, np.int64),
+            **self.buffers, **{f"noise:{name}": a for name, a in self.noise.items()},
+        }  # fmt: skip
+        return {port.name: known[port.name] for port in program.inputs if port.name in known}
+
+    def _engine(self, kind: str, typed: Typed, wanted: frozenset[str]) -> Engine:
+        key = (kind, id(typed), self.mode_training, wanted, tuple(sorted(self.noise)))
+        if key not in self._engines:
+            noise = noise_types(typed, self.noise) if self.noise else {}
+            if kind == "forward":
+                program = forward_program(typed, self.mode_training, wanted, noise)
+            else:
+                program = backward_program(typed, self.mode_training, noise)
+            self._engines[key] = Engine(program, self._device)
+        return self._engines[key]
+
+
+class NodeProbe:
+    """``model.node(name)``: called like the model, returns (outputs, value of the node)."""
+
+    def __init__(self, model: Model, name: str) -> None:
+        self.model = model
+        self.name = name
+
+    def __call__(self, *inputs: Any) -> tuple[Any, Any]:
+        """The node's value is an array, or a tuple of arrays for a table; inside a Scan it has a leading time axis."""
+        outputs, found = self.model._forward(inputs[0] if len(inputs) == 1 else tuple(inputs), frozenset([self.name]))
+        values = tuple(found.values())
+        return outputs, values[0] if len(values) == 1 else values
+
+
+def load(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> Model:
+    """A model that :meth:`Model.save` wrote: the spec is compiled again from its copy, then its tensors are put in.
+
+    E0801 for a file that cannot be read, E0705 for one that is damaged or no model.
+    """
+    from graphspec.tensorfile import read_tensors
+
+    tensors, header = read_tensors(Path(path))
+    saved = header.get("model")
+    if not isinstance(saved, dict):
+        raise fail("E0705", f"{path} holds no model", helps=["a run's checkpoint is opened with `graphspec.experiment` or `graphspec sample`"])
+    settings = saved["settings"]
+    opened = Opened.from_json(saved)
+    model = Model(opened, pick_module(opened), dtype=settings["dtype"], device=device, index_base=settings["index_base"], threads=threads,
+                  seed=settings["seed"])
+    fill(model, tensors)
+    model.steps, model.mode_training = settings["steps"], settings["training"]
+    return model
+
+
+def fill(model: Model, tensors: Mapping[str, Array]) -> None:
+    """Put tensors into parameters and buffers by name; E0706 for names or shapes that do not match."""
+    mine = {**model.parameters, **model.buffers}
+    for name in [*sorted(set(mine) - set(tensors)), *sorted(set(tensors) - set(mine))]:
+        raise fail("E0706", f"{name} is in {'the model' if name in mine else 'the file'} only")
+    for name, array in mine.items():
+        if tuple(array.shape) != tensors[name].shape:
+            raise fail("E0706", f"{name} is {list(tensors[name].shape)} in the file, {list(array.shape)} in the model")
+        array[...] = model._resident(tensors[name].astype(model.dtype))
+
+
+def views(flat: Any, parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """Views of a flat buffer by canonical name."""
+    found, offset = {}, 0
+    for parameter in parameters:
+        found[parameter.name] = flat[offset : offset + parameter.size].reshape(parameter.shape)
+        offset += parameter.size
+    return found
+
+
+def check_memory(parameters: Sequence[Parameter]) -> None:
+    """E0505 before anything too large is allocated."""
+    total = sum(p.size for p in parameters)
+    if total > MAX_PARAMETERS:
+        largest = max(parameters, key=lambda p: p.size)
+        raise fail("E0505", f"the model has {total:,} parameters, more than {MAX_PARAMETERS:,}", largest.origin, f"{largest.name}: {list(largest.shape)}")
+
+
+MAX_PARAMETERS = 2**33
+
+
+def show_types(tree: Any) -> str:
+    """``{float32[B, 5], {float32[B, 5]}}``."""
+    return "{" + ", ".join(show_types(item) for item in tree) + "}" if isinstance(tree, tuple) else str(tree)
+
+
+def _ranks(tree: Any) -> Signature:
+    return tuple(_ranks(item) for item in tree) if isinstance(tree, tuple) else tree.ndim
+
+
+def _converted(name: str, value: Array, wanted: TensorType) -> Array:
+    if wanted.is_float:
+        return value.astype(wanted.dtype) if value.dtype != wanted.dtype else value
+    if value.dtype.kind == "f" and not np.array_equal(value, np.floor(value)):
+        raise fail("E0312", f"{name}: whole numbers ({wanted}) are wanted, got {value.dtype}")
+    if wanted.dtype == "int32" and value.size and (value.min() < -(2**31) or value.max() >= 2**31):
+        raise fail("E0312", f"{name}: a number does not fit in {wanted.dtype}")
+    return value.astype(wanted.dtype)

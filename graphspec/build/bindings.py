@@ -1,0 +1,473 @@
+"""Modules, nodes and parameters as Lua sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from graphspec.build.stdlib import argument
+from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, type_name
+from graphspec.errors import Diagnostic, Origin
+from graphspec.graph import (
+    REGISTRY, FlatParameters, GModule, Module, Node, ParameterView, Table, connect, gmodule, new_module, split,
+)  # fmt: skip
+from graphspec.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from graphspec.build.interpreter import Interpreter
+
+Method = Callable[["Interpreter", Any, list[Value]], Value]
+
+
+def unwrap(lua: Interpreter, value: Value) -> Any:
+    """A Lua value as the graph takes it: hosts give what they hold, tables become :class:`Table`."""
+    if isinstance(value, ModuleHost):
+        return value.module
+    if isinstance(value, NodeHost):
+        return value.node
+    if isinstance(value, LuaTable):
+        items = []
+        for i, item in enumerate(value.items(), 1):
+            if item is None:
+                raise lua.error("E0402", f"element {i} of this table is nil")
+            items.append(unwrap(lua, item))
+        return Table(tuple(items), {k: unwrap(lua, v) for k, v in value.fields().items()})
+    if isinstance(value, (LuaFunction, NativeFunction)):
+        raise lua.error("E0207", "a function is not a constructor argument")
+    return value
+
+
+def nodes_of(lua: Interpreter, value: Value, what: str) -> Any:
+    """An argument of a connection: a node, or nested lists (or, by name, a dict) of nodes; E0402 for holes and nil."""
+    if isinstance(value, NodeHost):
+        return value.node
+    if isinstance(value, ModuleHost):
+        return value.module
+    if isinstance(value, LuaTable):
+        numbered = [int(k) for k, _ in value.pairs() if isinstance(k, float) and k >= 1]
+        fields = value.fields()
+        if fields and not numbered:
+            return {k: nodes_of(lua, v, what) for k, v in fields.items()}
+        if numbered and max(numbered) != len(numbered):
+            hole = next(i for i in range(1, max(numbered) + 1) if value.get(float(i)) is None)
+            raise lua.error("E0402", f"{what}: input {hole} is nil")
+        return [nodes_of(lua, value.get(float(i)), what) for i in range(1, len(numbered) + 1)]
+    helps = []
+    if value is None:
+        helps = ["is the name spelled as where it was made?"]
+    raise lua.error("E0402", f"{what}: input is {type_name(value)}, not a node", helps=helps)
+
+
+class GraphHost(Host):
+    """What modules and nodes share: they can be chained with ``-``."""
+
+    def arithmetic(self, lua: Interpreter, op: str, left: Value, right: Value) -> Value:
+        """``-mod`` is ``mod()``; ``prev - mod`` is ``mod(prev)``, for a node or a table of nodes (N5)."""
+        if op != "-" or not isinstance(right, ModuleHost):
+            return NotImplemented
+        if left is None:
+            return right.call(lua, [])[0]
+        if isinstance(left, (NodeHost, LuaTable)):
+            return right.call(lua, [left])[0]
+        return NotImplemented
+
+
+class ModuleHost(GraphHost):
+    lua_type = "userdata"
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.title = f"nn.{module.record.name}"
+
+    def same(self, other: Value) -> bool:
+        return isinstance(other, ModuleHost) and other.module is self.module
+
+    def named(self, name: str) -> None:
+        if self.module.name is None:
+            self.module.name = name
+
+    def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
+        lua.budget.node(lua.origin())
+        if len(args) > 1:
+            raise lua.error("E0415", f"nn.{self.module.record.name}: a module is called with one input, got {len(args)}",
+                            helps=["several inputs go into one table: `module({a, b})`"])
+        given = nodes_of(lua, args[0], f"nn.{self.module.record.name}") if args else None
+        return [NodeHost(connect(self.module, given, located(lua)))]
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        method = MODULE_METHODS.get(key)
+        if method is not None:
+            return bound(self, str(key), method)
+        for table in (self.module.parameters, self.module.buffers):
+            if key in table:
+                return ParameterHost(table[key].view)
+        if key in ("modules", "children"):
+            return LuaTable([ModuleHost(child) for child in self.module.children])
+        if isinstance(self.module, GModule) and key == "forwardnodes":
+            return LuaTable([NodeHost(node) for node in self.module.nodes])
+        if key == "train":
+            return self.module.training
+        extra = self.module.extras.get(key)
+        if extra is not None or not isinstance(key, str):
+            return extra
+        value = getattr(self.module.args, key, None)
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value if isinstance(value, (str, float, bool)) else None
+
+    def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
+        """A field of one's own, as old code puts on modules; weights are set with ``copy``."""
+        if key in self.module.parameters:
+            raise lua.error("E0203", f"{key} cannot be replaced", helps=[f"`module.{key}:copy(tensor)` sets its values, `module:share(other, '{key}')` ties it"])
+        self.module.extras[key] = value
+
+
+class NodeHost(GraphHost):
+    lua_type = "userdata"
+    title = "a node"
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def same(self, other: Value) -> bool:
+        return isinstance(other, NodeHost) and other.node is self.node
+
+    def named(self, name: str) -> None:
+        if name == "_":
+            self.node.discarded = True
+        elif self.node.name is None:
+            self.node.name = name
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        method = NODE_METHODS.get(key)
+        if method is not None:
+            return bound(self, str(key), method)
+        if key == "data":
+            return NodeData(self.node)
+        raise lua.error("E0203", f"a node has no field {show_key(key)}", helps=did_you_mean(str(key), [*NODE_METHODS, "data"]))
+
+    def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
+        raise lua.error("E0416", f"{self.node.title} is a node already: it cannot be called",
+                        helps=["a module is called once: `nn.Module(args)(input)`"])
+
+
+class NodeData(Host):
+    """``node.data``: the module and the annotations."""
+
+    title = "node.data"
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        if key == "module":
+            return ModuleHost(self.node.module) if self.node.module is not None else None
+        if key == "annotations":
+            table = LuaTable()
+            for name, value in self.node.annotations.items():
+                table.set(name, value)
+            return table
+        return self.node.annotations.get(key)
+
+    def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
+        self.node.annotations[key] = value
+
+
+class ParameterHost(Host):
+    """``module.weight`` or a part of it."""
+
+    title = "a parameter"
+
+    def __init__(self, view: ParameterView) -> None:
+        self.view = view
+
+    def same(self, other: Value) -> bool:
+        return isinstance(other, ParameterHost) and other.view == self.view
+
+    def length(self, lua: Interpreter) -> float:
+        return float(self.view.shape[0])
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        method = PARAMETER_METHODS.get(key)
+        if method is not None:
+            return bound(self, str(key), method)
+        if isinstance(key, float):
+            return ParameterHost(narrow(lua, self.view, 1, int(key), 1))
+        if isinstance(key, LuaTable):
+            return ParameterHost(self._window(lua, key))
+        raise lua.error("E0203", f"a parameter has no method {show_key(key)}", helps=did_you_mean(str(key), PARAMETER_METHODS))
+
+    def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
+        part = self.index(lua, key)
+        if not isinstance(part, ParameterHost) or not isinstance(value, float):
+            raise lua.error("E0203", "part of a parameter is set to a number, as in `bias[{{1, n}}] = 1`")
+        part.view.apply("fill", value)
+
+    def _window(self, lua: Interpreter, key: LuaTable) -> ParameterView:
+        """``[{{a, b}, {c, d}}]``, axis by axis; ``{}`` is all of an axis."""
+        view = self.view
+        for axis, part in enumerate(key.items(), 1):
+            bounds = part.items() if isinstance(part, LuaTable) else [part, part]
+            if bounds:
+                first, last = int(bounds[0]), int(bounds[-1])
+                size = view.shape[axis - 1] if axis <= len(view.shape) else 0
+                first, last = (n + size + 1 if n < 0 else n for n in (first, last))
+                view = narrow(lua, view, axis, first, last - first + 1)
+        return view
+
+
+class FlatHost(Host):
+    """What ``getParameters()`` gives."""
+
+    title = "a flat parameter tensor"
+
+    def __init__(self, flat: FlatParameters, gradient: bool = False) -> None:
+        self.flat = flat
+        self.gradient = gradient
+
+    def length(self, lua: Interpreter) -> float:
+        return float(self.flat.size)
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        method = FLAT_METHODS.get(key)
+        if method is not None:
+            return bound(self, str(key), method)
+        raise lua.error("E0203", f"a flat parameter tensor has no method {show_key(key)}", helps=did_you_mean(str(key), FLAT_METHODS))
+
+
+def narrow(lua: Interpreter, view: ParameterView, axis: int, start: int, length: int) -> ParameterView:
+    try:
+        return view.narrow(axis, start, length)
+    except ValueError as failure:
+        raise lua.error("E0211", f"there is no such part: {failure}") from None
+
+
+def bound(owner: Host, name: str, method: Method) -> NativeFunction:
+    """A method; called with ``:`` its first argument is the owner."""
+
+    def call(lua: Interpreter, args: list[Value]) -> list[Value]:
+        if not args or not (args[0] is owner or getattr(owner, "same", lambda other: False)(args[0])):
+            raise lua.error("E0212", f"{name} is a method: call it with a colon, `object:{name}(...)`")
+        result = method(lua, owner, args[1:])
+        return result if isinstance(result, list) else [result]
+
+    return NativeFunction(name, call)
+
+
+def located(lua: Interpreter) -> Origin:
+    """The present place with the values of the plain numbers that the expression reads, for error notes."""
+    return lua.origin(values=lua.numbers_read())
+
+
+def wrap(value: Any) -> Value:
+    """A graph object as Lua sees it."""
+    if isinstance(value, Module):
+        return ModuleHost(value)
+    return NodeHost(value) if isinstance(value, Node) else value
+
+
+# -- methods --------------------------------------------------------------------------------------------------------
+
+
+def _names(lua: Interpreter, args: list[Value], name: str) -> list[str]:
+    return [argument(lua, args, i + 1, "string", name) for i in range(len(args))]
+
+
+def _other(lua: Interpreter, args: list[Value], name: str) -> Module:
+    if not args or not isinstance(args[0], ModuleHost):
+        raise lua.error("E0207", f"bad argument #1 to '{name}' (module expected, got {type_name(args[0] if args else None)})")
+    return args[0].module
+
+
+def _self(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
+    return owner
+
+
+def _training(training: bool) -> Method:
+    def method(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+        for module in owner.module.walk():
+            module.training = training
+        return owner
+
+    return method
+
+
+def _reset(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    owner.module.reset(args[0] if args and isinstance(args[0], float) else None)
+    return owner
+
+
+def _share(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    owner.module.share(_other(lua, args, "share"), _names(lua, args[1:], "share"), lua.origin())
+    return owner
+
+
+def _clone(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    return ModuleHost(owner.module.clone(_names(lua, args, "clone"), lua.origin()))
+
+
+def _apply(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    for module in owner.module.walk():
+        lua.call(args[0] if args else None, [ModuleHost(module)])
+    return owner
+
+
+def _find_modules(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    name = argument(lua, args, 1, "string", "findModules").removeprefix("nn.")
+    return LuaTable([ModuleHost(m) for m in owner.module.walk() if m.record.name == name])
+
+
+def _add(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    owner.module.add(_other(lua, args, "add"), lua.origin())
+    return owner
+
+
+def _get(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    position = int(argument(lua, args, 1, "number", "get"))
+    children = owner.module.children
+    return ModuleHost(children[position - 1]) if 1 <= position <= len(children) else None
+
+
+def _parameters(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    return [LuaTable([ParameterHost(p.view) for p in owner.module.all_parameters()]), LuaTable()]
+
+
+def _get_parameters(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    flat = owner.module.flat_parameters()
+    return [FlatHost(flat), FlatHost(flat, gradient=True)]
+
+
+def _noop_call(what: str) -> Method:
+    def method(lua: Interpreter, owner: Host, args: list[Value]) -> Value:
+        raise lua.error("E0213", f"{what} runs a model, and a spec only describes one", helps=["call it from Python, or with `graphspec run`"])
+
+    return method
+
+
+MODULE_METHODS: dict[Any, Method] = {
+    "getParameters": _get_parameters, "parameters": _parameters, "share": _share, "clone": _clone, "reset": _reset, "apply": _apply, "add": _add,
+    "get": _get, "findModules": _find_modules, "training": _training(True), "evaluate": _training(False),
+    "size": lambda lua, owner, args: float(len(owner.module.children)),
+    "listModules": lambda lua, owner, args: LuaTable([ModuleHost(m) for m in owner.module.walk()]),
+    "type": lambda lua, owner, args: owner if args else "torch.FloatTensor",
+    "float": _self, "double": _self, "cuda": _self, "clearState": _self, "zeroGradParameters": _self,
+    "forward": _noop_call("forward"), "backward": _noop_call("backward"), "updateOutput": _noop_call("updateOutput"),
+}  # fmt: skip
+
+
+def _split(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
+    n = argument(lua, args, 1, "number", "split")
+    if n != int(n):
+        raise lua.error("E0405", f"split({to_text(n)}): a whole number of pieces is wanted")
+    if n > lua.budget.limits.nodes:
+        lua.budget.nodes = lua.budget.limits.nodes
+    for _ in range(max(0, min(int(n), lua.budget.limits.nodes))):
+        lua.budget.node(lua.origin())
+    return [NodeHost(piece) for piece in split(owner.node, int(n), lua.origin())]
+
+
+def _annotate(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
+    table = argument(lua, args, 1, "table", "annotate")
+    for key, value in table.fields().items():
+        owner.node.annotations[key] = {k: v for k, v in value.fields().items()} if isinstance(value, LuaTable) else value
+    return owner
+
+
+NODE_METHODS: dict[Any, Method] = {"split": _split, "annotate": _annotate}
+
+
+def _draw(kind: str, defaults: tuple[float | None, ...]) -> Method:
+    def method(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
+        numbers = [argument(lua, args, i + 1, "number", kind, ... if d is None else d) for i, d in enumerate(defaults)]
+        if isinstance(owner, FlatHost):
+            if not owner.gradient:
+                owner.flat.apply(kind, *numbers)
+        else:
+            owner.view.apply(kind, *numbers)
+        return owner
+
+    return method
+
+
+def _zero(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
+    return _draw("fill", (0.0,))(lua, owner, [])
+
+
+COMMON_METHODS: dict[Any, Method] = {
+    "uniform": _draw("uniform", (0.0, 1.0)), "normal": _draw("normal", (0.0, 1.0)), "fill": _draw("fill", (None,)), "zero": _zero,
+    "mul": _draw("mul", (None,)), "add": _draw("add", (None,)),
+}  # fmt: skip
+
+
+def _narrow(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
+    axis, start, length = (int(argument(lua, args, i, "number", "narrow")) for i in (1, 2, 3))
+    return ParameterHost(narrow(lua, owner.view, axis, start, length))
+
+
+def _select(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
+    axis, at = (int(argument(lua, args, i, "number", "select")) for i in (1, 2))
+    return ParameterHost(narrow(lua, owner.view, axis, at, 1))
+
+
+def _size(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
+    shape = owner.view.shape
+    if not args:
+        return LuaTable([float(n) for n in shape])
+    axis = int(argument(lua, args, 1, "number", "size"))
+    if not 1 <= axis <= len(shape):
+        raise lua.error("E0211", f"axis {axis} of a tensor with {len(shape)} axes")
+    return float(shape[axis - 1])
+
+
+PARAMETER_METHODS: dict[Any, Method] = {
+    **COMMON_METHODS, "narrow": _narrow, "select": _select, "sub": _narrow, "size": _size,
+    "nElement": lambda lua, owner, args: float(_product(owner.view)), "dim": lambda lua, owner, args: float(len(owner.view.shape)),
+}  # fmt: skip
+
+FLAT_METHODS: dict[Any, Method] = {
+    **COMMON_METHODS, "nElement": lambda lua, owner, args: float(owner.flat.size), "size": lambda lua, owner, args: float(owner.flat.size),
+    "numel": lambda lua, owner, args: float(owner.flat.size),
+}  # fmt: skip
+
+
+def _product(view: ParameterView) -> int:
+    total = 1
+    for n in view.shape:
+        total *= n
+    return total
+
+
+class Namespace(Host):
+    """``nn``: every record by name, ``gModule``; fields of one's own (``nn.MyLayer``) may be added."""
+
+    def __init__(self, name: str, lenient: bool, warn: Callable[[Diagnostic], None]) -> None:
+        self.title = name
+        self.own = LuaTable()
+        self.lenient = lenient
+        self.warn = warn
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        found = self.own.get(key)
+        if found is not None or not isinstance(key, str):
+            return found
+        if key == "gModule":
+            return NativeFunction("nn.gModule", self._gmodule)
+        if key in REGISTRY:
+            return NativeFunction(f"nn.{key}", lambda inner, args: self._construct(inner, key, args))
+        raise lua.error("E0401", f"there is no module nn.{key}", helps=did_you_mean(key, REGISTRY, "nn.{}"))
+
+    def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
+        self.own.set(key, value)
+
+    def _construct(self, lua: Interpreter, name: str, args: list[Value]) -> list[Value]:
+        lua.budget.node(lua.origin())
+        return [ModuleHost(new_module(name, [unwrap(lua, a) for a in args], located(lua)))]
+
+    def _gmodule(self, lua: Interpreter, args: list[Value]) -> list[Value]:
+        lists = []
+        for value in args:
+            if not isinstance(value, LuaTable):
+                break
+            found = nodes_of(lua, value, "nn.gModule")
+            lists.append(found if isinstance(found, list) else list(found.values()) if isinstance(found, dict) else [found])
+        if len(args) != 2 or len(lists) != 2:
+            raise lua.error("E0406", "nn.gModule takes two tables: `nn.gModule({inputs}, {outputs})`")
+        return [ModuleHost(gmodule(lists[0], lists[1], lua.origin(), lenient=self.lenient, warn=self.warn))]

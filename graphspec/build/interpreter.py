@@ -1,0 +1,539 @@
+"""The Lua interpreter: walks the AST under a budget, and knows at every moment where it is."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from graphspec.build.limits import Budget, LimitError, Limits, over
+from graphspec.build.operators import binary, unary
+from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_number, to_text, truth, type_name
+from graphspec.errors import NOWHERE, Frame, Origin, Span, SpecError, error
+from graphspec.lang import ast
+from graphspec.suggest import did_you_mean
+
+_serial = itertools.count()
+
+
+class Env:
+    """Local variables of one block, and the block around it."""
+
+    __slots__ = ("names", "outer", "varargs")
+
+    def __init__(self, outer: Env | None, varargs: list[Value] | None = None) -> None:
+        self.names: dict[str, Value] = {}
+        self.outer = outer
+        self.varargs = varargs if varargs is not None else outer.varargs if outer else []
+
+    def find(self, name: str) -> Env | None:
+        env: Env | None = self
+        while env is not None:
+            if name in env.names:
+                return env
+            env = env.outer
+        return None
+
+
+class BreakLoop:
+    """What a block hands up for ``break``."""
+
+
+BREAK = BreakLoop()
+Flow = list[Value] | BreakLoop | None
+"""None goes on; a list is what was returned."""
+
+
+class Thrown(Exception):
+    """An error value on its way to a ``pcall``."""
+
+    def __init__(self, value: Value, problem: SpecError) -> None:
+        super().__init__(value)
+        self.value = value
+        self.problem = problem
+
+
+class Interpreter:
+    """One evaluation: globals, budget, log, and the stack of frames."""
+
+    def __init__(self, limits: Limits, globals: LuaTable) -> None:
+        self.budget = Budget(limits)
+        self.globals = globals
+        self.frames: list[Frame] = []
+        self.depth = 0
+        self.span: Span | None = None
+        self.log: list[str] = []
+        self.calling: tuple[ast.Call, Env] | None = None
+        """The call expression being carried out."""
+        self.strings: LuaTable = LuaTable()
+        """The methods of strings (``("x"):rep(3)``)."""
+
+    # -- where we are ------------------------------------------------------------------------------------------------
+
+    def origin(self, span: Span | None = None, values: Sequence[tuple[str, str]] = ()) -> Origin:
+        return Origin(span or self.span, tuple(reversed(self.frames)), tuple(values))
+
+    def error(self, code: str, message: str, span: Span | None = None, **more: Any) -> SpecError:
+        """An error at the present place; ``raise`` it."""
+        return SpecError(error(code, message, self.origin(span), **more))
+
+    def numbers_read(self) -> list[tuple[str, str]]:
+        """Plain number variables that the call being made reads: ``rnn = 200``."""
+        if self.calling is None:
+            return []
+        expr, env = self.calling
+        found: dict[str, str] = {}
+        for name in _names_in(expr):
+            owner = env.find(name)
+            value = owner.names[name] if owner is not None else None
+            if isinstance(value, float):
+                found[name] = to_text(value)
+        return list(found.items())
+
+    @contextmanager
+    def frame(self, frame: Frame) -> Iterator[None]:
+        self.frames.append(frame)
+        try:
+            yield
+        finally:
+            self.frames.pop()
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def run(self, block: ast.Block, env: Env) -> list[Value]:
+        """A whole chunk; returns what it returns."""
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(before, 40_000))
+        try:
+            flow = self.block(block, env)
+        except Thrown as thrown:
+            raise thrown.problem from None
+        except RecursionError:
+            raise over("E0502", "calls or expressions nest too deeply", self.origin(), "depth", self.budget.limits.depth) from None
+        finally:
+            sys.setrecursionlimit(before)
+        return flow if isinstance(flow, list) else []
+
+    def block(self, block: ast.Block, env: Env) -> Flow:
+        for stat in block.body:
+            self.budget.left -= 1
+            if self.budget.left < 0:
+                self.span = stat.span
+                self.budget.spend(0, self.origin())
+            flow = STATEMENTS[type(stat)](self, stat, env)
+            if flow is not None:
+                return flow
+        return None
+
+    # -- statements --------------------------------------------------------------------------------------------------
+
+    def _assign(self, stat: ast.Assign, env: Env) -> Flow:
+        places = [(target, self._place(target, env)) for target in stat.targets]
+        values = self.values(stat.values, env)
+        values += [None] * (len(places) - len(values))
+        for (target, place), value in zip(places, values, strict=False):
+            self.span = target.span
+            if isinstance(target, ast.Name):
+                self._name(target.name, value)
+                owner = env.find(target.name)
+                if owner is not None:
+                    owner.names[target.name] = value
+                else:
+                    self.globals.set(target.name, value)
+            else:
+                self.set_index(place[0], place[1], value)
+        return None
+
+    def _place(self, target: ast.Expr, env: Env) -> Any:
+        if isinstance(target, ast.Index):
+            return self.value(target.object, env), self.value(target.key, env)
+        return None
+
+    def _local(self, stat: ast.Local, env: Env) -> Flow:
+        values = self.values(stat.values, env)
+        values += [None] * (len(stat.names) - len(values))
+        for name, value in zip(stat.names, values, strict=False):
+            self._name(name, value)
+            env.names[name] = value
+        return None
+
+    def _name(self, name: str, value: Value) -> None:
+        """Modules and nodes are called by the variable they are first assigned to."""
+        if isinstance(value, Host):
+            naming = getattr(value, "named", None)
+            if naming is not None:
+                naming(name)
+
+    def _local_function(self, stat: ast.LocalFunction, env: Env) -> Flow:
+        env.names[stat.name] = None
+        env.names[stat.name] = LuaFunction(stat.function, env)
+        return None
+
+    def _function(self, stat: ast.FunctionStat, env: Env) -> Flow:
+        return self._assign(ast.Assign(stat.span, (stat.target,), (stat.function,)), env)
+
+    def _call_stat(self, stat: ast.CallStat, env: Env) -> Flow:
+        assert isinstance(stat.call, ast.Call)
+        self.calls(stat.call, env)
+        return None
+
+    def _do(self, stat: ast.Do, env: Env) -> Flow:
+        return self.block(stat.body, Env(env))
+
+    def _if(self, stat: ast.If, env: Env) -> Flow:
+        for condition, body in stat.branches:
+            if truth(self.value(condition, env)):
+                return self.block(body, Env(env))
+        return self.block(stat.otherwise, Env(env)) if stat.otherwise else None
+
+    def _while(self, stat: ast.While, env: Env) -> Flow:
+        while truth(self.value(stat.condition, env)):
+            self._turn(stat.span)
+            flow = self.block(stat.body, Env(env))
+            if flow is BREAK:
+                break
+            if flow is not None:
+                return flow
+        return None
+
+    def _repeat(self, stat: ast.Repeat, env: Env) -> Flow:
+        while True:
+            self._turn(stat.span)
+            inner = Env(env)
+            flow = self.block(stat.body, inner)
+            if flow is BREAK:
+                return None
+            if flow is not None:
+                return flow
+            if truth(self.value(stat.condition, inner)):
+                return None
+
+    def _turn(self, span: Span) -> None:
+        self.span = span
+        self.budget.spend(1, NOWHERE if self.budget.left > 0 else self.origin())
+
+    def _for(self, stat: ast.For, env: Env) -> Flow:
+        start, stop, step = (self._for_number(e, env) for e in (stat.start, stat.stop, stat.step))
+        if step == 0:
+            raise self.error("E0204", "the step of this loop is 0", stat.step.span if stat.step else stat.span)
+        i = start
+        while i <= stop if step > 0 else i >= stop:
+            self._turn(stat.span)
+            inner = Env(env)
+            inner.names[stat.name] = i
+            with self.frame(Frame("loop", stat.head, stat.span, (stat.name, show(i)))):
+                flow = self.block(stat.body, inner)
+            if flow is BREAK:
+                break
+            if flow is not None:
+                return flow
+            i += step
+        return None
+
+    def _for_number(self, expr: ast.Expr | None, env: Env) -> float:
+        if expr is None:
+            return 1.0
+        value = self.value(expr, env)
+        number = to_number(value)
+        if number is None:
+            raise self.error("E0204", f"a loop's bounds are numbers, this is {type_name(value)}", expr.span)
+        return number
+
+    def _for_in(self, stat: ast.ForIn, env: Env) -> Flow:
+        values = [*self.values(stat.values, env), None, None, None]
+        step, state, control = values[0], values[1], values[2]
+        while True:
+            self._turn(stat.span)
+            results = self.call(step, [state, control], stat.values[0].span)
+            control = results[0] if results else None
+            if control is None:
+                return None
+            inner = Env(env)
+            for position, name in enumerate(stat.names):
+                inner.names[name] = results[position] if position < len(results) else None
+            with self.frame(Frame("loop", stat.head, stat.span, (stat.names[0], show(control)))):
+                flow = self.block(stat.body, inner)
+            if flow is BREAK:
+                return None
+            if flow is not None:
+                return flow
+
+    def _return(self, stat: ast.Return, env: Env) -> Flow:
+        return self.values(stat.values, env)
+
+    def _break(self, stat: ast.Break, env: Env) -> Flow:
+        return BREAK
+
+    # -- expressions -------------------------------------------------------------------------------------------------
+
+    def value(self, expr: ast.Expr, env: Env) -> Value:
+        """The (first) value of an expression."""
+        return EXPRESSIONS[type(expr)](self, expr, env)
+
+    def values(self, exprs: Sequence[ast.Expr], env: Env) -> list[Value]:
+        """Values of a list; the last one may give several."""
+        if not exprs:
+            return []
+        found = [self.value(e, env) for e in exprs[:-1]]
+        last = exprs[-1]
+        if isinstance(last, ast.Call):
+            found += self.calls(last, env)
+        elif isinstance(last, ast.Varargs):
+            found += env.varargs
+        else:
+            found.append(self.value(last, env))
+        return found
+
+    def _constant(self, expr: ast.Constant, env: Env) -> Value:
+        return expr.value
+
+    def _name_value(self, expr: ast.Name, env: Env) -> Value:
+        owner = env.find(expr.name)
+        return owner.names[expr.name] if owner is not None else self.globals.get(expr.name)
+
+    def _varargs(self, expr: ast.Varargs, env: Env) -> Value:
+        return env.varargs[0] if env.varargs else None
+
+    def _index(self, expr: ast.Index, env: Env) -> Value:
+        owner = self.value(expr.object, env)
+        key = self.value(expr.key, env)
+        self.span = expr.span
+        if isinstance(owner, LuaTable) and owner.metatable is None:
+            return owner.get(key)
+        return self.get_index(owner, key, expr.object, env)
+
+    def _call_value(self, expr: ast.Call, env: Env) -> Value:
+        results = self.calls(expr, env)
+        return results[0] if results else None
+
+    def _function_value(self, expr: ast.Function, env: Env) -> Value:
+        return LuaFunction(expr, env)
+
+    def _binary(self, expr: ast.Binary, env: Env) -> Value:
+        left = self.value(expr.left, env)
+        if expr.op == "and":
+            return self.value(expr.right, env) if truth(left) else left
+        if expr.op == "or":
+            return left if truth(left) else self.value(expr.right, env)
+        right = self.value(expr.right, env)
+        self.span = expr.span
+        return binary(self, expr, left, right, env)
+
+    def _unary(self, expr: ast.Unary, env: Env) -> Value:
+        operand = self.value(expr.operand, env)
+        self.span = expr.span
+        return unary(self, expr, operand, env)
+
+    def _paren(self, expr: ast.Paren, env: Env) -> Value:
+        return self.value(expr.inner, env)
+
+    def _table(self, expr: ast.TableExpr, env: Env) -> Value:
+        table = LuaTable()
+        position = 1
+        for i, item in enumerate(expr.items):
+            if item.key is not None:
+                key = self.value(item.key, env)
+                if key is None or key != key:
+                    raise self.error("E0205", "a table's key is nil" if key is None else "a table's key is NaN", item.span)
+                table.set(key, self.value(item.value, env))
+            elif i == len(expr.items) - 1:
+                for value in self.values([item.value], env):
+                    table.set(float(position), value)
+                    position += 1
+            else:
+                table.set(float(position), self.value(item.value, env))
+                position += 1
+        self.budget.spend(len(expr.items), NOWHERE if self.budget.left > len(expr.items) else self.origin(expr.span))
+        return table
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    def calls(self, expr: ast.Call, env: Env) -> list[Value]:
+        """All results of a call expression."""
+        target = self.value(expr.function, env)
+        if expr.method is not None:
+            owner = target
+            self.span = expr.span
+            target = self.get_index(owner, expr.method, expr.function, env)
+            args = [owner, *self.values(expr.args, env)]
+            if target is None:
+                raise self._no_method(expr, owner)
+        else:
+            args = self.values(expr.args, env)
+        self.span = expr.span
+        if isinstance(target, (LuaFunction, NativeFunction, Host)) or (isinstance(target, LuaTable) and target.meta("__call") is not None):
+            self.calling = (expr, env)
+            return self.call(target, args, expr.span)
+        raise self._not_callable(expr, target, env)
+
+    def call(self, target: Value, args: list[Value], span: Span | None = None) -> list[Value]:
+        """Call a value; E0202 when it is no function."""
+        span = span or self.span
+        if isinstance(target, LuaFunction):
+            return self._enter(target, args, span)
+        if isinstance(target, NativeFunction):
+            self.budget.spend(1, NOWHERE if self.budget.left > 0 else self.origin())
+            results = target.call(self, args)
+            self.span = span
+            return results
+        if isinstance(target, Host):
+            return target.call(self, args)
+        if isinstance(target, LuaTable) and target.meta("__call") is not None:
+            return self.call(target.meta("__call"), [target, *args], span)
+        raise self.error("E0202", f"attempt to call a {type_name(target)} value", span)
+
+    def _enter(self, function: LuaFunction, args: list[Value], span: Span | None) -> list[Value]:
+        syntax = function.syntax
+        if self.depth >= self.budget.limits.depth:
+            raise over("E0502", f"calls nest deeper than {self.budget.limits.depth}", self.origin(span), "depth", self.budget.limits.depth)
+        env = Env(function.env, args[len(syntax.params) :] if syntax.varargs else [])
+        for position, name in enumerate(syntax.params):
+            env.names[name] = args[position] if position < len(args) else None
+        where = span or syntax.span
+        text = where.text if where is not None else syntax.name
+        frame = Frame("call", shorten(text), where, name=syntax.name or "function", serial=next(_serial))
+        self.depth += 1
+        try:
+            with self.frame(frame):
+                flow = self.block(syntax.body, env)
+        finally:
+            self.depth -= 1
+        self.span = span
+        return flow if isinstance(flow, list) else []
+
+    def _no_method(self, expr: ast.Call, owner: Value) -> SpecError:
+        known = [k for k in owner.data if isinstance(k, str)] if isinstance(owner, LuaTable) else []
+        return self.error("E0202", f"attempt to call method '{expr.method}' (a nil value)", expr.span, helps=did_you_mean(str(expr.method), known))
+
+    def _not_callable(self, expr: ast.Call, target: Value, env: Env) -> SpecError:
+        return self.error("E0202", f"attempt to call {self.describe(expr.function, target)}", expr.function.span, helps=self.similar(expr.function, env))
+
+    def describe(self, expr: ast.Expr, value: Value) -> str:
+        """``local 'x' (a nil value)``, as Lua says it."""
+        kind = type_name(value)
+        if isinstance(expr, ast.Name):
+            return f"'{expr.name}' (a {kind} value)"
+        if isinstance(expr, ast.Index) and isinstance(expr.key, ast.Constant) and isinstance(expr.key.value, str):
+            return f"field '{expr.key.value}' (a {kind} value)"
+        return f"a {kind} value"
+
+    def similar(self, expr: ast.Expr, env: Env | None) -> list[str]:
+        """Did-you-mean for a name, or for a field of a table."""
+        if isinstance(expr, ast.Name):
+            known: list[str] = [k for k in self.globals.data if isinstance(k, str)]
+            while env is not None:
+                known += env.names
+                env = env.outer
+            return did_you_mean(expr.name, [k for k in known if k != expr.name])
+        if isinstance(expr, ast.Index) and isinstance(expr.key, ast.Constant) and env is not None and isinstance(expr.object, (ast.Name, ast.Index)):
+            owner = self.value(expr.object, env)
+            if isinstance(owner, LuaTable):
+                return did_you_mean(str(expr.key.value), [k for k in owner.data if isinstance(k, str)])
+        return []
+
+    # -- indexing ----------------------------------------------------------------------------------------------------
+
+    def get_index(self, owner: Value, key: Value, expr: ast.Expr | None = None, env: Env | None = None) -> Value:
+        """``owner[key]`` with metatables."""
+        for _ in range(100):
+            if isinstance(owner, LuaTable):
+                value = owner.get(key)
+                handler = owner.meta("__index")
+                if value is not None or handler is None:
+                    return value
+                if not isinstance(handler, (LuaTable, Host)):
+                    results = self.call(handler, [owner, key])
+                    return results[0] if results else None
+                owner = handler
+                continue
+            if isinstance(owner, Host):
+                return owner.index(self, key)
+            if isinstance(owner, str):
+                return self.strings.get(key)
+            what = self.describe(expr, owner) if expr is not None else f"a {type_name(owner)} value"
+            raise self.error("E0203", f"attempt to index {what}", expr.span if expr is not None else None,
+                             helps=self.similar(expr, env) if expr is not None and owner is None else [])
+        raise self.error("E0203", "a chain of __index without end")
+
+    def set_index(self, owner: Value, key: Value, value: Value) -> None:
+        """``owner[key] = value`` with metatables."""
+        for _ in range(100):
+            if isinstance(owner, LuaTable):
+                handler = owner.meta("__newindex")
+                if handler is None or owner.get(key) is not None:
+                    if key is None or key != key:
+                        raise self.error("E0205", f"a table's key is {'nil' if key is None else 'NaN'}")
+                    owner.set(key, value)
+                    return
+                if not isinstance(handler, (LuaTable, Host)):
+                    self.call(handler, [owner, key, value])
+                    return
+                owner = handler
+                continue
+            if isinstance(owner, Host):
+                owner.set_index(self, key, value)
+                return
+            raise self.error("E0203", f"attempt to set {show_key(key)} of a {type_name(owner)} value")
+        raise self.error("E0203", "a chain of __newindex without end")
+
+    def protected(self, function: Value, args: list[Value]) -> list[Value]:
+        """``pcall``: (true, results...) or (false, error value); limits pass through."""
+        frames, depth = len(self.frames), self.depth
+        try:
+            return [True, *self.call(function, args)]
+        except LimitError:
+            raise
+        except Thrown as thrown:
+            value = thrown.value
+        except SpecError as failure:
+            value = f"{failure.diagnostics[0].span or ''}: {failure.diagnostics[0].message}"
+        del self.frames[frames:]
+        self.depth = depth
+        return [False, value]
+
+
+def _names_in(expr: ast.Expr) -> Iterator[str]:
+    """Variables in a call's own arguments and in what is called, not in functions defined there."""
+    if isinstance(expr, ast.Name):
+        yield expr.name
+    elif isinstance(expr, ast.Call):
+        for part in (expr.function, *expr.args):
+            yield from _names_in(part)
+    elif isinstance(expr, ast.Binary):
+        yield from _names_in(expr.left)
+        yield from _names_in(expr.right)
+    elif isinstance(expr, (ast.Unary, ast.Paren)):
+        yield from _names_in(expr.operand if isinstance(expr, ast.Unary) else expr.inner)
+
+
+def shorten(text: str) -> str:
+    """A call's text on one line, not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:57] + "..."
+
+
+def show(value: Value) -> str:
+    return f"'{value}'" if isinstance(value, str) else to_text(value)
+
+
+STATEMENTS: dict[type, Any] = {
+    ast.Assign: Interpreter._assign, ast.Local: Interpreter._local, ast.LocalFunction: Interpreter._local_function,
+    ast.FunctionStat: Interpreter._function, ast.CallStat: Interpreter._call_stat, ast.Do: Interpreter._do, ast.If: Interpreter._if,
+    ast.While: Interpreter._while, ast.Repeat: Interpreter._repeat, ast.For: Interpreter._for, ast.ForIn: Interpreter._for_in,
+    ast.Return: Interpreter._return, ast.Break: Interpreter._break,
+}  # fmt: skip
+
+EXPRESSIONS: dict[type, Any] = {
+    ast.Constant: Interpreter._constant, ast.Name: Interpreter._name_value, ast.Varargs: Interpreter._varargs, ast.Index: Interpreter._index,
+    ast.Call: Interpreter._call_value, ast.Function: Interpreter._function_value, ast.Binary: Interpreter._binary, ast.Unary: Interpreter._unary,
+    ast.Paren: Interpreter._paren, ast.TableExpr: Interpreter._table,
+}  # fmt: skip
+
+
+def chunk_env() -> Env:
+    """The outermost block of a file."""
+    return Env(None, [])
+
+

@@ -1,0 +1,277 @@
+"""``options{...}``, ``data.*``, ``optim.*`` and ``experiment{...}``, with what the command line or the API overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from graphspec.build.bindings import ModuleHost, NodeHost
+from graphspec.build.describe import Description, ExperimentSpec, Library, Schema, Stream
+from graphspec.build.values import Host, LuaTable, NativeFunction, Value, number_text, type_name
+from graphspec.errors import Diagnostic, SpecError, error
+from graphspec.lang import Comment
+from graphspec.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from graphspec.build.interpreter import Interpreter
+
+GROUPS = ("data", "optim", "experiment")
+
+
+class Overrides:
+    """``name=value`` from outside: for ``options`` (plain names) and for fields (``data.path``)."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = dict(given)
+        self.used: set[str] = set()
+        self.known: list[str] = []
+
+    def take(self, name: str, default: Any, complain: str = "option") -> tuple[Any, bool]:
+        """The value for a name and whether it came from outside; E0601 when its type does not fit the default's."""
+        self.known.append(name)
+        if name not in self.given:
+            return default, False
+        self.used.add(name)
+        return convert(name, self.given[name], default), True
+
+    def plain(self) -> dict[str, Any]:
+        """The ones without a group."""
+        return {k: v for k, v in self.given.items() if k.partition(".")[0] not in GROUPS or "." not in k}
+
+    def unknown(self) -> list[Diagnostic]:
+        """E0602 for what nothing in the spec asked for."""
+        return [error("E0602", f"the spec has no option {name}", helps=did_you_mean(name, self.known)
+                      or ([f"it has {', '.join(sorted(set(self.known)))}"] if self.known else []))
+                for name in self.given if name not in self.used]
+
+
+def convert(name: str, value: Any, default: Any) -> Any:
+    """A value from outside (text from the command line, anything from Python) in the type of the default."""
+    wanted = type_name(default) if default is not None else "any"
+    if isinstance(value, bool):
+        found: Any = value
+    elif isinstance(value, (int, float)):
+        found = float(value)
+    elif isinstance(value, str):
+        found = _from_text(value, wanted)
+    elif value is None:
+        found = None
+    else:
+        found = str(value)  # a pathlib.Path
+    if default is not None and found is not None and type_name(found) != wanted:
+        raise SpecError(error("E0601", f"{name} is a {wanted} (its default is {_show(default)}), got {value!r}"))
+    return found
+
+
+def _from_text(text: str, wanted: str) -> Any:
+    if wanted == "boolean" and text in ("true", "false"):
+        return text == "true"
+    if wanted in ("number", "any"):
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _show(value: Any) -> str:
+    return number_text(value) if isinstance(value, float) else {True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool) else repr(value)
+
+
+class Options:
+    """The ``options`` function; remembers names, values and help of all it was given."""
+
+    def __init__(self, overrides: Overrides, comments: Sequence[Comment]) -> None:
+        self.overrides = overrides
+        self.comments = list(comments)
+        self.values: dict[str, Any] = {}
+        self.help: dict[str, str] = {}
+
+    def __call__(self, lua: Interpreter, args: list[Value]) -> list[Value]:
+        table = args[0] if args else None
+        if not isinstance(table, LuaTable):
+            raise lua.error("E0603", "options takes a table: `options { rnn_size = 128 }`")
+        span = lua.span
+        for name, default in table.fields().items():
+            if not isinstance(default, (bool, float, str)):
+                raise lua.error("E0603", f"option {name}: a default is a number, a string or a boolean, not a {type_name(default)}")
+            value, _ = self.overrides.take(name, default)
+            table.set(name, value)
+            self.values[name] = value
+            if span is not None:
+                self.help[name] = self._help(span.source, span.start, span.end, name)
+        return [table]
+
+    def _help(self, source: Any, start: int, end: int, name: str) -> str:
+        """The comment behind ``name =`` on its line."""
+        for comment in self.comments:
+            if comment.span.source is source and start <= comment.span.start <= end + 200:
+                line = source.line(comment.span.line)
+                before = line[: comment.span.column - 1]
+                if name in before.replace("=", " ").replace(",", " ").split():
+                    return comment.text.strip()
+        return ""
+
+
+class Pasted(Host):
+    """``opt`` and ``params`` in pasted code: whatever options were given from outside; false for the rest is nil."""
+
+    title = "opt"
+
+    def __init__(self, overrides: Overrides) -> None:
+        self.overrides = overrides
+        self.own = LuaTable()
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        found = self.own.get(key)
+        if found is None and isinstance(key, str) and key in self.overrides.given:
+            found, _ = self.overrides.take(key, None)
+        return found
+
+    def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
+        self.own.set(key, value)
+
+
+class Group(Host):
+    """``data`` or ``optim``: makes descriptions."""
+
+    def __init__(self, name: str, library: Library, overrides: Overrides, made: list[Description]) -> None:
+        self.title = self.name = name
+        self.library = library
+        self.overrides = overrides
+        self.made = made
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        kind = f"{self.name}.{key}"
+        schema = self.library.schemas.get(kind)
+        if schema is None:
+            raise lua.error("E0604", f"there is no {kind}", helps=did_you_mean(kind, self.library.schemas))
+        return NativeFunction(kind, lambda inner, args: [self._describe(inner, kind, schema, args)])
+
+    def _describe(self, lua: Interpreter, kind: str, schema: Schema, args: list[Value]) -> Value:
+        table = args[0] if args else LuaTable()
+        if not isinstance(table, LuaTable):
+            raise lua.error("E0605", f"{kind} takes a table of fields, got {type_name(table)}")
+        given = table.fields()
+        fields, trusted = {}, set()
+        for name in given:
+            if name not in schema.fields:
+                raise lua.error("E0605", f"{kind} has no field {name}", helps=did_you_mean(name, schema.fields))
+        for name, default in schema.fields.items():
+            value = given.get(name, default)
+            if name in given and default is not None and type_name(value) != type_name(_lua(default)):
+                raise lua.error("E0605", f"{kind}: {name} is a {type_name(_lua(default))}, got {type_name(value)}")
+            value, outside = self.overrides.take(f"{self.name}.{name}", _lua(value))
+            fields[name] = value
+            if outside:
+                trusted.add(name)
+        description = Description(kind, fields, lua.origin(), frozenset(trusted))
+        self.made.append(description)
+        return DescriptionHost(description, schema, self.library)
+
+
+def _lua(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class DescriptionHost(Host):
+    def __init__(self, description: Description, schema: Schema, library: Library) -> None:
+        self.description = description
+        self.schema = schema
+        self.library = library
+        self.title = description.kind
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        if key in self.schema.attributes:
+            return _lua(self.library.attribute(self.description, str(key)))
+        if key in self.schema.streams:
+            return StreamHost(Stream(self.description, str(key)))
+        if key in self.schema.fields:
+            return self.description.fields[str(key)]
+        known = [*self.schema.attributes, *self.schema.streams, *self.schema.fields]
+        raise lua.error("E0605", f"{self.title} has no {key}", helps=did_you_mean(str(key), known))
+
+
+class StreamHost(Host):
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.title = f"the stream {stream.description.kind}.{stream.name}"
+
+
+class ExperimentHost(Host):
+    title = "an experiment"
+
+    def __init__(self, experiment: ExperimentSpec) -> None:
+        self.experiment = experiment
+
+
+class ExperimentFunction:
+    """``experiment{...}``."""
+
+    PARTS = ("loss", "step", "inputs", "carry", "optimizer")
+
+    def __init__(self, library: Library, overrides: Overrides) -> None:
+        self.library = library
+        self.overrides = overrides
+
+    def __call__(self, lua: Interpreter, args: list[Value]) -> list[Value]:
+        table = args[0] if args else None
+        if not isinstance(table, LuaTable):
+            raise lua.error("E0606", "experiment takes a table: `experiment { loss = ..., inputs = {...} }`")
+        given = table.fields()
+        known = self.library.experiment_fields
+        for name in given:
+            if name not in known and name not in self.PARTS:
+                raise lua.error("E0606", f"experiment has no field {name}", helps=did_you_mean(name, [*known, *self.PARTS]))
+        loss = given.get("loss")
+        if not isinstance(loss, NodeHost):
+            raise lua.error("E0606", "experiment: loss must be a node", helps=["a criterion in the graph is one: `nn.ClassNLLCriterion()({log_p, targets})`"])
+        step = given.get("step")
+        if step is not None and not isinstance(step, ModuleHost):
+            raise lua.error("E0606", f"experiment: step must be a gModule, got {type_name(step)}")
+        optimizer = given.get("optimizer")
+        if optimizer is not None and not isinstance(optimizer, DescriptionHost):
+            raise lua.error("E0606", f"experiment: optimizer must be made by optim, got {type_name(optimizer)}", helps=["as in `optim.adam { learningRate = 2e-3 }`"])
+        fields: dict[str, Any] = {}
+        for name, default in known.items():
+            value = given.get(name, _lua(default))
+            if name in given and default is not None and not isinstance(value, (LuaTable, Host)) and type_name(value) != type_name(_lua(default)):
+                raise lua.error("E0606", f"experiment: {name} is a {type_name(_lua(default))}, got {type_name(value)}")
+            fields[name] = plain(value) if isinstance(value, (LuaTable, Host)) else self.overrides.take(f"experiment.{name}", value)[0]
+        inputs = {k.node: v.stream for k, v in self._pairs(lua, given, "inputs", StreamHost, "a data stream")}
+        carry = {k.node: v.node for k, v in self._pairs(lua, given, "carry", NodeHost, "a node")}
+        found = ExperimentSpec(loss.node, step.module if step else None, inputs, carry, optimizer.description if optimizer else None, fields, lua.origin())
+        return [ExperimentHost(found)]
+
+    def _pairs(self, lua: Interpreter, given: dict[str, Value], name: str, kind: type, what: str) -> list[tuple[Any, Any]]:
+        table = given.get(name)
+        if table is None:
+            return []
+        if not isinstance(table, LuaTable):
+            raise lua.error("E0606", f"experiment: {name} is a table keyed by nodes: `{name} = {{ [node] = ... }}`")
+        found = []
+        for key, value in table.pairs():
+            if not isinstance(key, NodeHost) or not key.node.is_source:
+                helps = ["write the node in brackets: `[tokens] = ...`"] if isinstance(key, str) else []
+                raise lua.error("E0606", f"experiment: {name} is keyed by source nodes, got {type_name(key)}", helps=helps)
+            if not isinstance(value, kind):
+                raise lua.error("E0606", f"experiment: {name}: {what} is wanted, got {type_name(value)}")
+            found.append((key, value))
+        return found
+
+
+def plain(value: Value) -> Any:
+    """A Lua value as plain Python, with graph objects and descriptions unwrapped."""
+    if isinstance(value, ModuleHost):
+        return value.module
+    if isinstance(value, NodeHost):
+        return value.node
+    if isinstance(value, DescriptionHost):
+        return value.description
+    if isinstance(value, StreamHost):
+        return value.stream
+    if isinstance(value, LuaTable):
+        return {k: plain(v) for k, v in value.pairs()}
+    return value
+
+

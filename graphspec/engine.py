@@ -1,0 +1,70 @@
+"""A program made runnable: optimised, planned and bound to a device, or interpreted as the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphspec.binding import index_error
+from graphspec.errors import NOWHERE, Origin, SpecError, fail
+from graphspec.ir.core import Program
+from graphspec.passes import optimise
+from graphspec.plan import make_plan
+from graphspec.reference import interpret
+from graphspec_runtime import Executable, PlanError, open_device
+from graphspec_runtime.devices.base import Device
+
+CODES = {"shape": "E0307", "argument": "E0312", "guard": "E0311", "memory": "E0702", "device": "E0701", "plan": "E0703"}
+"""What a runtime failure is called in the user's world (an index out of range is E0310)."""
+
+RESIDENT = ("parameter", "state", "buffer", "gradient")
+"""Roles of arrays that the caller owns and that a program may update in place."""
+
+
+class Engine:
+    """Runs one program on one device.
+
+    ``device`` is an open device, or None for the reference interpreter of unoptimised IR.  ``notes`` says what the passes did.
+    """
+
+    def __init__(self, program: Program, device: Device | None, check: bool = False) -> None:
+        self.program = program
+        self.notes: list[str] = []
+        self.origins: dict[str, Origin] = {}
+        self.executable: Executable | None = None
+        if device is not None:
+            self.notes = optimise(program, check)
+            for op in program.block.walk():
+                self.origins.setdefault(str(op.origin), op.origin)
+            self.executable = Executable(make_plan(program), device)
+
+    def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Results by name, in arrays of the device that the next run overwrites.  Arguments that results update (parameters,
+        states, running statistics) are changed in place; SpecError for shapes, sizes and indices that do not fit."""
+        if self.executable is None:
+            results: dict[str, Any] = dict(interpret(self.program, arguments))
+            for port in self.program.outputs:
+                if port.updates is not None:
+                    arguments[port.updates][...] = results[port.name]
+            return results
+        try:
+            return dict(self.executable.run(arguments))
+        except PlanError as failure:
+            raise self._told(failure) from None
+
+    def _told(self, failure: PlanError) -> SpecError:
+        origin = self.origins.get(failure.origin, NOWHERE)
+        if failure.kind == "index":
+            low, high = failure.data["low"], failure.data["high"]
+            return index_error(failure.data["value"], failure.data["position"], low, high - low + 1, origin)
+        return fail(CODES[failure.kind], failure.message, origin)
+
+
+def device_named(name: str, threads: int | None = None) -> Device | None:
+    """``cpu``, ``numpy``, ``cuda``, ``cuda:1``; None for ``reference``; E0701 with the one cause when it cannot be had."""
+    if name == "reference":
+        return None
+    try:
+        return open_device(name)
+    except PlanError as failure:
+        raise fail(CODES[failure.kind], failure.message) from None

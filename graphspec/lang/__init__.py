@@ -1,0 +1,5 @@
+"""From text to a typed AST with positions."""
+
+from graphspec.lang.parser import Comment, Parsed, parse, parse_expression
+
+__all__ = ["Comment", "Parsed", "parse", "parse_expression"]

@@ -1,0 +1,130 @@
+"""Opening a spec: reading it, evaluating it with data sources and optimizers plugged in, trying out suggested fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import graphspec.nn  # noqa: F401  (fills the table of records)
+from graphspec.build import Evaluation, Library, Limits, evaluate
+from graphspec.build.files import read_text
+from graphspec.errors import Diagnostic, Source, SpecError, fail
+from graphspec.graph import GModule
+from graphspec.program import infer
+
+MAX_TRIES = 4
+"""Suggested fixes that are tried out for one error."""
+
+
+@dataclass
+class Opened:
+    """An evaluated spec and all that is needed to evaluate it again."""
+
+    source: Source
+    evaluation: Evaluation
+    entry: str | None = None
+    lenient: bool = False
+    roots: tuple[Path, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    limits: Limits = Limits()
+
+    @property
+    def result(self) -> Any:
+        return self.evaluation.result
+
+    @property
+    def warnings(self) -> list[Diagnostic]:
+        return self.evaluation.warnings
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything by value: the texts of all files, no path that is needed."""
+        return {
+            "path": self.source.path, "texts": {s.path: s.text for s in self.evaluation.sources}, "entry": self.entry, "lenient": self.lenient,
+            "roots": [str(root) for root in self.roots], "options": {k: v for k, v in self.options.items()},
+        }  # fmt: skip
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any], library: Library | None = None) -> Opened:
+        """The spec evaluated again from its copy."""
+        source = Source(data["path"], data["texts"][data["path"]])
+        return open_source(source, data["entry"], lenient=data["lenient"], roots=[Path(r) for r in data["roots"]], options=data["options"],
+                           library=library, texts=data["texts"])
+
+
+def plugged() -> Library:
+    """Data sources and optimizers, as specs can name them."""
+    from graphspec.library import StandardLibrary
+
+    return StandardLibrary()
+
+
+def open_spec(
+    path_or_text: str | Path, entry: str | None = None, *, lenient: bool = False, roots: Sequence[str | Path] = (),
+    options: Mapping[str, Any] | None = None, limits: Limits | None = None, library: Library | None = None,
+) -> Opened:  # fmt: skip
+    """A spec by path, or by its text (when it has a newline or reads as code); SpecError for all that is wrong with it."""
+    text = str(path_or_text)
+    if isinstance(path_or_text, str) and ("\n" in text or text.lstrip().startswith(("return ", "local "))):
+        source, folder = Source("<text>", text), []
+    else:
+        path = Path(path_or_text)
+        if path.is_dir():
+            raise fail("E0802", f"{path} is a folder, not a spec")
+        source, folder = Source(str(path), read_text(path, str(path))), [path.parent]
+    places = [Path(r) for r in roots] or folder
+    for place in places:
+        if not place.is_dir():
+            raise fail("E0802", f"the root {place} is not a folder")
+    return open_source(source, entry, lenient=lenient, roots=places, options=options or {}, limits=limits, library=library)
+
+
+def open_source(
+    source: Source, entry: str | None, *, lenient: bool, roots: Sequence[Path], options: Mapping[str, Any], limits: Limits | None = None,
+    library: Library | None = None, texts: Mapping[str, str] | None = None,
+) -> Opened:  # fmt: skip
+    """Evaluate a source; suggested fixes are shown only if the spec compiles with them."""
+    limits = limits or Limits()
+    evaluation = evaluate(source, roots=roots, overrides=options, entry=entry, lenient=lenient, limits=limits,
+                          library=library or plugged(), texts=texts)
+    return Opened(source, evaluation, entry, lenient, tuple(roots), dict(options), limits)
+
+
+def pick_module(opened: Opened) -> GModule:
+    """The gModule that the spec gives; E0430 when it gives none, or several."""
+    result = opened.result
+    if isinstance(result, GModule):
+        return result
+    origin = opened.evaluation.origin
+    if isinstance(result, dict):
+        names = sorted(result)
+        example = f"{names[0]}" if any(isinstance(v, GModule) for v in result.values()) else f"{names[-1] if names else 'f'}({{...}})"
+        raise fail("E0430", f"this spec returns a table ({', '.join(names) or 'empty'}): say which model to compile", origin,
+                   helps=[f"with an entry, a Lua expression over those names: `--entry '{example}'`"])
+    raise fail("E0430", "this spec is an experiment: train it with `graphspec run`, or `graphspec.experiment` in Python", origin)
+
+
+def with_tried_fixes(opened: Opened, failure: SpecError) -> SpecError:
+    """The same error; of the fixes its diagnostics carry, those that make the spec compile are put into words."""
+    told = []
+    for problem in failure.diagnostics:
+        helps = []
+        for fix in problem.fixes[:MAX_TRIES]:
+            source = fix.span.source
+            text = source.text[: fix.span.start] + fix.text + source.text[fix.span.end :]
+            if _compiles(opened, {source.path: text}):
+                helps.append(f"try `{fix.text}` at line {fix.span.line}" + ("" if source is opened.source else f" of {source.path}"))
+        told.append(replace(problem, helps=(*problem.helps, *helps), fixes=()))
+    return SpecError(*told)
+
+
+def _compiles(opened: Opened, texts: dict[str, str]) -> bool:
+    known = {s.path: s.text for s in opened.evaluation.sources}
+    try:
+        again = open_source(opened.source, opened.entry, lenient=opened.lenient, roots=opened.roots, options=opened.options,
+                            limits=opened.limits, texts={**known, **texts})
+        infer(pick_module(again))
+    except SpecError:
+        return False
+    return True
