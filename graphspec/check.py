@@ -21,12 +21,14 @@ from graphspec.reference import interpret
 
 Array = np.ndarray[Any, Any]
 Point = Mapping[str, Array]
+Forward = Callable[[Point], Sequence[Array]]
+Backward = Callable[[Point, Sequence[Array]], Point]
 Run = Callable[[Program, Mapping[str, Any]], Mapping[str, Any]]
 """What executes a program: arguments by name to results by name."""
 
 STEPS = (1e-3, 1e-4, 1e-5)
-"""Distances of the five-point stencil, relative to max(1, |x|): the first has an error of about 1e-12; the others are for functions with a kink or a
-steep place nearby."""
+"""Distances of the five-point stencil, relative to max(1, |x|): the first has an error of about 1e-12; the others are for
+functions with a kink or a steep place nearby."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Report:
 
 
 def compare(
-    forward: Callable[[Point], Sequence[Array]],
-    backward: Callable[[Point, Sequence[Array]], Point],
+    forward: Forward,
+    backward: Backward,
     point: Point,
     parameters: Sequence[str] = (),
     *,
@@ -76,8 +78,8 @@ def compare(
 ) -> Report:
     """Check the gradients of ``sum(cotangent * output)``, cotangents drawn at random, at ``point`` (float64 arrays by name).
 
-    ``backward(point, cotangents)`` gives the gradient of each tensor of the point.  ``parameters`` names those that are parameters; the others
-    are inputs.  Of tensors with more than ``limit`` elements that many are tried, drawn at random.
+    ``backward(point, cotangents)`` gives the gradient of each tensor of the point.  ``parameters`` names those that are
+    parameters; the others are inputs.  Of tensors with more than ``limit`` elements that many are tried, drawn at random.
     """
     rng = np.random.default_rng(seed)
     cotangents: list[Array] = [np.asarray(rng.standard_normal(y.shape)) for y in forward(point)]
@@ -88,14 +90,18 @@ def compare(
         every = np.arange(value.size)
         chosen = every if limit is None or value.size <= limit else np.sort(rng.choice(every, limit, replace=False))
         a = np.asarray(analytic[name], np.float64).reshape(-1)[chosen]
-        n = np.array([_difference(forward, point, name, int(i), cotangents, float(a[k]), tolerance * largest) for k, i in enumerate(chosen)])
+        near = tolerance * largest
+        n = np.array([_difference(forward, point, name, int(i), cotangents, float(a[k]), near) for k, i in enumerate(chosen)])
         entries.append(Entry(name, "parameter" if name in parameters else "input", value.shape, relative_error(a, n, largest)))
     return Report(tuple(entries), tolerance)
 
 
 def relative_error(a: Array, n: Array, largest: float) -> float:
-    """``max|a - n| / max(|a|, |n|)``.  Where a tensor's gradients vanish beside the ``largest`` of all tensors (the bias before a softmax has none at all), rounding
-    is all there is to see, and the error is taken relative to a millionth of that."""
+    """``max|a - n| / max(|a|, |n|)``.
+
+    Where a tensor's gradients vanish beside the ``largest`` of all tensors (the bias before a softmax has none at all), rounding is all
+    there is to see, and the error is taken relative to a millionth of that.
+    """
     if not a.size:
         return 0.0
     scale = max(float(np.max(np.abs(a))), float(np.max(np.abs(n))), 1e-6 * largest)
@@ -106,7 +112,7 @@ def relative_error(a: Array, n: Array, largest: float) -> float:
 
 
 def _difference(
-    forward: Callable[[Point], Sequence[Array]], point: Point, name: str, index: int, cotangents: Sequence[Array], wanted: float, near: float
+    forward: Forward, point: Point, name: str, index: int, cotangents: Sequence[Array], wanted: float, near: float
 ) -> float:
     """The derivative by one element, of the step that comes closest to ``wanted`` (the first one that is ``near`` a tenth)."""
     best = float("inf")
@@ -119,7 +125,7 @@ def _difference(
     return best
 
 
-def _stencil(forward: Callable[[Point], Sequence[Array]], point: Point, name: str, index: int, cotangents: Sequence[Array], step: float) -> float:
+def _stencil(forward: Forward, point: Point, name: str, index: int, cotangents: Sequence[Array], step: float) -> float:
     """``(8 (f(x+h) - f(x-h)) - (f(x+2h) - f(x-2h))) / 12h``, output by output, so that little is lost to rounding."""
     x = float(point[name].reshape(-1)[index])
     h = step * max(1.0, abs(x))
@@ -137,8 +143,8 @@ def _stencil(forward: Callable[[Point], Sequence[Array]], point: Point, name: st
 class Probe:
     """A module typed in float64, as a function of its float inputs and parameters and that function's gradient.
 
-    ``run`` executes programs; ``inputs`` are the arrays that go in (integers stay as they are), ``sizes`` nothing more than what they bind.  Random
-    ops draw the same numbers every time.
+    ``run`` executes programs; ``inputs`` are the arrays that go in, and bind the sizes (integers stay as they are).  Random ops draw
+    the same numbers every time.
     """
 
     def __init__(self, typed: Typed, inputs: Sequence[Array], run: Run = interpret, *, training: bool = True) -> None:
@@ -191,7 +197,8 @@ class Probe:
 
 
 def check(
-    typed: Typed, run: Run = interpret, *, training: bool = True, scale: float = 0.5, tolerance: float = 1e-6, limit: int | None = None, seed: int = 1
+    typed: Typed, run: Run = interpret, *, training: bool = True, scale: float = 0.5, tolerance: float = 1e-6,
+    limit: int | None = None, seed: int = 1,
 ) -> Report:
     """Check a whole model (typed in float64): parameters drawn at ``scale``, inputs and open sizes made up.
 
@@ -215,7 +222,7 @@ def check(
 def choose_sizes(program: Program) -> dict[str, int]:
     """A small size for each letter: all different where the program's guards allow it."""
     names = program.letters
-    choices = [{name: 2 + i for i, name in enumerate(names)}, *({name: n for name in names} for n in (2, 3, 4, 6))]
+    choices = [{name: 2 + i for i, name in enumerate(names)}, *(dict.fromkeys(names, n) for n in (2, 3, 4, 6))]
     for letters in choices:
         try:
             check_guards(program, letters)

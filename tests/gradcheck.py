@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,21 @@ import numpy as np
 from graphspec.check import Array, Probe, Run
 from graphspec.errors import NOWHERE
 from graphspec.graph import GModule, Leaf, Module, Node, Record, Sample, Table, connect, gmodule, new_module
-from graphspec.program import Typed, infer
+from graphspec.ir.core import Program
+from graphspec.ir.rewrite import copy_program
+from graphspec.nn import registry
+from graphspec.passes import optimise
+from graphspec.plan import make_plan
+from graphspec.program import Typed, infer, leaves
 from graphspec.reference import interpret
+from graphspec_runtime import Executable, open_device
 
 LETTERS = "ABCDEFGHJKLMN"
 
 
 def is_leaf(inputs: Any) -> bool:
     """Whether a sample's inputs are one tensor: a Leaf, or a shape."""
-    return isinstance(inputs, Leaf) or isinstance(inputs, tuple) and all(isinstance(n, int) for n in inputs)
+    return isinstance(inputs, Leaf) or (isinstance(inputs, tuple) and all(isinstance(n, int) for n in inputs))
 
 
 def leaves_of(inputs: Any) -> list[Leaf]:
@@ -80,6 +86,26 @@ def graph_of(module: Module, inputs: Any, letters: bool = False, uses: int = 1) 
     return gmodule(sources, outputs, NOWHERE)
 
 
+def on_device(name: str) -> Run:
+    """A runner that optimises, plans and runs programs on a device; each program is planned once."""
+    device = open_device(name)
+    planned: dict[int, tuple[Program, Executable]] = {}
+
+    def run(program: Program, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        if id(program) not in planned:
+            optimised = copy_program(program)
+            optimise(optimised, check=True)
+            planned[id(program)] = (program, Executable(make_plan(optimised), device))
+        types = {port.name: v.dtype for port, v in zip(program.inputs, program.block.params, strict=True)}
+        given = {name: np.array(arguments[name], dtype, copy=None) for name, dtype in types.items()}
+        for port in program.outputs:
+            if port.updates is not None:  # written over by its new value
+                given[port.updates] = given[port.updates].copy()
+        return planned[id(program)][1].call(given)
+
+    return run
+
+
 class Case:
     """A sample made runnable."""
 
@@ -99,3 +125,33 @@ class Case:
     @property
     def parameter_names(self) -> list[str]:
         return [p.name for p in self.probe.parameters]
+
+
+# -- graphs by hand ----------------------------------------------------------------------------------------------------
+
+
+def source(*dims: Any, dtype: str | None = None) -> Node:
+    """A source, of a declared type if one is given."""
+    args = [Table(dims, {"dtype": dtype} if dtype else {})] if dims or dtype else []
+    return connect(new_module("Identity", args, NOWHERE), None, NOWHERE)
+
+
+def use(name: str, args: Any, inputs: Any) -> Node:
+    """``nn.name(args...)(inputs)``."""
+    assert name in registry
+    return connect(new_module(name, list(args), NOWHERE), inputs, NOWHERE)
+
+
+def declared(node: Node, dims: Any) -> Node:
+    """The node with its type declared."""
+    return use("Identity", [Table(tuple(dims))], node)
+
+
+def typed(sources: list[Node], *outputs: Node) -> Typed:
+    """The gModule of these, typed."""
+    return infer(gmodule(sources, list(outputs), NOWHERE), "float64")
+
+
+def show(types: Any) -> str:
+    """Shapes as text, the leaves of a table one after another."""
+    return ", ".join(f"[{', '.join(map(str, t.shape))}]" for t in leaves(types))

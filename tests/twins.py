@@ -79,7 +79,7 @@ def reshape(m: Module, x: Any, env: Env) -> Any:
     count = 1
     for n in sizes:
         count *= n
-    if m.args.batchMode is False or m.args.batchMode is None and x.numel() == count and x.shape[0] != 1:
+    if m.args.batchMode is False or (m.args.batchMode is None and x.numel() == count and x.shape[0] != 1):
         return x.reshape(sizes)
     return x.reshape([x.shape[0], *sizes])
 

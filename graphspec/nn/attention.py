@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, drop_axis, mean_of, only, pair, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, drop_axis, only, pair, without
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -105,8 +105,8 @@ class MV(Record):
 class LengthMask(Record):
     """1 where a sequence still runs, 0 after its end: lengths ``int32 [...]`` to a float mask ``[..., size]``.
 
-    Element t (from 0) is 1 when ``t < length``.  The mask is a float tensor, so that it can be multiplied with and rearranged like any other; lengths
-    of more than ``size`` or less than 0 are refused at run time.
+    Element t (from 0) is 1 when ``t < length``.  The mask is a float tensor, so that it can be multiplied with and rearranged like
+    any other; lengths of more than ``size`` or less than 0 are refused at run time.
     """
 
     name = "LengthMask"
@@ -140,8 +140,8 @@ class LengthMask(Record):
 class MaskedSoftMax(Record):
     """SoftMax along the last axis over the elements whose mask is not 0: ``{scores [..., S], mask [..., S]} -> [..., S]``.
 
-    Elements that are masked out are exactly 0, whatever their score; where everything is masked out, all are 0.  The mask is a float (from
-    nn.LengthMask), int32 or bool tensor, and gets no gradient.
+    Elements that are masked out are exactly 0, whatever their score; where everything is masked out, all are 0.  The mask is a
+    float (from nn.LengthMask), int32 or bool tensor, and gets no gradient.
     """
 
     name = "MaskedSoftMax"
@@ -183,8 +183,8 @@ LOWEST = -1e30
 class MixtureTable(Record):
     """The experts' outputs weighted by a gater and added: ``{gater [n] or [B, n], experts}``.
 
-    The experts are a table of n tensors (``[B, ...]``, or without batch axis for a gater ``[n]``), or one tensor with the experts along dimension
-    ``dim`` (by default 2, or 1 for a gater ``[n]``).
+    The experts are a table of n tensors (``[B, ...]``, or without batch axis for a gater ``[n]``), or one tensor with the experts
+    along dimension ``dim`` (by default 2, or 1 for a gater ``[n]``).
     """
 
     name = "MixtureTable"

@@ -50,7 +50,7 @@ def axis_of(dimension: int, rank: int, input_dims: int | None = None) -> int:
 def offset_of(index: int, length: Size, what: str = "index") -> Size:
     """Torch's 1-based index along an axis of that length (negative: from the end) as an offset from 0; Mismatch when outside."""
     number = length.value
-    if index == 0 or number is not None and abs(index) > number:
+    if index == 0 or (number is not None and abs(index) > number):
         raise Mismatch(f"{what} {index} of an axis of {length}")
     return Size.const(index - 1) if index > 0 else length + index
 
@@ -90,6 +90,11 @@ def equal_shapes(s: Types, m: Module, cells: Sequence[Cell]) -> None:
 def impossible(s: Types, m: Module, message: str, label: str = "", code: str = "E0304", **more: Any) -> SpecError:
     """An error about the current use that is not a plain misfit of sizes."""
     return SpecError(s.explain(code, f"nn.{m.record.name}: {message}", label, **more))
+
+
+def unless_known(s: Types, m: Module, message: str, label: str) -> None:
+    """An error (E0313) if inference ends without knowing more than now."""
+    s.need(impossible(s, m, message, label, "E0313").diagnostics[0])
 
 
 class Pointwise(Record):

@@ -66,7 +66,9 @@ class Linear(Record):
     doc = "y = W x + b along the last axis"
     source = TORCH + "simple.md#linear"
     arguments: ClassVar[tuple[Argument, ...]] = (Argument("inputSize"), Argument("outputSize"), Argument("bias", "flag", True))
-    samples: ClassVar[tuple[Sample, ...]] = (Sample((4, 3), (2, 4)), Sample((4, 3), (4,)), Sample((2, 3), (3, 2, 2)), Sample((3, 2, False), (2, 3)))
+    samples: ClassVar[tuple[Sample, ...]] = (
+        Sample((4, 3), (2, 4)), Sample((4, 3), (4,)), Sample((2, 3), (3, 2, 2)), Sample((3, 2, False), (2, 3)),
+    )
 
     def parameters(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
         init = linear_init(a.inputSize)
@@ -78,6 +80,7 @@ class Linear(Record):
         s.set(y, dtype=FLOAT)
         s.wish(x, 2)
         s.last_axis(x, m.args.inputSize)
+        s.last_axis(y, m.args.outputSize)
         s.relate(x, y, lambda d: (*d[:-1], m.args.outputSize), lambda d: (*d[:-1], m.args.inputSize))
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:

@@ -9,7 +9,7 @@ from typing import Any
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, Table, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, impossible, offset_of, only, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, offset_of, only, unless_known, with_axis, without
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product, size
@@ -148,7 +148,7 @@ class View(BatchRule):
             s.equate(product(inner), product(sizes))
             s.set(y, [product(lead), *sizes] if lead else sizes)
             if s.resolve(product(inner)) != s.resolve(product(sizes)):
-                s.need(impossible(s, m, "the size that -1 stands for is not known before the run", f"views {s.show(x)}", "E0313").diagnostics[0])
+                unless_known(s, m, "the size that -1 stands for is not known before the run", f"views {s.show(x)}")
             return
         batch = product(inner).divide(product(sizes))
         if batch is not None:
@@ -220,7 +220,13 @@ class Narrow(Record):
     doc = "a range of a dimension"
     source = TORCH + "simple.md#narrow"
     arguments = (Argument("dimension", "int"), Argument("offset"), Argument("length", "int", size(1), letters=True))
-    samples = (Sample((1, 2, 2), (4, 2)), Sample((2, 1), (3, 2)), Sample((-1, 2, -1), (2, 1, 4)), Sample((1, 2, -2), (4,)), Sample((1, 1, 2), INDICES))
+    samples = (
+        Sample((1, 2, 2), (4, 2)),
+        Sample((2, 1), (3, 2)),
+        Sample((-1, 2, -1), (2, 1, 4)),
+        Sample((1, 2, -2), (4,)),
+        Sample((1, 1, 2), INDICES),
+    )
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.same_dtype(x, y)
@@ -248,7 +254,7 @@ def narrowed(offset: int, length: Size, whole: Size) -> Size:
     if length.value is not None and length.value < 0:
         length = whole - offset + 2 + length
     last = (length + (offset - 1) - whole).value
-    if length.value is not None and length.value < 1 or last is not None and last > 0:
+    if (length.value is not None and length.value < 1) or (last is not None and last > 0):
         raise Mismatch(f"elements {offset} to {length + (offset - 1)} of an axis of {whole}")
     return length
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 
-from graphspec.errors import Origin, SpecError, fail
+from graphspec.errors import SpecError
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
-from graphspec.nn.common import INPLACE, TORCH, axis_of, equal_shapes, impossible, offset_of, only, with_axis, without
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.nn.common import INPLACE, TORCH, axis_of, equal_shapes, only, unless_known, with_axis, without
+from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
@@ -135,7 +135,8 @@ class JoinTable(Record):
             try:
                 s.set(item, [*common[:axis], own, *common[axis + 1 :]])
             except Mismatch as clash:
-                text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {clash.message}"
+                sizes = [show(n) for n in (clash.right, clash.left) if n is not None]
+                text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {' vs '.join(sizes)}"
                 labelled = [(1, items[0]), (position, item)] if position > 1 else [(1, item)]
                 raise SpecError(s.explain("E0318", f"JoinTable inputs must be equal in all dims but {axis + 1}", text, labelled)) from None
             total = total + s.resolve(own)
@@ -173,7 +174,7 @@ class SplitTable(Record):
         if pieces is None:
             number = dims[axis].value
             if number is None:
-                s.need(impossible(s, m, f"how many pieces dimension {axis + 1} has is not known before the run", f"splits {s.show(x)}", "E0313").diagnostics[0])
+                unless_known(s, m, f"how many pieces dimension {axis + 1} has is not known before the run", f"splits {s.show(x)}")
                 return
             pieces = s.table(y, number)
         s.equate(dims[axis], len(pieces), axis)
@@ -193,7 +194,7 @@ class Rearrange(Record):
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         items = s.items(x)
         if items is None:
-            s.need(impossible(s, m, "what its input holds is not known", "is this a table?", "E0313").diagnostics[0])
+            unless_known(s, m, "what its input holds is not known", "is this a table?")
             return
         outcome = self.types(s, m, items)
         if isinstance(outcome, Cell):

@@ -10,7 +10,7 @@ from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import INPLACE, TORCH, Pointwise, drop_axis, impossible, only
 from graphspec.nn.scan import Scan
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
@@ -157,8 +157,8 @@ class SoftMaxFamily(Record):
     """Base of modules that normalise one axis, by Torch's rule: the only axis of a vector, axis 2 of ``[B, n]``, axis 1 of
     ``[n, h, w]``, axis 2 of ``[B, n, h, w]``.
 
-    Three axes are a plane of Torch's, and in a spec much more often a sequence ``[T, B, n]``; so they are warned of (W0315), and refused where
-    the axis is a Scan's time axis (E0316).
+    Three axes are a plane of Torch's, and in a spec much more often a sequence ``[T, B, n]``; so they are warned of (W0315), and
+    refused where the axis is a Scan's time axis (E0316).
     """
 
     source = TORCH + "transfer.md#softmax"
@@ -172,12 +172,13 @@ class SoftMaxFamily(Record):
         axis = self.axis(len(dims))
         if len(dims) != 3:
             return
-        helps = ["to normalise the last axis: do it in the cell of the Scan, or between `nn.View(-1, n)` and a View back",
-                 f"to normalise axis 1: swap it to the end of a matrix first, as in `nn.{self.name}()(nn.Transpose({{1, 2}})(x))` on rank 2"]
+        n = str(dims[2]) if dims[2].value is not None else "n"
+        helps = [f"for the last axis: put nn.{self.name} into the cell of the Scan, or write `nn.View(-1, {n})` before it and a View after"]
         if is_time_axis(s, dims[axis]):
-            raise impossible(s, m, "on three axes it normalises axis 1, which is time here", s.show(x), "E0316", inputs=[(1, x)], helps=helps)
-        s.warn(error("W0315", f"nn.{self.name} on three axes normalises axis 1 (Torch's rule), here of {s.show(x)}",
-                     s.current.origin, severity="warning", helps=helps))
+            raise impossible(s, m, "on three axes it normalises axis 1, which is time here", s.show(x), "E0316", inputs=[(1, x)],
+                             helps=[*helps, "for the steps of each sequence: `nn.Select` or `nn.Transpose` to `[B, T]` first"])
+        s.warn(error("W0315", f"nn.{self.name} on three axes normalises axis 1 (Torch's rule), here of {s.show(x)}", s.current.origin,
+                     severity="warning", helps=[*helps, "for axis 1: nothing to do; on `[B, n]` or `[B, n, h, w]` there is no doubt"]))
 
     @staticmethod
     def axis(rank: int) -> int:

@@ -1,0 +1,119 @@
+"""What records compute: masks, dropout, statistics, sizes that only a guard makes equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck import show, source, typed, use
+from graphspec.errors import NOWHERE, SpecError
+from graphspec.graph import gmodule
+from graphspec.program import Typed, backward_program, forward_program, infer, named_parameters, noise_types
+from graphspec.reference import interpret
+
+
+def run(found: Typed, training: bool, *inputs: Any, **more: Any) -> dict[str, Any]:
+    program = forward_program(found, training, noise=more.pop("noise", None))
+    arguments = dict(zip(found.input_names, inputs, strict=True))
+    return interpret(program, {"parameters": np.zeros(0), "seed": 1, "step": 0, **arguments, **more})
+
+
+def test_masked_softmax_is_exact_where_masked() -> None:
+    scores, mask = source("B", "S"), source()
+    found = typed([scores, mask], use("MaskedSoftMax", (), [scores, mask]))
+    assert show(found.inputs) == "[B, S], [B, S]"
+    x = np.array([[1.0, np.nan, np.inf], [900.0, 901.0, -900.0], [1.0, 2.0, 3.0]])
+    m = np.array([[1.0, 0, 0], [1, 1, 1], [0, 0, 0]])
+    with np.errstate(all="ignore"):
+        y = run(found, True, x, m)["output"]
+    np.testing.assert_allclose(y, np.array([[1, 0, 0], [1 / (1 + np.e), np.e / (1 + np.e), 0], [0, 0, 0]]), atol=1e-15)
+    assert y[0, 1] == y[0, 2] == 0
+    assert not y[2].any()
+
+
+def test_masked_softmax_takes_a_bool_mask() -> None:
+    scores, mask = source("B", "S"), source("B", "S", dtype="bool")
+    found = typed([scores, mask], use("MaskedSoftMax", (), [scores, mask]))
+    y = run(found, True, np.zeros((1, 2)), np.array([[True, False]]))["output"]
+    assert y.tolist() == [[1.0, 0.0]]
+
+
+def test_softmax_of_large_numbers() -> None:
+    x = source("B", 3)
+    found = typed([x], use("SoftMax", (), x), use("LogSoftMax", (), x), use("SoftPlus", (), x))
+    p, log_p, positive = run(found, True, np.array([[1e4, 1e4, -1e4]])).values()
+    np.testing.assert_allclose(p, [[0.5, 0.5, 0]])
+    np.testing.assert_allclose(log_p, [[-np.log(2), -np.log(2), -2e4 - np.log(2)]])
+    np.testing.assert_allclose(positive, [[1e4, 1e4, 0]])
+
+
+def test_length_mask_refuses_lengths_past_the_end() -> None:
+    n, x = source("B", dtype="int32"), source("B", "S")
+    found = typed([n, x], use("LengthMask", ("S",), n), use("Identity", (), x))
+    y = run(found, True, np.array([2, 0]), np.zeros((2, 3)))["output.1"]
+    assert y.tolist() == [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    with pytest.raises(SpecError, match="index 4"):
+        run(found, True, np.array([2, 4]), np.zeros((2, 3)))
+
+
+def test_dropout_keeps_its_share_and_scales() -> None:
+    x = source("n")
+    found = typed([x], use("Dropout", (0.25,), x))
+    y = run(found, True, np.ones(20000))["output"]
+    assert set(np.unique(y)) == {0.0, 1 / 0.75}
+    assert abs(np.mean(y > 0) - 0.75) < 0.015
+    assert np.array_equal(run(found, False, np.ones(20000))["output"], np.ones(20000))
+    again, later = run(found, True, np.ones(20000))["output"], run(found, True, np.ones(20000), step=1)["output"]
+    assert np.array_equal(y, again)
+    assert not np.array_equal(y, later)
+
+
+def test_two_dropouts_draw_apart_and_floats_draw_alike() -> None:
+    x = source("n")
+    graph = gmodule([x], [use("Dropout", (), x), use("Dropout", (), x)], NOWHERE)
+    first, second = run(infer(graph, "float64"), True, np.ones(1000)).values()
+    assert not np.array_equal(first, second)
+    single, _ = run(infer(graph, "float32"), True, np.ones(1000, np.float32), parameters=np.zeros(0, np.float32)).values()
+    assert np.array_equal(single, first)
+
+
+def test_injected_noise_is_the_mask() -> None:
+    x = source("B", 3)
+    node = use("Dropout", (0.5,), x)
+    node.name = "drop"
+    found = typed([x], node)
+    types = noise_types(found, ["drop"])
+    mask, given = np.array([[2.0, 0.0, 2.0]]), np.array([[1.0, 2.0, 3.0]])
+    assert run(found, True, given, noise=types, **{"noise:drop": mask})["output"].tolist() == [[2.0, 0.0, 6.0]]
+
+
+def test_batch_normalisation_of_one_vector() -> None:
+    x = source(3)
+    found = typed([x], use("BatchNormalization", (3,), x))
+    with pytest.raises(SpecError) as caught:
+        forward_program(found, True)
+    assert caught.value.code == "E0317"
+    forward_program(found, False)
+
+
+def test_batch_normalisation_of_one_row_stays_finite() -> None:
+    x = source("B", 2)
+    found = typed([x], use("BatchNormalization", (2, None, None, False), x))
+    named_parameters(found.module)
+    names = [p.name for p in found.module.all_parameters(buffers=True)]
+    results = run(found, True, np.ones((1, 2)), **{names[0]: np.zeros(2), names[1]: np.ones(2)})
+    np.testing.assert_allclose(results[f"new {names[1]}"], 0.9)
+    np.testing.assert_allclose(results[f"new {names[0]}"], 0.1)
+
+
+def test_sizes_equal_by_a_guard_only() -> None:
+    """Two forms of one size: the program runs where they agree, and says where not."""
+    a, c = source("T", "B"), source("N", 2)
+    found = typed([a, c], use("CAddTable", (), [use("View", (-1,), a), use("View", (-1,), c)]))
+    assert run(found, True, np.ones((3, 4)), np.ones((6, 2)))["output"].tolist() == [2.0] * 12
+    with pytest.raises(SpecError) as caught:
+        run(found, True, np.ones((3, 4)), np.ones((5, 2)))
+    assert caught.value.code == "E0311"
+    backward_program(found, True)
