@@ -9,7 +9,7 @@ import pytest
 from gradcheck import declared, show, source, typed, use
 from graphspec.errors import NOWHERE, Origin, Source, Span, SpecError
 from graphspec.graph import Table, connect, gmodule, new_module, split
-from graphspec.program import assumptions, infer, leaves
+from graphspec.program import assumptions, infer, leaves, named_parameters
 
 BACKWARD = [
     # module, arguments, what its output is declared to be, what its input then is
@@ -261,6 +261,18 @@ def test_methods_and_settable_arguments() -> None:
     with pytest.raises(SpecError) as caught:
         criterion.record.set(criterion, "sizeAverge", False, NOWHERE)
     assert caught.value.code == "E0426"
+
+
+def test_names_in_a_container() -> None:
+    net, named = new_module("Sequential", [], NOWHERE), new_module("Linear", [3, 2], NOWHERE)
+    net.name, named.name = "net", "last"
+    for module in (new_module("Linear", [2, 3], NOWHERE), new_module("Linear", [3, 3], NOWHERE), named):
+        net.add(module, NOWHERE)
+    x = source("B", 2)
+    found = typed([x], connect(net, x, NOWHERE))
+    names = [p.name for p in named_parameters(found.module)]
+    inside = [f"net.Linear[{i}].{key}" for i in (1, 2) for key in ("weight", "bias")]
+    assert names == ["last.weight", "last.bias", *inside]  # in order of construction
 
 
 def test_sequential_refuses_to_hold_itself() -> None:

@@ -98,6 +98,8 @@ class ModuleHost(GraphHost):
         method = MODULE_METHODS.get(key)
         if method is not None:
             return bound(self, str(key), method)
+        if key in self.module.record.methods:
+            return bound(self, str(key), _record_method(str(key)))
         for table in (self.module.parameters, self.module.buffers):
             if key in table:
                 return ParameterHost(table[key].view)
@@ -114,10 +116,13 @@ class ModuleHost(GraphHost):
         return float(value) if isinstance(value, int) and not isinstance(value, bool) else value if isinstance(value, (str, float, bool)) else None
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
-        """A field of one's own, as old code puts on modules; weights are set with ``copy``."""
+        """A constructor argument (``criterion.sizeAverage = false``), or a field of one's own; weights are set with ``copy``."""
         if key in self.module.parameters:
             raise lua.error("E0203", f"{key} cannot be replaced", helps=[f"`module.{key}:copy(tensor)` sets its values, `module:share(other, '{key}')` ties it"])
-        self.module.extras[key] = value
+        if any(key == argument.name for argument in self.module.record.arguments):
+            self.module.record.set(self.module, str(key), unwrap(lua, value), lua.origin())
+        else:
+            self.module.extras[key] = value
 
 
 class NodeHost(GraphHost):
@@ -286,6 +291,15 @@ def _training(training: bool) -> Method:
         for module in owner.module.walk():
             module.training = training
         return owner
+
+    return method
+
+
+def _record_method(name: str) -> Method:
+    """A method that only some records have, such as ``view:setNumInputDims(n)``."""
+
+    def method(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+        return ModuleHost(owner.module.record.call(owner.module, name, [unwrap(lua, a) for a in args], lua.origin()))
 
     return method
 

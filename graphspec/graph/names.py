@@ -6,7 +6,7 @@ A name depends on what the user wrote, never on what the compiler did with it: c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from graphspec.graph.module import Module
 from graphspec.graph.parameter import Parameter
@@ -17,6 +17,7 @@ def name_parameters(roots: Sequence[Module]) -> list[Parameter]:
     modules = sorted({id(m): m for root in roots for m in root.walk()}.values(), key=lambda m: m.serial)
     owners = [m for m in modules if m.parameters or m.buffers]
     paths = {id(m): _call_path(m) for m in owners}
+    holders = {id(child): m for m in modules if m.record.children for child in m.children}
     shared = _shared_prefix(list(paths.values()))
     counts: dict[tuple[str, int | str], int] = {}
     calls: dict[int, str] = {}
@@ -29,7 +30,7 @@ def name_parameters(roots: Sequence[Module]) -> list[Parameter]:
                 counts[key] = counts.get(key, 0) + 1
                 calls[serial] = f"{path}{name}[{counts[key]}]."
             path = calls[serial]
-        leaves.setdefault(path + (module.name or module.record.name), []).append(module)
+        leaves.setdefault(path + _stem(module, holders), []).append(module)
     ordered: dict[int, Parameter] = {}
     titles: dict[int, str] = {}
     for title, group in leaves.items():
@@ -42,6 +43,14 @@ def name_parameters(roots: Sequence[Module]) -> list[Parameter]:
                 parameter.name = f"{titles[id(module)]}.{key}"
     _name_sources(ordered.values())
     return list(ordered.values())
+
+
+def _stem(module: Module, holders: Mapping[int, Module]) -> str:
+    """The name of the local it was assigned to, else of its kind, in the container that holds it (``net.Linear``)."""
+    holder = holders.get(id(module))
+    if module.name or holder is None:
+        return module.name or module.record.name
+    return f"{_stem(holder, holders)}.{module.record.name}"
 
 
 def _call_path(module: Module) -> list[tuple[str, int]]:
