@@ -222,7 +222,7 @@ def check(
 def choose_sizes(program: Program) -> dict[str, int]:
     """A small size for each letter: all different where the program's guards allow it."""
     names = program.letters
-    choices = [{name: 2 + i for i, name in enumerate(names)}, *(dict.fromkeys(names, n) for n in (2, 3, 4, 6))]
+    choices = [{name: 3 + i for i, name in enumerate(names)}, *(dict.fromkeys(names, n) for n in (3, 2, 4, 6))]
     for letters in choices:
         try:
             check_guards(program, letters)

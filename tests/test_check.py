@@ -30,7 +30,7 @@ def test_a_model_with_indices_and_lengths(run: Any) -> None:
     report = check(attention(), run)
     assert report.ok, report.to_json()
     assert [(e.name, e.kind, e.shape) for e in report.entries] == [
-        ("input.3", "input", (2, 3)),
+        ("input.3", "input", (3, 3)),
         ("LookupTable.weight", "parameter", (7, 3)),
         ("Linear.weight", "parameter", (4, 3)),
         ("Linear.bias", "parameter", (4,)),
@@ -44,7 +44,7 @@ def test_json_form() -> None:
     assert set(found) == {"ok", "max_relative_error", "entries"}
     (entry,) = found["entries"]
     assert set(entry) == {"name", "kind", "shape", "relative_error"}
-    assert (found["ok"], entry["name"], entry["kind"], entry["shape"]) == (True, "input", "input", [2, 2])
+    assert (found["ok"], entry["name"], entry["kind"], entry["shape"]) == (True, "input", "input", [3, 2])
 
 
 def test_a_sample_of_large_tensors() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from gradcheck import show, source, typed, use
+from graphspec.check import check
 from graphspec.errors import NOWHERE, SpecError
-from graphspec.graph import gmodule
+from graphspec.graph import connect, gmodule, new_module
 from graphspec.program import Typed, backward_program, forward_program, infer, named_parameters, noise_types
 from graphspec.reference import interpret
 
@@ -87,6 +88,21 @@ def test_injected_noise_is_the_mask() -> None:
     types = noise_types(found, ["drop"])
     mask, given = np.array([[2.0, 0.0, 2.0]]), np.array([[1.0, 2.0, 3.0]])
     assert run(found, True, given, noise=types, **{"noise:drop": mask})["output"].tolist() == [[2.0, 0.0, 6.0]]
+
+
+def test_a_cloned_scan_runs_its_own_cell() -> None:
+    x, s = source("B", 3), source("B", 3)
+    hidden = use("Tanh", (), use("CAddTable", (), [use("Linear", (3, 3), x), s]))
+    scan = new_module("Scan", [gmodule([x, s], [hidden, use("Identity", (), hidden)], NOWHERE)], NOWHERE)
+    twin = scan.clone([], NOWHERE)
+    xs, s0 = source("T", "B", 3), source("B", 3)
+    found = typed([xs, s0], connect(twin, [xs, s0], NOWHERE))
+    report = check(found)
+    assert report.ok
+    assert [p.shape for p in found.module.all_parameters()] == [(3, 3), (3,)]
+    assert not set(map(id, found.module.all_parameters())) & set(map(id, scan.all_parameters()))
+    program = forward_program(found, True)  # fails where the original's cell is read: its parameters are not in this program
+    assert program.letters == ["B", "T"]
 
 
 def test_batch_normalisation_of_one_vector() -> None:

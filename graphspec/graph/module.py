@@ -129,6 +129,7 @@ def copy_module(
                 table[name] = tensors[id(parameter)]
         setattr(copy, field, table)
     copy.children = [copy_module(child, shared, origin, modules, tensors) for child in module.children]
+    copy.args = SimpleNamespace(**{key: modules.get(id(value), value) for key, value in vars(module.args).items()})
     copy.copied_from(module, modules)
     return copy
 

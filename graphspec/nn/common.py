@@ -87,7 +87,7 @@ def equal_shapes(s: Types, m: Module, cells: Sequence[Cell]) -> None:
     s.alike(cells, "E0301", f"{m.record.name} inputs must have equal shapes")
 
 
-def impossible(s: Types, m: Module, message: str, label: str = "", code: str = "E0304", **more: Any) -> SpecError:
+def impossible(s: Types, m: Module, message: str, label: str, code: str, **more: Any) -> SpecError:
     """An error about the current use that is not a plain misfit of sizes."""
     return SpecError(s.explain(code, f"nn.{m.record.name}: {message}", label, **more))
 
