@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphspec.api import Model, compile, load
     from graphspec.errors import Diagnostic, SpecError
-    from graphspec.training import Experiment, experiment
+    from graphspec.training.experiment import Experiment, experiment
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Model": "graphspec.api", "compile": "graphspec.api", "load": "graphspec.api",
-    "Experiment": "graphspec.training", "experiment": "graphspec.training",
+    "Experiment": "graphspec.training.experiment", "experiment": "graphspec.training.experiment",
     "SpecError": "graphspec.errors", "Diagnostic": "graphspec.errors",
 }  # fmt: skip
 

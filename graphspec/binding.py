@@ -9,12 +9,14 @@ from graphspec.ir.core import Program
 from graphspec.sizes import Size
 
 
-def bind_sizes(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """Every letter's number from the shapes of the inputs; E0307 where a shape does not fit its type."""
+def bind_sizes(program: Program, shapes: Mapping[str, Sequence[int]], partial: bool = False) -> dict[str, int]:
+    """Every letter's number from the shapes of the inputs (``partial``: of some of them); E0307 where a shape does not fit its type."""
     letters: dict[str, int] = {}
     owners: dict[str, str] = {}
     later: list[tuple[str, int, Size, int]] = []
     for port, value in zip(program.inputs, program.block.params, strict=True):
+        if partial and port.name not in shapes:
+            continue
         shape = shapes[port.name]
         if len(shape) != value.type.rank:
             raise fail("E0307", f"{port.name} has {len(shape)} axes, the model takes {value.type}")

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from graphspec.build import Description, Schema
+from graphspec.data import SOURCES, Sources
+from graphspec.training.fields import FIELDS
+from graphspec.training.optimizers import SCHEMAS
 
 
 class StandardLibrary:
-    """The library that every command and the API use."""
+    """The library that every command and the API use.  ``stored``: what a checkpoint kept of the sources."""
+
+    def __init__(self, roots: Sequence[Path] = (), stored: Mapping[str, Any] | None = None) -> None:
+        self.sources = Sources(roots, stored)
 
     @property
     def schemas(self) -> Mapping[str, Schema]:
-        return {}
+        return {**{kind: source.schema for kind, source in SOURCES.items()}, **SCHEMAS}
 
     @property
     def experiment_fields(self) -> Mapping[str, Any]:
-        return {}
+        return FIELDS
 
     def attribute(self, description: Description, name: str) -> Any:
-        raise KeyError(name)
+        return self.sources.attribute(description, name)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import graphspec.nn  # noqa: F401  (fills the table of records)
-from graphspec.build import Evaluation, Library, Limits, evaluate
+from graphspec.build import Evaluation, Limits, evaluate
 from graphspec.build.files import read_text
 from graphspec.errors import Diagnostic, Source, SpecError, fail
 from graphspec.graph import GModule
+from graphspec.library import StandardLibrary
 from graphspec.program import infer
 
 MAX_TRIES = 4
@@ -24,6 +25,7 @@ class Opened:
 
     source: Source
     evaluation: Evaluation
+    library: StandardLibrary
     entry: str | None = None
     lenient: bool = False
     roots: tuple[Path, ...] = ()
@@ -42,22 +44,17 @@ class Opened:
         """Everything by value: the texts of all files, no path that is needed."""
         return {
             "path": self.source.path, "texts": {s.path: s.text for s in self.evaluation.sources}, "entry": self.entry, "lenient": self.lenient,
-            "roots": [str(root) for root in self.roots], "options": {k: v for k, v in self.options.items()},
+            "roots": [str(root) for root in self.roots], "options": {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in self.options.items()},
+            "sources": self.library.sources.to_json(),
         }  # fmt: skip
 
     @staticmethod
-    def from_json(data: Mapping[str, Any], library: Library | None = None) -> Opened:
-        """The spec evaluated again from its copy."""
+    def from_json(data: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Opened:
+        """The spec evaluated again from its copy, its data known from what was stored; ``options`` go before those of then."""
         source = Source(data["path"], data["texts"][data["path"]])
-        return open_source(source, data["entry"], lenient=data["lenient"], roots=[Path(r) for r in data["roots"]], options=data["options"],
-                           library=library, texts=data["texts"])
-
-
-def plugged() -> Library:
-    """Data sources and optimizers, as specs can name them."""
-    from graphspec.library import StandardLibrary
-
-    return StandardLibrary()
+        roots = [Path(r) for r in data["roots"]]
+        return open_source(source, data["entry"], lenient=data["lenient"], roots=roots, options={**data["options"], **(options or {})},
+                           library=StandardLibrary(roots, data["sources"]), texts=data["texts"])
 
 
 def open_spec(
@@ -82,13 +79,13 @@ def open_spec(
 
 def open_source(
     source: Source, entry: str | None, *, lenient: bool, roots: Sequence[Path], options: Mapping[str, Any], limits: Limits | None = None,
-    library: Library | None = None, texts: Mapping[str, str] | None = None,
+    library: StandardLibrary | None = None, texts: Mapping[str, str] | None = None,
 ) -> Opened:  # fmt: skip
     """Evaluate a source; suggested fixes are shown only if the spec compiles with them."""
     limits = limits or Limits()
-    evaluation = evaluate(source, roots=roots, overrides=options, entry=entry, lenient=lenient, limits=limits,
-                          library=library or plugged(), texts=texts)
-    return Opened(source, evaluation, entry, lenient, tuple(roots), dict(options), limits)
+    library = library or StandardLibrary(roots)
+    evaluation = evaluate(source, roots=roots, overrides=options, entry=entry, lenient=lenient, limits=limits, library=library, texts=texts)
+    return Opened(source, evaluation, library, entry, lenient, tuple(roots), dict(options), limits)
 
 
 def pick_module(opened: Opened) -> GModule:

@@ -121,12 +121,16 @@ class Frame:
         return Program(self.b.block, self.ports, [port for port, _ in outputs], guards, name)
 
 
-def open_frame(typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None) -> tuple[Frame, Tree]:
-    """A program with the inputs declared; returns it with the tree of input values."""
+def open_frame(
+    typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None,
+    roles: Mapping[str, Any] | None = None,
+) -> tuple[Frame, Tree]:  # fmt: skip
+    """A program with the inputs declared; returns it with the tree of input values.  ``roles`` are those of inputs that
+    are not the caller's (a carried state)."""
     session = Session(typed.types, typed.dtype, training, wanted, typed.node_names, typed.index_base)
     scope = Scope()
     frame = Frame(typed, Lowering(session, typed.use, scope))
-    given = [frame.input(name, t, "input") for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True)]
+    given = [frame.input(name, t, (roles or {}).get(name, "input")) for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True)]
     parameters = typed.module.all_parameters()
     total = sum(p.size for p in parameters)
     flat = frame.input("parameters", tensor([total], typed.dtype), "parameter")

@@ -1,0 +1,125 @@
+"""The training step as one program: forward, gradients, clipping, optimizer, carried state and running statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphspec.autodiff import gradients
+from graphspec.build import ExperimentSpec
+from graphspec.errors import fail
+from graphspec.graph import GModule, Node, gmodule
+from graphspec.ir.core import Port, Program, TensorType, Value, tensor
+from graphspec.lower import flatten
+from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, lower_module, open_frame, pack
+from graphspec.training.optimizers import OPTIMIZERS, Optimizer, Update
+
+
+@dataclass
+class Setup:
+    """An experiment typed: which leaves of the graph's inputs are data, which are carried, and how the carried ones go on."""
+
+    spec: ExperimentSpec
+    graph: GModule
+    typed: Typed
+    data: dict[str, Node]
+    """Input port name to the node that a stream feeds."""
+    carried: dict[str, TensorType]
+    """Input port name to type, for every carried tensor, in order."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        kind = self.spec.optimizer.kind.partition(".")[2] if self.spec.optimizer else "adam"
+        return OPTIMIZERS[kind]
+
+    @property
+    def optimizer_fields(self) -> Mapping[str, Any]:
+        return self.spec.optimizer.fields if self.spec.optimizer else self.optimizer.fields
+
+
+def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
+    """Type the experiment's graph; E0608 when the loss is no scalar, E0609 when a carried state changes its type."""
+    ins = [*spec.inputs, *spec.carry]
+    if not ins:
+        raise fail("E0606", "experiment: no inputs, so there is nothing to train on", spec.origin)
+    graph = gmodule(ins, [spec.loss, *spec.carry.values()], spec.origin, closed=False)
+    typed = infer(graph, dtype)
+    inputs = typed.inputs if len(ins) > 1 else (typed.inputs,)
+    outputs = typed.outputs if spec.carry else (typed.outputs,)
+    if not isinstance(outputs[0], TensorType) or outputs[0].rank or not outputs[0].is_float:
+        raise fail("E0608", f"experiment: the loss must be one number, it is {outputs[0]}", spec.loss.origin,
+                   helps=["a criterion gives one number: `nn.ClassNLLCriterion()({log_p, targets})`"])
+    data, carried = {}, {}
+    stems = [f"input.{i}" for i in range(1, len(ins) + 1)] if len(ins) > 1 else ["input"]
+    for stem, node, type in zip(stems, ins, inputs, strict=True):
+        if node in spec.inputs:
+            if isinstance(type, tuple):
+                raise fail("E0606", "experiment: a stream feeds one tensor, this input is a table", node.origin)
+            data[stem] = node
+        else:
+            for name, leaf in zip(leaf_names(stem, type), _flat(type), strict=True):
+                carried[name] = leaf
+    ends = [leaf for type in outputs[1:] for leaf in _flat(type)]
+    if [t for t in carried.values()] != ends:
+        raise fail("E0609", "experiment: a carried state must come out as it goes in", spec.origin,
+                   notes=[f"in: {', '.join(map(str, carried.values()))}", f"out: {', '.join(map(str, ends))}"])
+    return Setup(spec, graph, typed, data, carried)
+
+
+def _flat(tree: Any) -> list[TensorType]:
+    return [leaf for item in tree for leaf in _flat(item)] if isinstance(tree, tuple) else [tree]
+
+
+def _forward(setup: Setup, training: bool) -> tuple[Frame, Value, list[tuple[Port, Value]]]:
+    """The program up to the loss, and the results that carry state on."""
+    frame, x = open_frame(setup.typed, training, roles=dict.fromkeys(setup.carried, "state"))
+    loss, *state = flatten(lower_module(frame, x))
+    on = [(Port(f"new {name}", "state", name), v) for name, v in zip(setup.carried, state, strict=True)]
+    return frame, loss, on
+
+
+def evaluation_program(setup: Setup) -> Program:
+    """Loss only, in evaluate mode; the state is carried on."""
+    frame, loss, on = _forward(setup, training=False)
+    return frame.finish("evaluate", [(Port("loss", "loss"), loss), *on])
+
+
+def training_program(setup: Setup) -> Program:
+    """One step of training.
+
+    Inputs beside the graph's own: ``learning_rate`` (scalar) and the optimizer's state ``optimizer.<name>``.  Results: ``loss``, ``gradient_norm``
+    (before clipping), and the new values of parameters, optimizer state, running statistics and carried states, all donated.
+    """
+    frame, loss, on = _forward(setup, training=True)
+    b, optimizer = frame.b, setup.optimizer
+    flat = frame.values["parameters"]
+    rate = frame.input("learning_rate", tensor((), setup.typed.dtype), "state")
+    state = {name: frame.input(f"optimizer.{name}", flat.type, "state") for name in optimizer.state}
+    parameters = setup.graph.all_parameters()
+    if not parameters:
+        raise fail("E0606", "experiment: the model has no parameters, so there is nothing to train", setup.spec.origin)
+    tensors = [b.scope.parameters[id(p)] for p in parameters]
+    with b.at(setup.spec.origin):
+        found = gradients(b, {loss: b.full_like(loss, 1.0)}, tensors)
+        gradient = pack(b, [g if g is not None else b.zeros(v.type) for g, v in zip(found, tensors, strict=True)])
+        norm = b.sqrt(b.reduce_sum(b.mul(gradient, gradient), [0]))
+        gradient = _clipped(frame, gradient, norm, setup.spec.fields)
+        step = b.cast(frame.values["step"], setup.typed.dtype)
+        new, new_state = optimizer.rule(Update(b, flat, gradient, state, rate, step, setup.optimizer_fields))
+    outputs = [(Port("loss", "loss"), loss), (Port("gradient_norm", "output"), norm), (Port("new parameters", "parameter", "parameters"), new)]
+    outputs += [(Port(f"new optimizer.{name}", "state", f"optimizer.{name}"), new_state[name]) for name in optimizer.state]
+    return frame.finish("train", [*outputs, *buffer_updates(frame), *on])
+
+
+def _clipped(frame: Frame, gradient: Value, norm: Value, fields: Mapping[str, Any]) -> Value:
+    """By value, then by norm (as ``torch.nn.utils.clip_grad_norm_``); 0 means not at all."""
+    b = frame.b
+    if fields.get("clip_value"):
+        bound = fields["clip_value"]
+        gradient = b.minimum(b.maximum(gradient, b.full_like(gradient, -bound)), b.full_like(gradient, bound))
+        norm = b.sqrt(b.reduce_sum(b.mul(gradient, gradient), [0]))
+    if fields.get("clip_norm"):
+        scale = b.minimum(b.div(b.full_like(norm, fields["clip_norm"]), b.shift_by(norm, 1e-6)), b.full_like(norm, 1.0))
+        gradient = b.mul(gradient, b.broadcast(scale, gradient.shape, ()))
+    return gradient
