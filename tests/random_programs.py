@@ -118,7 +118,8 @@ class Generator:
             r.shuffle(axes)
             return [b.transpose(x, axes)]
         if kind == "broadcast":
-            return [b.broadcast(x, [*x.shape[:axis], r.choice(DIMS), *x.shape[axis:]], [i + (i >= axis) for i in range(rank)])] if rank < 4 else []
+            shape = [*x.shape[:axis], r.choice(DIMS), *x.shape[axis:]]
+            return [b.broadcast(x, shape, [i + (i >= axis) for i in range(rank)])] if rank < 4 else []
         if kind == "slice":
             value = x.shape[axis].value
             if value and value > 1:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_programs import Generator, draw_arguments
 
 from graphspec.ir.verify import verify
 from graphspec.plan import make_plan
 from graphspec.reference import interpret
 from graphspec_runtime import Executable, Plan, open_device
+from random_programs import Generator, draw_arguments
 
 SIZES = [{"B": 2, "T": 3}, {"B": 1, "T": 1}, {"B": 3, "T": 0}, {"B": 2, "T": 5}]
 

@@ -6,7 +6,7 @@ is one, and otherwise copies later; so a wish that cannot be granted costs a cop
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphspec.ir.core import Block, Op, Value
@@ -15,7 +15,7 @@ from graphspec.plan.liveness import Liveness
 from graphspec.plan.place import Place
 from graphspec.sizes import Size
 
-NEVER = frozenset({"full", "size", "broadcast", "slice", "check_index"})
+NEVER = frozenset({"full", "size", "broadcast", "slice", "check_index", "stop_gradient"})
 """Ops that never compute into a given place: their result is a view."""
 
 
@@ -133,4 +133,9 @@ def _reshape(v: Value) -> Callable[[Place], Place | None]:
 
 
 def _untranspose(axes: tuple[int, ...]) -> Callable[[Place], Place | None]:
-    return lambda place: place.transpose([axes.index(i) for i in range(len(axes))])
+    return lambda place: place.transpose(inverse(axes))
+
+
+def inverse(axes: Sequence[int]) -> list[int]:
+    """The permutation that undoes ``axes``."""
+    return [axes.index(i) for i in range(len(axes))]

@@ -215,6 +215,9 @@ class BlockEmitter:
     def op_slice(self, op: Op) -> None:
         self.places[op.output] = self.places[op.inputs[0]].slice(op.attrs["axis"], op.attrs["start"], op.attrs["length"])
 
+    def op_stop_gradient(self, op: Op) -> None:
+        self.places[op.output] = self.places[op.inputs[0]]
+
     def op_check_index(self, op: Op) -> None:
         place = self.places[op.output] = self.places[op.inputs[0]]
         self.code.emit("check_index", [place], [], op.origin, size=to_expr(op.attrs["size"]), base=op.attrs["base"])

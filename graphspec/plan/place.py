@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 from graphspec.ir.core import Shape
@@ -98,7 +99,7 @@ def _reshape(old: Shape, old_strides: tuple[Size, ...], new: Shape) -> tuple[Siz
         if group is None:
             return None
         axes, wanted = axes[len(group) :], wanted[len(targets) :]
-        if any(outer != n * inner for (_, outer), (n, inner) in zip(group, group[1:], strict=False)):
+        if any(outer != n * inner for (_, outer), (n, inner) in pairwise(group)):
             return None
         step = group[-1][1]
         for i in reversed(targets):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from graphspec.ir.core import Block, Op, ScanParts, Value, scan_parts
-from graphspec.plan.destinations import Root, at
+from graphspec.plan.destinations import Root, at, inverse
 from graphspec.plan.emit import ACCUMULATES, BlockEmitter, Code
 from graphspec.plan.place import ONE, ZERO, Place
 from graphspec.sizes import Size, product
@@ -160,7 +160,7 @@ class Emitter(BlockEmitter):
     def _body(self, op: Op, p: ScanParts, carries: list[Carry], loop: int) -> None:
         code, places = self.code, self.places
         inner = Emitter(code, places, op.blocks[0])
-        inner.sums = {v: places[total] for total, v in zip(p.sums, p.body_sums, strict=True) if inner.may_add(v)}
+        separate = [(total, v) for total, v in zip(p.sums, p.body_sums, strict=True) if not inner.add_into(v, places[total])]
         slots = [(v, places[y].turn(loop)) for y, v in zip(p.ys, p.body_ys, strict=True)]
         for v, slot in slots:
             inner.wishes.ask(v, Root(at(slot)))
@@ -171,17 +171,25 @@ class Emitter(BlockEmitter):
         for v, slot in slots:
             if places[v] != slot:
                 code.emit("copy", [places[v]], [slot], op.origin)
-        for total, v in zip(p.sums, p.body_sums, strict=True):
-            if v not in inner.sums:
-                code.emit("add", [places[total], places[v]], [places[total]], op.origin)
+        for total, v in separate:
+            code.emit("add", [places[total], places[v]], [places[total]], op.origin)
         # last, because ys and sums may still read the old carries
         code.copies([(carry.whole, places[carry.next]) for carry in carries if not carry.stacked], op.origin)
 
-    def may_add(self, v: Value) -> bool:
-        """Whether v, a result that is summed, can be added to the sum by the op that computes it."""
-        if not self.live.defined(v) or v.op is None or self.live.uses[v] > 1:
-            return False
-        return v.op.name in ACCUMULATES and (v.op.name != "scan" or v in scan_parts(v.op).sums)
+    def add_into(self, v: Value, place: Place | None) -> bool:
+        """Have v, a result that is summed, added to ``place`` by the op that computes it, if that op can and nobody else reads v."""
+        while place and self.live.defined(v) and v.op and self.live.uses[v] == 1:
+            if v.op.name in ACCUMULATES and (v.op.name != "scan" or v in scan_parts(v.op).sums):
+                self.sums[v] = place
+                return True
+            if v.op.name == "transpose":
+                place = place.transpose(inverse(v.op.attrs["axes"]))
+            elif v.op.name == "reshape":
+                place = place.reshape(v.op.inputs[0].shape)
+            else:
+                return False
+            v = v.op.inputs[0]
+        return False
 
 
 def _same(a: Value, b: Value) -> bool:

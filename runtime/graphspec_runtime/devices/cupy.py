@@ -6,8 +6,7 @@ here against the real package.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from graphspec_runtime.arena import ALIGNMENT
 from graphspec_runtime.devices.array import ArrayDevice, check_memory
 from graphspec_runtime.devices.base import Array, Layout
 from graphspec_runtime.errors import PlanError
-from graphspec_runtime.kernels import KERNELS, Kernel, Site
+from graphspec_runtime.kernels import KERNELS, Kernel, Maker, Site
 from graphspec_runtime.kernels.pointwise import COMPARISONS, EXTREMES, LOGICAL, UFUNCS
 
 INSTALL = 'pip install "graphspec[gpu-cuda12]" (or gpu-cuda13, to match the driver)'
@@ -47,9 +46,11 @@ def probe(ordinal: int = 0) -> Any:
     if ordinal >= count:
         raise _unavailable("no-device", f"there is no CUDA device {ordinal}: the driver sees {count}")
     try:  # a kernel compiled by NVRTC and a product by cuBLAS: the two libraries that wheels may lack
-        with cupy.cuda.Device(ordinal):
-            one = cupy.full((2, 2), np.float32(1), np.float32)
-            cupy.dot(cupy.tanh(one), one).get()
+        with cupy.cuda.Device(ordinal), cupy.cuda.Stream(non_blocking=True):
+            square, result = cupy.zeros((2, 2), np.float32), cupy.zeros((2, 2), np.float32)
+            cupy.tanh(square, square)
+            cupy.dot(square, square, result)
+            result.get()
     except Exception as e:
         raise _unavailable("no-libraries", f"CuPy finds device {ordinal} but cannot compute on it ({e}); {INSTALL}") from e
     return cupy
@@ -100,11 +101,9 @@ def _scatter_add(site: Site) -> Kernel:
 class CupyDevice(ArrayDevice):
     """One CUDA device.  Work is queued on a non-blocking stream, ``stream``; only copies to the host wait for it."""
 
-    kernels = {**KERNELS, "scatter_add": _scatter_add}
+    kernels: Mapping[str, Maker] = {**KERNELS, "scatter_add": _scatter_add}
 
     def __init__(self, ordinal: int = 0) -> None:
-        # TF32 would round float32 products to ten bits
-        os.environ.setdefault("CUPY_TF32", "0")
         self._cupy = probe(ordinal)
         self.name = f"cuda:{ordinal}"
         self.xp = ArrayModule(self._cupy)

@@ -52,38 +52,35 @@ def _gather(site: Site) -> Kernel:
 
 
 def _scatter_add(site: Site) -> Kernel:
-    """Rows sorted by index, each run of equal indices summed at once: no element is added alone, and the order is fixed."""
+    """Rows sorted by index, then each run of equal indices summed by BLAS: many times faster than adding row by row, in a fixed order."""
     xp, (index, _), (out,) = site.xp, site.inputs, site.outputs
-    count, height = index.size, out.shape[0]
-    width = math.prod(out.shape[1:])
-    zero = site.constant(0, out.dtype)
-    copyto, take, add = xp.copyto, xp.take, xp.add
-    if not (count and width and height):
-        return (lambda index, rows, out: None) if site.accumulate else (lambda index, rows, out: copyto(out, zero))
+    count, height, width = index.size, out.shape[0], math.prod(out.shape[1:])
+    zero, copyto, take, dot, add = site.constant(0, out.dtype), xp.copyto, xp.take, xp.dot, xp.add
+    accumulate = site.accumulate
     index_of, _ = staged_input(site, 0, "int64")
     rows_of, _ = staged_input(site, 1)
-    sorted_rows, sums = (site.scratch.take((count, width), out.dtype) for _ in range(2))
-    order_of, reduceat, flatnonzero = xp.argsort, xp.add.reduceat, xp.flatnonzero
-    accumulate = site.accumulate
+    sorted_rows, one_sum = site.scratch.take((count, width), out.dtype), site.scratch.take((width,), out.dtype)
+    ones = site.keep(np.ones(count, out.dtype))
 
     def kernel(index: Array, rows: Array, out: Array) -> None:
+        if not accumulate:
+            copyto(out, zero)
         flat = index_of(index).reshape(count)
-        order = order_of(flat, kind="stable")
+        order = flat.argsort(kind="stable")
         flat = flat[order]
         take(rows_of(rows).reshape(count, width), order, 0, sorted_rows, "clip")
-        starts = flatnonzero(flat[1:] != flat[:-1]) + 1
-        starts = np.concatenate((np.zeros(1, starts.dtype), starts))
-        chosen, total = flat[starts], sums[: len(starts)]
-        reduceat(sorted_rows, starts, 0, None, total)
+        ends = (np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist()
+        starts = [0, *ends]
         table = out.reshape(height, width)
-        if accumulate:
-            before = sorted_rows[: len(starts)]  # its rows are summed by now
-            take(table, chosen, 0, before, "clip")
-            add(total, before, total)
-        else:
-            copyto(out, zero)
-        table[chosen] = total
+        for row, start, end in zip(flat[starts].tolist(), starts, [*ends, count], strict=True):
+            if accumulate:
+                dot(ones[start:end], sorted_rows[start:end], one_sum)
+                add(table[row], one_sum, table[row])
+            else:
+                dot(ones[start:end], sorted_rows[start:end], table[row])
 
+    if not (count and width and height):
+        return (lambda index, rows, out: None) if accumulate else (lambda index, rows, out: copyto(out, zero))
     if is_contiguous(out):
         return kernel
     workspace = site.scratch.take(out.shape, out.dtype)

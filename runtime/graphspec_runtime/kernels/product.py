@@ -7,7 +7,7 @@ from graphspec_runtime.kernels.site import Array, Kernel, Maker, Site, is_contig
 
 def _matmul(site: Site) -> Kernel:
     (a, b), (out,) = site.inputs, site.outputs
-    kernel = _product(site, a.ndim == 2 and (site.accumulate or is_contiguous(out)))
+    kernel = _product(site)
     if a.dtype.kind != "f" or not (a.size and b.size):
         return staged_output(site, kernel, True)
     # An operand whose rows and columns both have a stride would be multiplied without BLAS, or copied at every call.
@@ -17,13 +17,18 @@ def _matmul(site: Site) -> Kernel:
     return staged_output(site, kernel, fits_blas(out))
 
 
-def _product(site: Site, plain: bool) -> Kernel:
+def _product(site: Site) -> Kernel:
     # dot has half of matmul's overhead, but wants two axes and a contiguous output
-    if plain:
-        dot: Kernel = site.xp.dot
+    (out,) = site.outputs
+    kernel: Kernel = site.xp.matmul
+    if out.ndim > 2:
+        return kernel
+    dot: Kernel = site.xp.dot
+    if is_contiguous(out):
         return dot
-    matmul: Kernel = site.xp.matmul
-    return matmul
+    if is_contiguous(out.T):
+        return lambda a, b, out: dot(b.T, a.T, out.T)
+    return kernel
 
 
 def _staging(site: Site, kernel: Kernel, left: Array | None, right: Array | None) -> Kernel:

@@ -113,12 +113,17 @@ def staged_input(site: Site, index: int, dtype: Any = None) -> tuple[Callable[[A
     return get, workspace
 
 
+def workspace_like(site: Site, x: Array) -> Array:
+    """Contiguous workspace of x's shape, its axes in the order in which they lie in x's memory."""
+    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    return site.scratch.take([x.shape[axis] for axis in order], x.dtype).transpose([order.index(i) for i in range(x.ndim)])
+
+
 def staged_output(site: Site, kernel: Kernel, usable: bool) -> Kernel:
     """``kernel`` made to write a workspace that is then copied, or added, to the output, where it cannot write the output itself."""
     if usable and not site.accumulate:
         return kernel
-    (out,) = site.outputs
-    workspace = site.scratch.take(out.shape, out.dtype)
+    workspace = workspace_like(site, site.outputs[0])
     if site.accumulate:
         add = site.xp.add
 

@@ -1,0 +1,127 @@
+"""Every primitive as a plan of one instruction against the reference: dtypes, no elements, strides, outputs inside wholes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import DTYPES, Port, Program, tensor
+from graphspec.ir.ops import PRIMITIVES
+from graphspec.plan import make_plan
+from graphspec.reference import interpret
+from graphspec.sizes import Size
+from graphspec_runtime import Executable, open_device
+from graphspec_runtime.devices.base import Device
+
+MODES = ("plain", "strided", "in a loop", "placed")
+
+
+@dataclass(frozen=True)
+class KernelCase:
+    """One sample of a primitive, its floats as ``dtype``, in one of the surroundings of MODES."""
+
+    name: str
+    number: int
+    dtype: str
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.number}-{self.dtype}-{self.mode.replace(' ', '-')}"
+
+
+def kernel_cases() -> list[KernelCase]:
+    return [
+        KernelCase(name, i, dtype, mode)
+        for name, primitive in PRIMITIVES.items()
+        for i in range(len(primitive.cases))
+        for dtype in ("float64", "float32")
+        for mode in MODES
+    ]
+
+
+def _build(case: KernelCase) -> tuple[Program, dict[str, np.ndarray]]:
+    sample = PRIMITIVES[case.name].cases[case.number]
+    b, rng = Builder(dtype=case.dtype), np.random.default_rng(7)
+    arguments: dict[str, np.ndarray] = {}
+    attrs = {k: Size.const(v) if k == "size" and isinstance(v, int) else v for k, v in sample.attrs.items()}
+    attrs = {k: case.dtype if v in ("float32", "float64") else v for k, v in attrs.items()}
+    for i, (shape, dtype) in enumerate(sample.inputs):
+        dtype = case.dtype if dtype == "float64" else dtype
+        if dtype == "bool":
+            value = rng.random(shape) < 0.5
+        elif dtype in ("int32", "int64"):
+            value = rng.integers(0, sample.index or 3, shape).astype(dtype)
+        else:
+            value = rng.uniform(sample.low, sample.high, shape).astype(dtype)
+        if case.mode == "strided" and value.ndim:  # every second element of axis 0, axes stored the other way round
+            spread = np.zeros([2 * shape[0], *shape[1:]], dtype)
+            spread[::2] = value
+            value = np.asfortranarray(spread)
+        arguments[f"x{i}"] = np.asarray(value)
+        b.param(tensor(np.shape(value), dtype), f"x{i}")
+    inputs = list(b.block.params)
+    if case.mode == "strided":
+        for i, x in enumerate(inputs):
+            if x.type.rank:  # a transposed copy of every second row, so that no input of the op is contiguous
+                pairs = b.reshape(x, [x.shape[0].value // 2, 2, *x.shape[1:]])  # type: ignore[operator]
+                inputs[i] = b.reshape(b.slice(pairs, 1, 0, 1), [x.shape[0].value // 2, *x.shape[1:]])  # type: ignore[operator]
+    if case.mode == "in a loop":
+
+        def body(inner: Builder, t: Any, consts: list[Any], carries: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+            (out,) = inner.emit(case.name, *consts, **attrs)
+            return [], [out], [out] if out.type.is_float else []
+
+        _, ys, sums = b.scan(3, inputs, [], [], body)
+        b.block.results = [*ys, *sums]
+    else:
+        (out,) = b.emit(case.name, *inputs, **attrs)
+        if case.mode == "placed" and out.type.rank:
+            out = b.concat([out, out], out.type.rank - 1)
+        b.block.results = [out]
+    outputs = [Port(f"o{i}", "output") for i in range(len(b.block.results))]
+    return Program(b.block, [Port(v.name, "input") for v in b.block.params], outputs), arguments
+
+
+def check_case(case: KernelCase, device: Device) -> None:
+    program, arguments = _build(case)
+    with np.errstate(all="ignore"):
+        wanted = interpret(program, arguments)
+    executable = Executable(make_plan(program), device)
+    tolerance = 1e-12 if case.dtype == "float64" else 2e-6
+    for _ in range(2):
+        got = executable.call(arguments)
+        for name, value in wanted.items():
+            assert got[name].dtype == value.dtype and got[name].shape == value.shape
+            if case.name == "random" and PRIMITIVES["random"].cases[case.number].attrs["kind"] == "uniform" and case.mode != "in a loop":
+                np.testing.assert_array_equal(got[name], value)
+            np.testing.assert_allclose(got[name], value, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", kernel_cases(), ids=str)
+def test_kernel_agrees_with_the_reference(case: KernelCase) -> None:
+    check_case(case, open_device("numpy"))
+
+
+def test_every_primitive_has_cases_and_a_kernel() -> None:
+    views = {"full", "size", "reshape", "transpose", "broadcast", "slice", "concat", "pad", "scan", "stop_gradient"}
+    from graphspec_runtime.kernels import KERNELS
+
+    assert set(PRIMITIVES) - views == set(KERNELS) - {"copy"}
+    assert {case.name for case in kernel_cases()} == set(PRIMITIVES) - {"scan"}
+
+
+@pytest.mark.parametrize("source", DTYPES)
+@pytest.mark.parametrize("target", DTYPES)
+def test_casts(source: str, target: str) -> None:
+    b = Builder()
+    x = b.param(tensor([4], source), "x")
+    b.block.results = [b.cast(x, target)]
+    program = Program(b.block, [Port("x", "input")], [Port("y", "output")])
+    arguments = {"x": np.array([0, 1, 2.7, -3.2]).astype(source)}
+    wanted, got = interpret(program, arguments), Executable(make_plan(program), open_device()).call(arguments)
+    np.testing.assert_array_equal(got["y"], wanted["y"])
+    assert got["y"].dtype == target
