@@ -159,7 +159,7 @@ class Bound:
             elif argument.donated:
                 raise PlanError(
                     "argument",
-                    f"`{argument.name}` is updated in place: it must be a writeable, C-contiguous {dtype} array on {self.device.name}",
+                    f"`{argument.name}` is updated in place: it must be a writable, C-contiguous {dtype} array on {self.device.name}",
                     argument=argument.name,
                 )
             else:
