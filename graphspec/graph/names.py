@@ -1,7 +1,8 @@
 """Canonical parameter names: call path, local name, field (``make_lstm_step[1].new_input_sum[2].x_to_h.weight``).
 
 A name depends on what the user wrote, never on what the compiler did with it: checkpoints, initial values and
-``model.parameters`` use it.  The part of the call path that all parameters share is left out.
+``model.parameters`` use it.  Names are relative to the function that closed the graph, so that they do not depend on who
+called it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def name_parameters(roots: Sequence[Module]) -> list[Parameter]:
     owners = [m for m in modules if m.parameters or m.buffers]
     paths = {id(m): _call_path(m) for m in owners}
     holders = {id(child): m for m in modules if m.record.children for child in m.children}
-    shared = _shared_prefix(list(paths.values()))
+    shared = _shared_prefix([_call_path(root) for root in roots])
     counts: dict[tuple[str, int | str], int] = {}
     calls: dict[int, str] = {}
     leaves: dict[str, list[Module]] = {}
