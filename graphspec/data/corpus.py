@@ -1,0 +1,84 @@
+"""Texts by path, under the rules for paths, and the text that every Python has."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from graphspec.data.source import DataSource
+from graphspec.suggest import did_you_mean
+
+MAX_BYTES = 200_000_000
+"""A text may not be larger (E0618): all of it is held in memory, about nine bytes a character."""
+
+DEFAULT = "<pydoc_data.topics>"
+"""How the default corpus is called where a path would stand."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text, what it is called, and the SHA-256 of its bytes."""
+
+    name: str
+    text: str
+    sha256: str
+
+
+@cache
+def default_corpus() -> Corpus:
+    """The help topics of Python itself, about half a million characters of English and code; they differ between versions of Python."""
+    from pydoc_data.topics import topics
+
+    text = "\n".join(topics.values())
+    return Corpus(DEFAULT, text, hashlib.sha256(text.encode()).hexdigest())
+
+
+def read_corpus(source: DataSource, field: str) -> Corpus:
+    """The text at the path in a field of a source.
+
+    A path that came from the command line or the API is the user's authority.  One that stands in the spec is looked up under the
+    roots and must not leave them, links followed.  A byte order mark is dropped; line ends stay as they are.
+    Raises E0610 (missing, unreadable), E0611 (outside the roots), E0612 (not UTF-8), E0613 (empty), E0618 (too large).
+    """
+    given = source.description.fields[field]
+    try:
+        path = Path(given).expanduser() if field in source.description.trusted else _under_roots(source, field, given)
+        if not path.is_file():
+            reason = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
+            raise source.wrong("E0610", f"{given} {reason}", field, helps=did_you_mean(path.name, _names(path.parent)))
+        if path.stat().st_size > MAX_BYTES:
+            raise source.wrong("E0618", f"{given} is larger than {MAX_BYTES:,} bytes", field)
+        data = path.read_bytes()
+    except (OSError, ValueError) as failure:  # ValueError: a NUL in the path
+        raise source.wrong("E0610", f"{given} cannot be read: {getattr(failure, 'strerror', None) or failure}", field) from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as failure:
+        line = data[: failure.start].count(b"\n") + 1
+        raise source.wrong("E0612", f"{given} is not UTF-8 text: byte {data[failure.start]:#04x} in line {line}", field) from None
+    if not text:
+        raise source.wrong("E0613", f"{given} is empty", field)
+    return Corpus(given, text, hashlib.sha256(data).hexdigest())
+
+
+def _under_roots(source: DataSource, field: str, given: str) -> Path:
+    """The first existing file under a root, else the first place looked at."""
+    helps = [f"a path from outside the spec may lead anywhere: `data.{field}=...` on the command line"]
+    if not source.roots:
+        raise source.wrong("E0611", f"{given}: there is no root to look under", field, helps=helps)
+    roots = [os.path.realpath(root) for root in source.roots]
+    candidates = [root / given for root in source.roots]
+    for candidate in candidates:
+        if not any(Path(os.path.realpath(candidate)).is_relative_to(root) for root in roots):
+            raise source.wrong("E0611", f"{given} leads outside the roots", field, helps=helps)
+    return next((c for c in candidates if c.exists()), candidates[0])
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []

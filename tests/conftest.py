@@ -1,0 +1,9 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# The same examples on every run and machine: a failure in CI is a failure at home; a slow machine is no failure.
+settings.register_profile("graphspec", derandomize=True, deadline=None, database=None)
+settings.load_profile("graphspec")
