@@ -55,6 +55,10 @@ class Pointer:
     def __init__(self, memory: np.ndarray[Any, Any], start: int = 0) -> None:
         self.memory, self.start = memory, start
 
+    @property
+    def ptr(self) -> int:
+        return int(self.memory.ctypes.data) + self.start
+
     def __add__(self, n: int) -> Pointer:
         return Pointer(self.memory, self.start + n)
 

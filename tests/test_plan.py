@@ -141,7 +141,7 @@ def test_memory_is_used_again_after_its_last_reader() -> None:
         return [x]
 
     plan, _ = check(program(build, x=(16, 16)))
-    assert arena(plan) == 3 * 16 * 16 * 8  # two factors and a product at a time
+    assert arena(plan) == 4 * 16 * 16 * 8  # the argument, then two factors and a product at a time
     assert len(plan.buffers) == 13
 
 

@@ -136,6 +136,43 @@ def test_donated_arguments_must_be_writable_in_place(bad: Any) -> None:
         e.run({"m": frozen})
 
 
+def feedback(role: str, updates: str | None) -> Program:
+    """Two states; p is read first, so that the results would like to lie in its memory."""
+    b = Builder(dtype="float64")
+    p, q = b.param(tensor([B, 3], "float64"), "p"), b.param(tensor([B, 3], "float64"), "q")
+    new = b.mul(q, b.broadcast(b.tanh(b.reduce_sum(p, [0, 1])), q.shape, ()))
+    b.block.results = [new, b.exp(b.neg(new))]
+    outputs = [Port("p2", "state", updates and "p"), Port("q2", "state", updates and "q")]
+    return Program(b.block, [Port("p", role), Port("q", role)], outputs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", ["input", "state"])
+@pytest.mark.parametrize("names", [("p2", "q2"), ("q2", "p2")])
+def test_results_may_be_handed_in_again(role: str, names: tuple[str, str]) -> None:
+    program = feedback(role, None)
+    e = executable(program)
+    given = wanted = {"p": np.full((2, 3), 0.3), "q": np.linspace(0, 1, 6).reshape(2, 3)}
+    for _ in range(5):
+        results, expected = e.run(given), interpret(program, wanted)
+        agree(expected, results)
+        given, wanted = ({"p": from_run[names[0]], "q": from_run[names[1]]} for from_run in (results, expected))
+
+
+def test_updates_are_the_arguments_themselves_and_bind_nothing_anew() -> None:
+    e = executable(feedback("state", "yes"))
+    p, q = np.full((2, 3), 0.3), np.ones((2, 3))
+    results = e.run({"p": p, "q": q})
+    assert results["p2"] is p and results["q2"] is q
+    bound = e.bind({"B": 2})
+    before = bound._program
+    e.run({"p": results["p2"], "q": results["q2"]})
+    assert bound._program is before
+    trading = executable(program(lambda b, m, x: [b.add(m, x), b.mul(x, x)], {0: "m"}, m=(B,), x=(B,)))
+    other = trading.run({"m": np.ones(2), "x": np.ones(2)})["o1"]
+    with pytest.raises(PlanError, match="`m` lies in the plan's own memory"):
+        trading.run({"m": other, "x": np.ones(2)})
+
+
 def test_other_resident_arguments_may_lie_anyhow() -> None:
     b = Builder(dtype="float64")
     w = b.param(tensor([B, 3], "float64"), "w")

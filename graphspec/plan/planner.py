@@ -40,7 +40,8 @@ def make_plan(program: Program) -> Plan:
     block.run()
     results = _results(program, block, {arguments[name] for name in donated}, arguments)
     code.serial += 1
-    for place in results:
+    for place in (*results, *(places[v] for v in arguments.values())):
+        # Arguments too: copied in at the next run, none may overwrite a result of this run that is handed in as another.
         code.touch(place.storage)
     outputs = tuple(
         Output(port.name, port.role, code.view(place), port.updates) for port, place in zip(program.outputs, results, strict=True)

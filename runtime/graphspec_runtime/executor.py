@@ -13,7 +13,7 @@ from graphspec_runtime.arena import assign
 from graphspec_runtime.devices.base import Array, Device, Layout
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.kernels.site import row_major
-from graphspec_runtime.plan import Argument, Plan, evaluate, letters_of
+from graphspec_runtime.plan import Argument, Output, Plan, evaluate, letters_of
 from graphspec_runtime.sizing import check_guards, check_names, infer_sizes
 
 KEPT = 4
@@ -89,8 +89,8 @@ class Bound:
         self.plan, self.device, self.sizes = plan, device, sizes
         self.lock = RLock()
         offsets, self.bytes = assign(plan, sizes)
-        arena = device.memory(self.bytes)
-        self._memory: list[Array] = [arena if i in offsets else None for i in range(len(plan.buffers))]
+        self._arena = device.memory(self.bytes)
+        self._memory: list[Array] = [self._arena if i in offsets else None for i in range(len(plan.buffers))]
         self._starts = [offsets.get(i, 0) for i in range(len(plan.buffers))]
         for i, buffer in enumerate(plan.buffers):
             if buffer.kind == "constant":
@@ -107,10 +107,11 @@ class Bound:
         self._program: Callable[[], None] | None = None
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Array]:
-        """Results by name, as device arrays that lie in the arena (or, donated, in their argument's memory) until the next run.
+        """Results by name, as device arrays that lie in the arena until the next run overwrites them; an update is the argument itself.
 
         Resident arguments are used where they lie if the device holds them; binding others than in the run before costs some
-        milliseconds.  A donated argument is overwritten and must be an array that the device holds, of the plan's dtype.
+        milliseconds.  A donated argument is overwritten and must be an array that the device holds, of the plan's dtype.  Results of
+        the run before may be handed in, except for donated arguments.
         """
         with self.lock:
             try:
@@ -154,7 +155,12 @@ class Bound:
             if np.shape(value) != shape:
                 raise _wrong_shape(argument.name, shape, value)
             dtype = np.dtype(self.plan.buffers[argument.buffer].dtype)
-            if self.device.holds(value, argument.donated) and value.dtype == dtype:
+            usable = self.device.holds(value, argument.donated) and value.dtype == dtype
+            own = usable and self.device.overlaps(value, self._arena)
+            if own and argument.donated:
+                name = argument.name
+                raise PlanError("argument", f"`{name}` lies in the plan's own memory, which this run overwrites; copy it", argument=name)
+            if usable and not own:
                 self._memory[argument.buffer] = value
             elif argument.donated:
                 raise PlanError(
@@ -166,11 +172,16 @@ class Bound:
                 self._memory[argument.buffer] = self.device.zeros(shape, dtype)
                 self._mirrors.append((argument.name, self._memory[argument.buffer]))
         layout = Layout(self.plan, self.sizes, self._memory, self._starts)
-        self._outputs = {o.name: self.device.view(self._memory[o.view.buffer], *layout.window(o.view)) for o in self.plan.outputs}
+        self._outputs = {o.name: self._output(o, layout) for o in self.plan.outputs}
         program = self.device.program(layout)
         self._bound = {a.name: arguments[a.name] for a, _ in self._resident}
         self._program = program
         return program
+
+    def _output(self, output: Output, layout: Layout) -> Array:
+        """An update is the caller's own array, so that handing it in again binds nothing anew."""
+        memory = self._memory[output.view.buffer]
+        return memory if output.updates else self.device.view(memory, *layout.window(output.view))
 
 
 def _wrong_shape(name: str, shape: tuple[int, ...], value: Any) -> PlanError:

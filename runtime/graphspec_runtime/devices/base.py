@@ -79,6 +79,10 @@ class Device(ABC):
         """Whether ``array`` is C-contiguous memory of this device (and may be written), so that plans can work on it in place."""
 
     @abstractmethod
+    def overlaps(self, a: Array, b: Array) -> bool:
+        """Whether two arrays of the device may share memory."""
+
+    @abstractmethod
     def synchronize(self) -> None: ...
 
     @abstractmethod

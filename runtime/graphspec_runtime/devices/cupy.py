@@ -152,6 +152,9 @@ class CupyDevice(ArrayDevice):
     def holds(self, array: Any, write: bool) -> bool:
         return isinstance(array, self._cupy.ndarray) and array.flags.c_contiguous and array.device == self._device
 
+    def overlaps(self, a: Array, b: Array) -> bool:
+        return bool(a.data.ptr < b.data.ptr + b.nbytes and b.data.ptr < a.data.ptr + a.nbytes)
+
     def synchronize(self) -> None:
         self.stream.synchronize()
 

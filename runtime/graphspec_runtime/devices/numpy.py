@@ -43,6 +43,9 @@ class NumpyDevice(ArrayDevice):
     def holds(self, array: Any, write: bool) -> bool:
         return isinstance(array, np.ndarray) and array.flags.c_contiguous and (array.flags.writeable or not write)
 
+    def overlaps(self, a: Array, b: Array) -> bool:
+        return bool(np.may_share_memory(a, b))
+
     def synchronize(self) -> None:
         pass
 
