@@ -94,7 +94,7 @@ def training_program(setup: Setup) -> Program:
     frame, loss, on = _forward(setup, training=True)
     b, optimizer = frame.b, setup.optimizer
     flat = frame.values["parameters"]
-    rate = frame.input("learning_rate", tensor((), setup.typed.dtype), "state")
+    rate = frame.input("learning_rate", tensor((), setup.typed.dtype), "input")
     state = {name: frame.input(f"optimizer.{name}", flat.type, "state") for name in optimizer.state}
     parameters = setup.graph.all_parameters()
     if not parameters:
