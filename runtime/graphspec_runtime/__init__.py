@@ -1,7 +1,7 @@
-"""Runs Plans.  Imports nothing of graphspec: a Plan is all it needs to know about a spec.
+"""Runs Plans.  Imports nothing of graphspec: a Plan is all it needs to know about a spec::
 
->>> from graphspec_runtime import Executable, open_device          # doctest: +SKIP
->>> Executable(plan, open_device("numpy")).run(arguments)          # doctest: +SKIP
+    executable = Executable(plan, open_device("numpy"))
+    results = executable.run(arguments)
 """
 
 from graphspec_runtime.devices import open_device
