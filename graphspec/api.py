@@ -17,13 +17,21 @@ from typing import Any
 import numpy as np
 
 from graphspec.engine import Engine, device_named
-from graphspec.errors import Diagnostic, SpecError, fail
+from graphspec.errors import Diagnostic, fail
 from graphspec.graph import GModule, Module, Parameter, initial_value
 from graphspec.ir.core import Program, TensorType
 from graphspec.lower import unflatten
 from graphspec.open import Opened, open_spec, pick_module
 from graphspec.program import (
-    Signature, Typed, assumptions, backward_program, forward_program, infer, leaves, named_parameters, noise_types,
+    Signature,
+    Typed,
+    assumptions,
+    backward_program,
+    forward_program,
+    infer,
+    leaves,
+    named_parameters,
+    noise_types,
 )  # fmt: skip
 from graphspec.suggest import did_you_mean
 
@@ -70,7 +78,8 @@ def check_settings(dtype: str, precision: str | None, index_base: int) -> None:
 class Model:
     """A compiled gModule.
 
-    Called with its inputs, nested as in the spec (a table is a tuple or list), it returns arrays nested as in the spec.  Other ranks than those
+    Called with its inputs, nested as in the spec (a table is a tuple or list), it returns arrays nested as in the spec.
+    Other ranks than those
     inferred compile anew, by themselves.  ``parameters`` and ``gradients`` map canonical names to views of ``flat_parameters`` and
     ``flat_gradients``; writing to them is how to set them.  As in Torch a new model is in training mode.  Only a model in evaluate mode
     may be called from several threads.
@@ -205,7 +214,13 @@ class Model:
         from graphspec.tensorfile import write_tensors
 
         tensors = {name: self._host_array(a) for name, a in (*self.parameters.items(), *self.buffers.items())}
-        settings = {"dtype": self.dtype, "index_base": self.index_base, "seed": self.seed, "steps": self.steps, "training": self.mode_training}
+        settings = {
+            "dtype": self.dtype,
+            "index_base": self.index_base,
+            "seed": self.seed,
+            "steps": self.steps,
+            "training": self.mode_training,
+        }
         write_tensors(Path(path), tensors, {"model": {**self.opened.to_json(), "settings": settings}})
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -288,11 +303,20 @@ def load(path: str | Path, *, device: str = "cpu", threads: int | None = None) -
     tensors, header = read_tensors(Path(path))
     saved = header.get("model")
     if not isinstance(saved, dict):
-        raise fail("E0705", f"{path} holds no model", helps=["a run's checkpoint is opened with `graphspec.experiment` or `graphspec sample`"])
+        raise fail(
+            "E0705", f"{path} holds no model", helps=["a run's checkpoint is opened with `graphspec.experiment` or `graphspec sample`"]
+        )
     settings = saved["settings"]
     opened = Opened.from_json(saved)
-    model = Model(opened, pick_module(opened), dtype=settings["dtype"], device=device, index_base=settings["index_base"], threads=threads,
-                  seed=settings["seed"])
+    model = Model(
+        opened,
+        pick_module(opened),
+        dtype=settings["dtype"],
+        device=device,
+        index_base=settings["index_base"],
+        threads=threads,
+        seed=settings["seed"],
+    )
     fill(model, tensors)
     model.steps, model.mode_training = settings["steps"], settings["training"]
     return model
@@ -323,7 +347,12 @@ def check_memory(parameters: Sequence[Parameter]) -> None:
     total = sum(p.size for p in parameters)
     if total > MAX_PARAMETERS:
         largest = max(parameters, key=lambda p: p.size)
-        raise fail("E0505", f"the model has {total:,} parameters, more than {MAX_PARAMETERS:,}", largest.origin, f"{largest.name}: {list(largest.shape)}")
+        raise fail(
+            "E0505",
+            f"the model has {total:,} parameters, more than {MAX_PARAMETERS:,}",
+            largest.origin,
+            f"{largest.name}: {list(largest.shape)}",
+        )
 
 
 MAX_PARAMETERS = 2**33

@@ -49,7 +49,9 @@ def check_guards(program: Program, letters: Mapping[str, int]) -> None:
     for guard in program.guards:
         left, right = guard.left.evaluate(letters), guard.right.evaluate(letters)
         if left != right:
-            broken.append(error("E0311", f"{guard.left} must equal {guard.right}, but they are {left} and {right}", guard.origin, guard.message))
+            broken.append(
+                error("E0311", f"{guard.left} must equal {guard.right}, but they are {left} and {right}", guard.origin, guard.message)
+            )
     if broken:
         raise SpecError(*broken)
 

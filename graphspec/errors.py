@@ -8,8 +8,9 @@ business of :mod:`graphspec.render`.
 from __future__ import annotations
 
 import bisect
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Iterable, Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ class Opened:
     lenient: bool = False
     roots: tuple[Path, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def result(self) -> Any:
@@ -43,24 +43,41 @@ class Opened:
     def to_json(self) -> dict[str, Any]:
         """Everything by value: the texts of all files, no path that is needed."""
         return {
-            "path": self.source.path, "texts": {s.path: s.text for s in self.evaluation.sources}, "entry": self.entry, "lenient": self.lenient,
-            "roots": [str(root) for root in self.roots], "options": {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in self.options.items()},
+            "path": self.source.path,
+            "texts": {s.path: s.text for s in self.evaluation.sources},
+            "entry": self.entry,
+            "lenient": self.lenient,
+            "roots": [str(root) for root in self.roots],
+            "options": {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in self.options.items()},
             "sources": self.library.sources.to_json(),
-        }  # fmt: skip
+        }
 
     @staticmethod
     def from_json(data: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Opened:
         """The spec evaluated again from its copy, its data known from what was stored; ``options`` go before those of then."""
         source = Source(data["path"], data["texts"][data["path"]])
         roots = [Path(r) for r in data["roots"]]
-        return open_source(source, data["entry"], lenient=data["lenient"], roots=roots, options={**data["options"], **(options or {})},
-                           library=StandardLibrary(roots, data["sources"]), texts=data["texts"])
+        return open_source(
+            source,
+            data["entry"],
+            lenient=data["lenient"],
+            roots=roots,
+            options={**data["options"], **(options or {})},
+            library=StandardLibrary(roots, data["sources"]),
+            texts=data["texts"],
+        )
 
 
 def open_spec(
-    path_or_text: str | Path, entry: str | None = None, *, lenient: bool = False, roots: Sequence[str | Path] = (),
-    options: Mapping[str, Any] | None = None, limits: Limits | None = None, library: Library | None = None,
-) -> Opened:  # fmt: skip
+    path_or_text: str | Path,
+    entry: str | None = None,
+    *,
+    lenient: bool = False,
+    roots: Sequence[str | Path] = (),
+    options: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+    library: StandardLibrary | None = None,
+) -> Opened:
     """A spec by path, or by its text (when it has a newline or reads as code); SpecError for all that is wrong with it."""
     text = str(path_or_text)
     if isinstance(path_or_text, str) and ("\n" in text or text.lstrip().startswith(("return ", "local "))):
@@ -78,9 +95,16 @@ def open_spec(
 
 
 def open_source(
-    source: Source, entry: str | None, *, lenient: bool, roots: Sequence[Path], options: Mapping[str, Any], limits: Limits | None = None,
-    library: StandardLibrary | None = None, texts: Mapping[str, str] | None = None,
-) -> Opened:  # fmt: skip
+    source: Source,
+    entry: str | None,
+    *,
+    lenient: bool,
+    roots: Sequence[Path],
+    options: Mapping[str, Any],
+    limits: Limits | None = None,
+    library: StandardLibrary | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> Opened:
     """Evaluate a source; suggested fixes are shown only if the spec compiles with them."""
     limits = limits or Limits()
     library = library or StandardLibrary(roots)
@@ -97,8 +121,12 @@ def pick_module(opened: Opened) -> GModule:
     if isinstance(result, dict):
         names = sorted(result)
         example = f"{names[0]}" if any(isinstance(v, GModule) for v in result.values()) else f"{names[-1] if names else 'f'}({{...}})"
-        raise fail("E0430", f"this spec returns a table ({', '.join(names) or 'empty'}): say which model to compile", origin,
-                   helps=[f"with an entry, a Lua expression over those names: `--entry '{example}'`"])
+        raise fail(
+            "E0430",
+            f"this spec returns a table ({', '.join(names) or 'empty'}): say which model to compile",
+            origin,
+            helps=[f"with an entry, a Lua expression over those names: `--entry '{example}'`"],
+        )
     raise fail("E0430", "this spec is an experiment: train it with `graphspec run`, or `graphspec.experiment` in Python", origin)
 
 
@@ -119,8 +147,15 @@ def with_tried_fixes(opened: Opened, failure: SpecError) -> SpecError:
 def _compiles(opened: Opened, texts: dict[str, str]) -> bool:
     known = {s.path: s.text for s in opened.evaluation.sources}
     try:
-        again = open_source(opened.source, opened.entry, lenient=opened.lenient, roots=opened.roots, options=opened.options,
-                            limits=opened.limits, texts={**known, **texts})
+        again = open_source(
+            opened.source,
+            opened.entry,
+            lenient=opened.lenient,
+            roots=opened.roots,
+            options=opened.options,
+            limits=opened.limits,
+            texts={**known, **texts},
+        )
         infer(pick_module(again))
     except SpecError:
         return False

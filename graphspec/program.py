@@ -89,8 +89,13 @@ def _check_letters(typed: Typed) -> None:
         for leaf in typed.types.leaves(use.y):
             for n in typed.types.dims(leaf) or ():
                 for letter in sorted(n.letters - known):
-                    raise fail("E0305", f"nothing that is given to the model fixes the size {letter}", use.origin, typed.types.show(leaf),
-                               helps=[f"declare an input that has it, as in `nn.Identity{{'{letter}', 'B'}}()`"])
+                    raise fail(
+                        "E0305",
+                        f"nothing that is given to the model fixes the size {letter}",
+                        use.origin,
+                        typed.types.show(leaf),
+                        helps=[f"declare an input that has it, as in `nn.Identity{{'{letter}', 'B'}}()`"],
+                    )
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -130,7 +135,9 @@ def open_frame(
     session = Session(typed.types, typed.dtype, training, wanted, typed.node_names, typed.index_base)
     scope = Scope()
     frame = Frame(typed, Lowering(session, typed.use, scope))
-    given = [frame.input(name, t, (roles or {}).get(name, "input")) for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True)]
+    given = [
+        frame.input(name, t, (roles or {}).get(name, "input")) for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True)
+    ]
     parameters = typed.module.all_parameters()
     total = sum(p.size for p in parameters)
     flat = frame.input("parameters", tensor([total], typed.dtype), "parameter")
@@ -178,7 +185,9 @@ def buffer_updates(frame: Frame) -> list[tuple[Port, Value]]:
     return changed
 
 
-def forward_program(typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None) -> Program:
+def forward_program(
+    typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None
+) -> Program:
     """Inputs to outputs (and the values of ``wanted`` nodes, as ``node:<name>``)."""
     frame, x = open_frame(typed, training, wanted, noise)
     y = lower_module(frame, x)
@@ -241,8 +250,15 @@ def assumptions(typed: Typed) -> list[Diagnostic]:
     """The warnings of inference, and one for shapes that nobody stated."""
     if not typed.assumed:
         return typed.types.warnings
-    return [*typed.types.warnings, error("W0306", f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}",
-                  typed.module.origin, severity="warning")]
+    return [
+        *typed.types.warnings,
+        error(
+            "W0306",
+            f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}",
+            typed.module.origin,
+            severity="warning",
+        ),
+    ]
 
 
 def named_parameters(module: Module) -> list[Parameter]:

@@ -71,8 +71,9 @@ def _broadcast(op: Op, letters: Letters, x: Array) -> Array:
 
 def _slice(op: Op, letters: Letters, x: Array) -> Array:
     start, length = op.attrs["start"].evaluate(letters), op.attrs["length"].evaluate(letters)
-    assert 0 <= start and start + length <= x.shape[op.attrs["axis"]]
-    return x[(slice(None),) * op.attrs["axis"] + (slice(start, start + length),)]
+    assert start >= 0 and start + length <= x.shape[op.attrs["axis"]]
+    part: Array = x[(slice(None),) * op.attrs["axis"] + (slice(start, start + length),)]
+    return part
 
 
 def _pad(op: Op, letters: Letters, x: Array) -> Array:
@@ -149,7 +150,8 @@ def _random(op: Op, letters: Letters, seed: Array, step: Array, *indices: Array)
         return (random_words(n, *counters) >> np.uint64(8)).reshape(shape) * 2.0**-24
     words = (random_words(2 * n, *counters) >> np.uint64(8)) * 2.0**-24
     radius = np.sqrt(-2 * np.log(words[0::2] + 2.0**-25))
-    return (radius * np.cos(2 * np.pi * words[1::2])).reshape(shape)
+    drawn: Array = (radius * np.cos(2 * np.pi * words[1::2])).reshape(shape)
+    return drawn
 
 
 COMPARE = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}

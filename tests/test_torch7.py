@@ -72,7 +72,9 @@ def test_the_lectures_listing(layers: int, precision: str, device: str) -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_column_of_char_rnn(layers: int, precision: str, device: str) -> None:
     case = load(f"column{layers}", precision)
-    model = graphspec.compile(HERE / "specs" / "char_rnn.spec", f"column(4, 5, {layers}, {{}})", dtype=PRECISIONS[precision][0], device=device)
+    model = graphspec.compile(
+        HERE / "specs" / "char_rnn.spec", f"column(4, 5, {layers}, {{}})", dtype=PRECISIONS[precision][0], device=device
+    )
     linears = [f"{kind}_{L}" for L in range(1, layers + 1) for kind in ("i2h", "h2h")]
     put(model, [case[f"{name}.{field}"] for name in linears for field in ("weight", "bias")])
     state = [f"{kind}_{L}" for L in range(1, layers + 1) for kind in "ch"]

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from graphspec.build.stdlib import argument
-from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, type_name
+from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, type_name
 from graphspec.errors import Diagnostic, Origin
 from graphspec.graph import (
-    REGISTRY, FlatParameters, GModule, Module, Node, ParameterView, Table, connect, gmodule, new_module, split,
+    REGISTRY,
+    FlatParameters,
+    GModule,
+    Module,
+    Node,
+    ParameterView,
+    Table,
+    connect,
+    gmodule,
+    new_module,
 )  # fmt: skip
 from graphspec.suggest import did_you_mean
 
@@ -73,6 +81,7 @@ class GraphHost(Host):
 
 
 class ModuleHost(GraphHost):
+    methods: ClassVar[dict[Any, Method]] = {}
     lua_type = "userdata"
 
     def __init__(self, module: Module) -> None:
@@ -89,13 +98,16 @@ class ModuleHost(GraphHost):
     def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         lua.budget.node(lua.origin())
         if len(args) > 1:
-            raise lua.error("E0415", f"nn.{self.module.record.name}: a module is called with one input, got {len(args)}",
-                            helps=["several inputs go into one table: `module({a, b})`"])
+            raise lua.error(
+                "E0415",
+                f"nn.{self.module.record.name}: a module is called with one input, got {len(args)}",
+                helps=["several inputs go into one table: `module({a, b})`"],
+            )
         given = nodes_of(lua, args[0], f"nn.{self.module.record.name}") if args else None
         return [NodeHost(connect(self.module, given, located(lua)))]
 
     def index(self, lua: Interpreter, key: Value) -> Value:
-        method = MODULE_METHODS.get(key)
+        method = self.methods.get(key)
         if method is not None:
             return bound(self, str(key), method)
         if key in self.module.record.methods:
@@ -113,12 +125,22 @@ class ModuleHost(GraphHost):
         if extra is not None or not isinstance(key, str):
             return extra
         value = getattr(self.module.args, key, None)
-        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value if isinstance(value, (str, float, bool)) else None
+        return (
+            float(value)
+            if isinstance(value, int) and not isinstance(value, bool)
+            else value
+            if isinstance(value, (str, float, bool))
+            else None
+        )
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
         """A constructor argument (``criterion.sizeAverage = false``), or a field of one's own; weights are set with ``copy``."""
         if key in self.module.parameters:
-            raise lua.error("E0203", f"{key} cannot be replaced", helps=[f"`module.{key}:copy(tensor)` sets its values, `module:share(other, '{key}')` ties it"])
+            raise lua.error(
+                "E0203",
+                f"{key} cannot be replaced",
+                helps=[f"`module.{key}:copy(tensor)` sets its values, `module:share(other, '{key}')` ties it"],
+            )
         if any(key == argument.name for argument in self.module.record.arguments):
             self.module.record.set(self.module, str(key), unwrap(lua, value), lua.origin())
         else:
@@ -126,6 +148,7 @@ class ModuleHost(GraphHost):
 
 
 class NodeHost(GraphHost):
+    methods: ClassVar[dict[Any, Method]] = {}
     lua_type = "userdata"
     title = "a node"
 
@@ -142,16 +165,19 @@ class NodeHost(GraphHost):
             self.node.name = name
 
     def index(self, lua: Interpreter, key: Value) -> Value:
-        method = NODE_METHODS.get(key)
+        method = self.methods.get(key)
         if method is not None:
             return bound(self, str(key), method)
         if key == "data":
             return NodeData(self.node)
-        raise lua.error("E0203", f"a node has no field {show_key(key)}", helps=did_you_mean(str(key), [*NODE_METHODS, "data"]))
+        raise lua.error("E0203", f"a node has no field {show_key(key)}", helps=did_you_mean(str(key), [*self.methods, "data"]))
 
     def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
-        raise lua.error("E0416", f"{self.node.title} is a node already: it cannot be called",
-                        helps=["a module is called once: `nn.Module(args)(input)`"])
+        raise lua.error(
+            "E0416",
+            f"{self.node.title} is a node already: it cannot be called",
+            helps=["a module is called once: `nn.Module(args)(input)`"],
+        )
 
 
 class NodeData(Host):
@@ -179,6 +205,7 @@ class NodeData(Host):
 class ParameterHost(Host):
     """``module.weight`` or a part of it."""
 
+    methods: ClassVar[dict[Any, Method]] = {}
     title = "a parameter"
 
     def __init__(self, view: ParameterView) -> None:
@@ -191,14 +218,14 @@ class ParameterHost(Host):
         return float(self.view.shape[0])
 
     def index(self, lua: Interpreter, key: Value) -> Value:
-        method = PARAMETER_METHODS.get(key)
+        method = self.methods.get(key)
         if method is not None:
             return bound(self, str(key), method)
         if isinstance(key, float):
             return ParameterHost(narrow(lua, self.view, 1, int(key), 1))
         if isinstance(key, LuaTable):
             return ParameterHost(self._window(lua, key))
-        raise lua.error("E0203", f"a parameter has no method {show_key(key)}", helps=did_you_mean(str(key), PARAMETER_METHODS))
+        raise lua.error("E0203", f"a parameter has no method {show_key(key)}", helps=did_you_mean(str(key), self.methods))
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
         part = self.index(lua, key)
@@ -222,6 +249,7 @@ class ParameterHost(Host):
 class FlatHost(Host):
     """What ``getParameters()`` gives."""
 
+    methods: ClassVar[dict[Any, Method]] = {}
     title = "a flat parameter tensor"
 
     def __init__(self, flat: FlatParameters, gradient: bool = False) -> None:
@@ -232,10 +260,10 @@ class FlatHost(Host):
         return float(self.flat.size)
 
     def index(self, lua: Interpreter, key: Value) -> Value:
-        method = FLAT_METHODS.get(key)
+        method = self.methods.get(key)
         if method is not None:
             return bound(self, str(key), method)
-        raise lua.error("E0203", f"a flat parameter tensor has no method {show_key(key)}", helps=did_you_mean(str(key), FLAT_METHODS))
+        raise lua.error("E0203", f"a flat parameter tensor has no method {show_key(key)}", helps=did_you_mean(str(key), self.methods))
 
 
 def narrow(lua: Interpreter, view: ParameterView, axis: int, start: int, length: int) -> ParameterView:
@@ -269,32 +297,6 @@ def wrap(value: Any) -> Value:
     return NodeHost(value) if isinstance(value, Node) else value
 
 
-# -- methods --------------------------------------------------------------------------------------------------------
-
-
-def _names(lua: Interpreter, args: list[Value], name: str) -> list[str]:
-    return [argument(lua, args, i + 1, "string", name) for i in range(len(args))]
-
-
-def _other(lua: Interpreter, args: list[Value], name: str) -> Module:
-    if not args or not isinstance(args[0], ModuleHost):
-        raise lua.error("E0207", f"bad argument #1 to '{name}' (module expected, got {type_name(args[0] if args else None)})")
-    return args[0].module
-
-
-def _self(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
-    return owner
-
-
-def _training(training: bool) -> Method:
-    def method(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-        for module in owner.module.walk():
-            module.training = training
-        return owner
-
-    return method
-
-
 def _record_method(name: str) -> Method:
     """A method that only some records have, such as ``view:setNumInputDims(n)``."""
 
@@ -302,151 +304,6 @@ def _record_method(name: str) -> Method:
         return ModuleHost(owner.module.record.call(owner.module, name, [unwrap(lua, a) for a in args], lua.origin()))
 
     return method
-
-
-def _reset(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    owner.module.reset(args[0] if args and isinstance(args[0], float) else None)
-    return owner
-
-
-def _share(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    owner.module.share(_other(lua, args, "share"), _names(lua, args[1:], "share"), lua.origin())
-    return owner
-
-
-def _clone(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    return ModuleHost(owner.module.clone(_names(lua, args, "clone"), lua.origin()))
-
-
-def _apply(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    for module in owner.module.walk():
-        lua.call(args[0] if args else None, [ModuleHost(module)])
-    return owner
-
-
-def _find_modules(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    name = argument(lua, args, 1, "string", "findModules").removeprefix("nn.")
-    return LuaTable([ModuleHost(m) for m in owner.module.walk() if m.record.name == name])
-
-
-def _add(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    owner.module.add(_other(lua, args, "add"), lua.origin())
-    return owner
-
-
-def _get(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    position = int(argument(lua, args, 1, "number", "get"))
-    children = owner.module.children
-    return ModuleHost(children[position - 1]) if 1 <= position <= len(children) else None
-
-
-def _parameters(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    return [LuaTable([ParameterHost(p.view) for p in owner.module.all_parameters()]), LuaTable()]
-
-
-def _get_parameters(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    flat = owner.module.flat_parameters()
-    return [FlatHost(flat), FlatHost(flat, gradient=True)]
-
-
-def _noop_call(what: str) -> Method:
-    def method(lua: Interpreter, owner: Host, args: list[Value]) -> Value:
-        raise lua.error("E0213", f"{what} runs a model, and a spec only describes one", helps=["call it from Python, or with `graphspec run`"])
-
-    return method
-
-
-MODULE_METHODS: dict[Any, Method] = {
-    "getParameters": _get_parameters, "parameters": _parameters, "share": _share, "clone": _clone, "reset": _reset, "apply": _apply, "add": _add,
-    "get": _get, "findModules": _find_modules, "training": _training(True), "evaluate": _training(False),
-    "size": lambda lua, owner, args: float(len(owner.module.children)),
-    "listModules": lambda lua, owner, args: LuaTable([ModuleHost(m) for m in owner.module.walk()]),
-    "type": lambda lua, owner, args: owner if args else "torch.FloatTensor",
-    "float": _self, "double": _self, "cuda": _self, "clearState": _self, "zeroGradParameters": _self,
-    "forward": _noop_call("forward"), "backward": _noop_call("backward"), "updateOutput": _noop_call("updateOutput"),
-}  # fmt: skip
-
-
-def _split(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
-    n = argument(lua, args, 1, "number", "split")
-    if n != int(n):
-        raise lua.error("E0405", f"split({to_text(n)}): a whole number of pieces is wanted")
-    if n > lua.budget.limits.nodes:
-        lua.budget.nodes = lua.budget.limits.nodes
-    for _ in range(max(0, min(int(n), lua.budget.limits.nodes))):
-        lua.budget.node(lua.origin())
-    return [NodeHost(piece) for piece in split(owner.node, int(n), lua.origin())]
-
-
-def _annotate(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
-    table = argument(lua, args, 1, "table", "annotate")
-    for key, value in table.fields().items():
-        owner.node.annotations[key] = {k: v for k, v in value.fields().items()} if isinstance(value, LuaTable) else value
-    return owner
-
-
-NODE_METHODS: dict[Any, Method] = {"split": _split, "annotate": _annotate}
-
-
-def _draw(kind: str, defaults: tuple[float | None, ...]) -> Method:
-    def method(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
-        numbers = [argument(lua, args, i + 1, "number", kind, ... if d is None else d) for i, d in enumerate(defaults)]
-        if isinstance(owner, FlatHost):
-            if not owner.gradient:
-                owner.flat.apply(kind, *numbers)
-        else:
-            owner.view.apply(kind, *numbers)
-        return owner
-
-    return method
-
-
-def _zero(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
-    return _draw("fill", (0.0,))(lua, owner, [])
-
-
-COMMON_METHODS: dict[Any, Method] = {
-    "uniform": _draw("uniform", (0.0, 1.0)), "normal": _draw("normal", (0.0, 1.0)), "fill": _draw("fill", (None,)), "zero": _zero,
-    "mul": _draw("mul", (None,)), "add": _draw("add", (None,)),
-}  # fmt: skip
-
-
-def _narrow(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
-    axis, start, length = (int(argument(lua, args, i, "number", "narrow")) for i in (1, 2, 3))
-    return ParameterHost(narrow(lua, owner.view, axis, start, length))
-
-
-def _select(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
-    axis, at = (int(argument(lua, args, i, "number", "select")) for i in (1, 2))
-    return ParameterHost(narrow(lua, owner.view, axis, at, 1))
-
-
-def _size(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
-    shape = owner.view.shape
-    if not args:
-        return LuaTable([float(n) for n in shape])
-    axis = int(argument(lua, args, 1, "number", "size"))
-    if not 1 <= axis <= len(shape):
-        raise lua.error("E0211", f"axis {axis} of a tensor with {len(shape)} axes")
-    return float(shape[axis - 1])
-
-
-PARAMETER_METHODS: dict[Any, Method] = {
-    **COMMON_METHODS, "narrow": _narrow, "select": _select, "sub": _narrow, "size": _size,
-    "nElement": lambda lua, owner, args: float(_product(owner.view)), "dim": lambda lua, owner, args: float(len(owner.view.shape)),
-}  # fmt: skip
-
-FLAT_METHODS: dict[Any, Method] = {
-    **COMMON_METHODS, "nElement": lambda lua, owner, args: float(owner.flat.size), "size": lambda lua, owner, args: float(owner.flat.size),
-    "numel": lambda lua, owner, args: float(owner.flat.size),
-}  # fmt: skip
-
-
-def _product(view: ParameterView) -> int:
-    total = 1
-    for n in view.shape:
-        total *= n
-    return total
 
 
 class Namespace(Host):

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from graphspec.build import methods  # noqa: F401  (gives modules and nodes their methods)
 from graphspec.build.bindings import ModuleHost, Namespace, NodeHost
 from graphspec.build.describe import Description, Library, NoLibrary
+from graphspec.build.env import chunk_env
 from graphspec.build.files import Files
-from graphspec.build.interpreter import Interpreter, chunk_env
+from graphspec.build.interpreter import Interpreter
 from graphspec.build.limits import Limits
+from graphspec.build.mathlib import math_table
 from graphspec.build.options import ExperimentFunction, ExperimentHost, Group, Options, Overrides, Pasted
-from graphspec.build.stdlib import ABSENT, BASIC, TABLE, Absent, argument, library, math_table
+from graphspec.build.stdlib import ABSENT, BASIC, TABLE, Absent, argument, library
 from graphspec.build.strings import STRING
 from graphspec.build.values import LuaTable, NativeFunction, Value, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Source, Span, SpecError, error
@@ -40,8 +43,16 @@ class Evaluation:
 class Session:
     """One evaluation."""
 
-    def __init__(self, source: Source, roots: Sequence[Path], overrides: Mapping[str, Any], lenient: bool, limits: Limits,
-                 library_: Library, texts: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        roots: Sequence[Path],
+        overrides: Mapping[str, Any],
+        lenient: bool,
+        limits: Limits,
+        library_: Library,
+        texts: Mapping[str, str] | None,
+    ) -> None:
         self.source = Source(source.path, texts[source.path]) if texts and source.path in texts else source
         self.files = Files(roots, texts)
         self.overrides = Overrides(overrides)
@@ -110,10 +121,18 @@ class Session:
 
 
 def evaluate(
-    source: Source, *, roots: Sequence[Path] = (), overrides: Mapping[str, Any] | None = None, entry: str | None = None, lenient: bool = False,
-    limits: Limits | None = None, library: Library | None = None, texts: Mapping[str, str] | None = None,
-) -> Evaluation:  # fmt: skip
-    """Run a spec.  ``entry`` is a Lua expression that sees the fields of the table the spec returns; ``texts`` replaces files by display path.
+    source: Source,
+    *,
+    roots: Sequence[Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    entry: str | None = None,
+    lenient: bool = False,
+    limits: Limits | None = None,
+    library: Library | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Run a spec.  ``entry`` is a Lua expression that sees the fields of the table the spec returns; ``texts`` replaces
+    files by display path.
 
     Raises SpecError with everything that is wrong, positioned.
     """
@@ -128,8 +147,14 @@ def evaluate(
     if unknown:
         raise SpecError(*unknown)
     return Evaluation(
-        _result(session, value, Origin(lua.span or whole)), session.options.values, session.options.help, session.warnings,
-        [session.source, *session.files.sources.values()], lua.log, session.descriptions, Origin(whole),
+        _result(session, value, Origin(lua.span or whole)),
+        session.options.values,
+        session.options.help,
+        session.warnings,
+        [session.source, *session.files.sources.values()],
+        lua.log,
+        session.descriptions,
+        Origin(whole),
     )
 
 
@@ -146,7 +171,9 @@ def _entry(session: Session, value: Value, entry: str) -> Value:
 
 
 def _kind(value: Value) -> str:
-    return "a gModule" if isinstance(value, ModuleHost) else "an experiment" if isinstance(value, ExperimentHost) else f"a {type_name(value)}"
+    return (
+        "a gModule" if isinstance(value, ModuleHost) else "an experiment" if isinstance(value, ExperimentHost) else f"a {type_name(value)}"
+    )
 
 
 def _result(session: Session, value: Value, origin: Origin) -> Any:
@@ -161,4 +188,6 @@ def _result(session: Session, value: Value, origin: Origin) -> Any:
         return fields
     helps = ["end the file with `return nn.gModule({inputs}, {outputs})`"]
     what = "nothing" if value is None else "a node" if isinstance(value, NodeHost) else _kind(value)
-    raise SpecError(error("E0431", f"a spec returns a gModule, an experiment or a table of these, this one returns {what}", origin, helps=helps))
+    raise SpecError(
+        error("E0431", f"a spec returns a gModule, an experiment or a table of these, this one returns {what}", origin, helps=helps)
+    )

@@ -39,7 +39,14 @@ class Files:
                     if path.stat().st_nlink > 1 and not path.is_symlink():
                         raise fail("E0804", f"require '{name}': {display} is a hard link, which may lead outside the roots", origin)
                     return self._source(display, read_text(path, display, origin))
-        raise SpecError(error("E0803", f"require '{name}': no such file", origin, notes=[f"tried {', '.join(tried)}"] if tried else ["there is no root to search"]))
+        raise SpecError(
+            error(
+                "E0803",
+                f"require '{name}': no such file",
+                origin,
+                notes=[f"tried {', '.join(tried)}"] if tried else ["there is no root to search"],
+            )
+        )
 
     def _source(self, display: str, text: str) -> Source:
         if display not in self.sources:

@@ -8,42 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from graphspec.build.env import Env, Flow
 from graphspec.build.limits import Budget, LimitError, Limits, over
 from graphspec.build.operators import binary, unary
-from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_number, to_text, truth, type_name
-from graphspec.errors import NOWHERE, Frame, Origin, Span, SpecError, error
+from graphspec.build.statements import STATEMENTS
+from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
+from graphspec.errors import Frame, Origin, Span, SpecError, error
 from graphspec.lang import ast
 from graphspec.suggest import did_you_mean
 
 _serial = itertools.count()
-
-
-class Env:
-    """Local variables of one block, and the block around it."""
-
-    __slots__ = ("names", "outer", "varargs")
-
-    def __init__(self, outer: Env | None, varargs: list[Value] | None = None) -> None:
-        self.names: dict[str, Value] = {}
-        self.outer = outer
-        self.varargs = varargs if varargs is not None else outer.varargs if outer else []
-
-    def find(self, name: str) -> Env | None:
-        env: Env | None = self
-        while env is not None:
-            if name in env.names:
-                return env
-            env = env.outer
-        return None
-
-
-class BreakLoop:
-    """What a block hands up for ``break``."""
-
-
-BREAK = BreakLoop()
-Flow = list[Value] | BreakLoop | None
-"""None goes on; a list is what was returned."""
 
 
 class Thrown(Exception):
@@ -65,6 +39,8 @@ class Interpreter:
         self.depth = 0
         self.span: Span | None = None
         self.log: list[str] = []
+        self.random = 1
+        """State of ``math.random``."""
         self.calling: tuple[ast.Call, Env] | None = None
         """The call expression being carried out."""
         self.strings: LuaTable = LuaTable()
@@ -78,6 +54,12 @@ class Interpreter:
     def error(self, code: str, message: str, span: Span | None = None, **more: Any) -> SpecError:
         """An error at the present place; ``raise`` it."""
         return SpecError(error(code, message, self.origin(span), **more))
+
+    def spend(self, steps: int) -> None:
+        """Use up steps of the budget; the place is worked out only when there are none left."""
+        self.budget.left -= steps
+        if self.budget.left < 0:
+            self.budget.spend(0, self.origin())
 
     def numbers_read(self) -> list[tuple[str, str]]:
         """Plain number variables that the call being made reads: ``rnn = 200``."""
@@ -121,150 +103,11 @@ class Interpreter:
             self.budget.left -= 1
             if self.budget.left < 0:
                 self.span = stat.span
-                self.budget.spend(0, self.origin())
-            flow = STATEMENTS[type(stat)](self, stat, env)
+                self.spend(0)
+            flow: Flow = STATEMENTS[type(stat)](self, stat, env)
             if flow is not None:
                 return flow
         return None
-
-    # -- statements --------------------------------------------------------------------------------------------------
-
-    def _assign(self, stat: ast.Assign, env: Env) -> Flow:
-        places = [(target, self._place(target, env)) for target in stat.targets]
-        values = self.values(stat.values, env)
-        values += [None] * (len(places) - len(values))
-        for (target, place), value in zip(places, values, strict=False):
-            self.span = target.span
-            if isinstance(target, ast.Name):
-                self._name(target.name, value)
-                owner = env.find(target.name)
-                if owner is not None:
-                    owner.names[target.name] = value
-                else:
-                    self.globals.set(target.name, value)
-            else:
-                self.set_index(place[0], place[1], value)
-        return None
-
-    def _place(self, target: ast.Expr, env: Env) -> Any:
-        if isinstance(target, ast.Index):
-            return self.value(target.object, env), self.value(target.key, env)
-        return None
-
-    def _local(self, stat: ast.Local, env: Env) -> Flow:
-        values = self.values(stat.values, env)
-        values += [None] * (len(stat.names) - len(values))
-        for name, value in zip(stat.names, values, strict=False):
-            self._name(name, value)
-            env.names[name] = value
-        return None
-
-    def _name(self, name: str, value: Value) -> None:
-        """Modules and nodes are called by the variable they are first assigned to."""
-        if isinstance(value, Host):
-            naming = getattr(value, "named", None)
-            if naming is not None:
-                naming(name)
-
-    def _local_function(self, stat: ast.LocalFunction, env: Env) -> Flow:
-        env.names[stat.name] = None
-        env.names[stat.name] = LuaFunction(stat.function, env)
-        return None
-
-    def _function(self, stat: ast.FunctionStat, env: Env) -> Flow:
-        return self._assign(ast.Assign(stat.span, (stat.target,), (stat.function,)), env)
-
-    def _call_stat(self, stat: ast.CallStat, env: Env) -> Flow:
-        assert isinstance(stat.call, ast.Call)
-        self.calls(stat.call, env)
-        return None
-
-    def _do(self, stat: ast.Do, env: Env) -> Flow:
-        return self.block(stat.body, Env(env))
-
-    def _if(self, stat: ast.If, env: Env) -> Flow:
-        for condition, body in stat.branches:
-            if truth(self.value(condition, env)):
-                return self.block(body, Env(env))
-        return self.block(stat.otherwise, Env(env)) if stat.otherwise else None
-
-    def _while(self, stat: ast.While, env: Env) -> Flow:
-        while truth(self.value(stat.condition, env)):
-            self._turn(stat.span)
-            flow = self.block(stat.body, Env(env))
-            if flow is BREAK:
-                break
-            if flow is not None:
-                return flow
-        return None
-
-    def _repeat(self, stat: ast.Repeat, env: Env) -> Flow:
-        while True:
-            self._turn(stat.span)
-            inner = Env(env)
-            flow = self.block(stat.body, inner)
-            if flow is BREAK:
-                return None
-            if flow is not None:
-                return flow
-            if truth(self.value(stat.condition, inner)):
-                return None
-
-    def _turn(self, span: Span) -> None:
-        self.span = span
-        self.budget.spend(1, NOWHERE if self.budget.left > 0 else self.origin())
-
-    def _for(self, stat: ast.For, env: Env) -> Flow:
-        start, stop, step = (self._for_number(e, env) for e in (stat.start, stat.stop, stat.step))
-        if step == 0:
-            raise self.error("E0204", "the step of this loop is 0", stat.step.span if stat.step else stat.span)
-        i = start
-        while i <= stop if step > 0 else i >= stop:
-            self._turn(stat.span)
-            inner = Env(env)
-            inner.names[stat.name] = i
-            with self.frame(Frame("loop", stat.head, stat.span, (stat.name, show(i)))):
-                flow = self.block(stat.body, inner)
-            if flow is BREAK:
-                break
-            if flow is not None:
-                return flow
-            i += step
-        return None
-
-    def _for_number(self, expr: ast.Expr | None, env: Env) -> float:
-        if expr is None:
-            return 1.0
-        value = self.value(expr, env)
-        number = to_number(value)
-        if number is None:
-            raise self.error("E0204", f"a loop's bounds are numbers, this is {type_name(value)}", expr.span)
-        return number
-
-    def _for_in(self, stat: ast.ForIn, env: Env) -> Flow:
-        values = [*self.values(stat.values, env), None, None, None]
-        step, state, control = values[0], values[1], values[2]
-        while True:
-            self._turn(stat.span)
-            results = self.call(step, [state, control], stat.values[0].span)
-            control = results[0] if results else None
-            if control is None:
-                return None
-            inner = Env(env)
-            for position, name in enumerate(stat.names):
-                inner.names[name] = results[position] if position < len(results) else None
-            with self.frame(Frame("loop", stat.head, stat.span, (stat.names[0], show(control)))):
-                flow = self.block(stat.body, inner)
-            if flow is BREAK:
-                return None
-            if flow is not None:
-                return flow
-
-    def _return(self, stat: ast.Return, env: Env) -> Flow:
-        return self.values(stat.values, env)
-
-    def _break(self, stat: ast.Break, env: Env) -> Flow:
-        return BREAK
 
     # -- expressions -------------------------------------------------------------------------------------------------
 
@@ -345,7 +188,7 @@ class Interpreter:
             else:
                 table.set(float(position), self.value(item.value, env))
                 position += 1
-        self.budget.spend(len(expr.items), NOWHERE if self.budget.left > len(expr.items) else self.origin(expr.span))
+        self.spend(len(expr.items))
         return table
 
     # -- calls -------------------------------------------------------------------------------------------------------
@@ -374,7 +217,7 @@ class Interpreter:
         if isinstance(target, LuaFunction):
             return self._enter(target, args, span)
         if isinstance(target, NativeFunction):
-            self.budget.spend(1, NOWHERE if self.budget.left > 0 else self.origin())
+            self.spend(1)
             results = target.call(self, args)
             self.span = span
             return results
@@ -405,10 +248,14 @@ class Interpreter:
 
     def _no_method(self, expr: ast.Call, owner: Value) -> SpecError:
         known = [k for k in owner.data if isinstance(k, str)] if isinstance(owner, LuaTable) else []
-        return self.error("E0202", f"attempt to call method '{expr.method}' (a nil value)", expr.span, helps=did_you_mean(str(expr.method), known))
+        return self.error(
+            "E0202", f"attempt to call method '{expr.method}' (a nil value)", expr.span, helps=did_you_mean(str(expr.method), known)
+        )
 
     def _not_callable(self, expr: ast.Call, target: Value, env: Env) -> SpecError:
-        return self.error("E0202", f"attempt to call {self.describe(expr.function, target)}", expr.function.span, helps=self.similar(expr.function, env))
+        return self.error(
+            "E0202", f"attempt to call {self.describe(expr.function, target)}", expr.function.span, helps=self.similar(expr.function, env)
+        )
 
     def describe(self, expr: ast.Expr, value: Value) -> str:
         """``local 'x' (a nil value)``, as Lua says it."""
@@ -427,7 +274,12 @@ class Interpreter:
                 known += env.names
                 env = env.outer
             return did_you_mean(expr.name, [k for k in known if k != expr.name])
-        if isinstance(expr, ast.Index) and isinstance(expr.key, ast.Constant) and env is not None and isinstance(expr.object, (ast.Name, ast.Index)):
+        if (
+            isinstance(expr, ast.Index)
+            and isinstance(expr.key, ast.Constant)
+            and env is not None
+            and isinstance(expr.object, (ast.Name, ast.Index))
+        ):
             owner = self.value(expr.object, env)
             if isinstance(owner, LuaTable):
                 return did_you_mean(str(expr.key.value), [k for k in owner.data if isinstance(k, str)])
@@ -453,8 +305,12 @@ class Interpreter:
             if isinstance(owner, str):
                 return self.strings.get(key)
             what = self.describe(expr, owner) if expr is not None else f"a {type_name(owner)} value"
-            raise self.error("E0203", f"attempt to index {what}", expr.span if expr is not None else None,
-                             helps=self.similar(expr, env) if expr is not None and owner is None else [])
+            raise self.error(
+                "E0203",
+                f"attempt to index {what}",
+                expr.span if expr is not None else None,
+                helps=self.similar(expr, env) if expr is not None and owner is None else [],
+            )
         raise self.error("E0203", "a chain of __index without end")
 
     def set_index(self, owner: Value, key: Value, value: Value) -> None:
@@ -514,26 +370,15 @@ def shorten(text: str) -> str:
     return line if len(line) <= 60 else line[:57] + "..."
 
 
-def show(value: Value) -> str:
-    return f"'{value}'" if isinstance(value, str) else to_text(value)
-
-
-STATEMENTS: dict[type, Any] = {
-    ast.Assign: Interpreter._assign, ast.Local: Interpreter._local, ast.LocalFunction: Interpreter._local_function,
-    ast.FunctionStat: Interpreter._function, ast.CallStat: Interpreter._call_stat, ast.Do: Interpreter._do, ast.If: Interpreter._if,
-    ast.While: Interpreter._while, ast.Repeat: Interpreter._repeat, ast.For: Interpreter._for, ast.ForIn: Interpreter._for_in,
-    ast.Return: Interpreter._return, ast.Break: Interpreter._break,
-}  # fmt: skip
-
 EXPRESSIONS: dict[type, Any] = {
-    ast.Constant: Interpreter._constant, ast.Name: Interpreter._name_value, ast.Varargs: Interpreter._varargs, ast.Index: Interpreter._index,
-    ast.Call: Interpreter._call_value, ast.Function: Interpreter._function_value, ast.Binary: Interpreter._binary, ast.Unary: Interpreter._unary,
-    ast.Paren: Interpreter._paren, ast.TableExpr: Interpreter._table,
-}  # fmt: skip
-
-
-def chunk_env() -> Env:
-    """The outermost block of a file."""
-    return Env(None, [])
-
-
+    ast.Constant: Interpreter._constant,
+    ast.Name: Interpreter._name_value,
+    ast.Varargs: Interpreter._varargs,
+    ast.Index: Interpreter._index,
+    ast.Call: Interpreter._call_value,
+    ast.Function: Interpreter._function_value,
+    ast.Binary: Interpreter._binary,
+    ast.Unary: Interpreter._unary,
+    ast.Paren: Interpreter._paren,
+    ast.TableExpr: Interpreter._table,
+}

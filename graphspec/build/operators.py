@@ -10,7 +10,8 @@ from graphspec.build.values import Host, LuaTable, Value, number_text, to_number
 from graphspec.lang import ast
 
 if TYPE_CHECKING:
-    from graphspec.build.interpreter import Env, Interpreter
+    from graphspec.build.env import Env
+    from graphspec.build.interpreter import Interpreter
 
 EVENTS = {"+": "__add", "-": "__sub", "*": "__mul", "/": "__div", "%": "__mod", "^": "__pow", "..": "__concat"}
 
@@ -73,8 +74,12 @@ def arithmetic(lua: Interpreter, op: str, left: Value, right: Value, expr: ast.B
             if result is not NotImplemented:
                 return result
     bad, where = (right, expr.right) if a is not None else (left, expr.left)
-    raise lua.error("E0201", f"attempt to perform arithmetic on {lua.describe(where, bad)}", where.span,
-                    helps=lua.similar(where, env) if bad is None else [])
+    raise lua.error(
+        "E0201",
+        f"attempt to perform arithmetic on {lua.describe(where, bad)}",
+        where.span,
+        helps=lua.similar(where, env) if bad is None else [],
+    )
 
 
 def concat(lua: Interpreter, expr: ast.Binary, left: Value, right: Value, env: Env) -> Value:
@@ -87,7 +92,9 @@ def concat(lua: Interpreter, expr: ast.Binary, left: Value, right: Value, env: E
         if isinstance(side, LuaTable) and side.meta("__concat") is not None:
             return _first(lua.call(side.meta("__concat"), [left, right]))
     bad, where = (right, expr.right) if isinstance(left, (str, float)) else (left, expr.left)
-    raise lua.error("E0201", f"attempt to concatenate {lua.describe(where, bad)}", where.span, helps=lua.similar(where, env) if bad is None else [])
+    raise lua.error(
+        "E0201", f"attempt to concatenate {lua.describe(where, bad)}", where.span, helps=lua.similar(where, env) if bad is None else []
+    )
 
 
 def equal(lua: Interpreter, left: Value, right: Value) -> bool:
@@ -108,8 +115,10 @@ def compare(lua: Interpreter, op: str, left: Value, right: Value) -> bool:
     """``<`` and its kin; E0206 for values that have no order."""
     if op in (">", ">="):
         return compare(lua, "<" if op == ">" else "<=", right, left)
-    if (isinstance(left, float) and isinstance(right, float)) or (isinstance(left, str) and isinstance(right, str)):
-        return bool(left < right) if op == "<" else bool(left <= right)
+    if isinstance(left, float) and isinstance(right, float):
+        return left < right if op == "<" else left <= right
+    if isinstance(left, str) and isinstance(right, str):
+        return left < right if op == "<" else left <= right
     if isinstance(left, LuaTable) and isinstance(right, LuaTable):
         handler = left.meta("__lt" if op == "<" else "__le")
         if handler is not None:
@@ -131,8 +140,12 @@ def unary(lua: Interpreter, expr: ast.Unary, operand: Value, env: Env) -> Value:
             return float(operand.length())
         if isinstance(operand, Host):
             return operand.length(lua)
-        raise lua.error("E0201", f"attempt to get the length of {lua.describe(expr.operand, operand)}", expr.operand.span,
-                        helps=lua.similar(expr.operand, env) if operand is None else [])
+        raise lua.error(
+            "E0201",
+            f"attempt to get the length of {lua.describe(expr.operand, operand)}",
+            expr.operand.span,
+            helps=lua.similar(expr.operand, env) if operand is None else [],
+        )
     number = to_number(operand)
     if number is not None:
         return -number
@@ -142,8 +155,12 @@ def unary(lua: Interpreter, expr: ast.Unary, operand: Value, env: Env) -> Value:
         result = operand.arithmetic(lua, "-", None, operand)
         if result is not NotImplemented:
             return result
-    raise lua.error("E0201", f"attempt to perform arithmetic on {lua.describe(expr.operand, operand)}", expr.operand.span,
-                    helps=lua.similar(expr.operand, env) if operand is None else [])
+    raise lua.error(
+        "E0201",
+        f"attempt to perform arithmetic on {lua.describe(expr.operand, operand)}",
+        expr.operand.span,
+        helps=lua.similar(expr.operand, env) if operand is None else [],
+    )
 
 
 def _first(results: list[Value]) -> Value:

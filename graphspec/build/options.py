@@ -40,9 +40,15 @@ class Overrides:
 
     def unknown(self) -> list[Diagnostic]:
         """E0602 for what nothing in the spec asked for."""
-        return [error("E0602", f"the spec has no option {name}", helps=did_you_mean(name, self.known)
-                      or ([f"it has {', '.join(sorted(set(self.known)))}"] if self.known else []))
-                for name in self.given if name not in self.used]
+        return [
+            error(
+                "E0602",
+                f"the spec has no option {name}",
+                helps=did_you_mean(name, self.known) or ([f"it has {', '.join(sorted(set(self.known)))}"] if self.known else []),
+            )
+            for name in self.given
+            if name not in self.used
+        ]
 
 
 def convert(name: str, value: Any, default: Any) -> Any:
@@ -75,7 +81,13 @@ def _from_text(text: str, wanted: str) -> Any:
 
 
 def _show(value: Any) -> str:
-    return number_text(value) if isinstance(value, float) else {True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool) else repr(value)
+    return (
+        number_text(value)
+        if isinstance(value, float)
+        else {True: "true", False: "false"}.get(value, repr(value))
+        if isinstance(value, bool)
+        else repr(value)
+    )
 
 
 class Options:
@@ -225,22 +237,37 @@ class ExperimentFunction:
                 raise lua.error("E0606", f"experiment has no field {name}", helps=did_you_mean(name, [*known, *self.PARTS]))
         loss = given.get("loss")
         if not isinstance(loss, NodeHost):
-            raise lua.error("E0606", "experiment: loss must be a node", helps=["a criterion in the graph is one: `nn.ClassNLLCriterion()({log_p, targets})`"])
+            raise lua.error(
+                "E0606",
+                "experiment: loss must be a node",
+                helps=["a criterion in the graph is one: `nn.ClassNLLCriterion()({log_p, targets})`"],
+            )
         step = given.get("step")
         if step is not None and not isinstance(step, ModuleHost):
             raise lua.error("E0606", f"experiment: step must be a gModule, got {type_name(step)}")
         optimizer = given.get("optimizer")
         if optimizer is not None and not isinstance(optimizer, DescriptionHost):
-            raise lua.error("E0606", f"experiment: optimizer must be made by optim, got {type_name(optimizer)}", helps=["as in `optim.adam { learningRate = 2e-3 }`"])
+            raise lua.error(
+                "E0606",
+                f"experiment: optimizer must be made by optim, got {type_name(optimizer)}",
+                helps=["as in `optim.adam { learningRate = 2e-3 }`"],
+            )
         fields: dict[str, Any] = {}
         for name, default in known.items():
             value = given.get(name, _lua(default))
-            if name in given and default is not None and not isinstance(value, (LuaTable, Host)) and type_name(value) != type_name(_lua(default)):
+            if (
+                name in given
+                and default is not None
+                and not isinstance(value, (LuaTable, Host))
+                and type_name(value) != type_name(_lua(default))
+            ):
                 raise lua.error("E0606", f"experiment: {name} is a {type_name(_lua(default))}, got {type_name(value)}")
             fields[name] = plain(value) if isinstance(value, (LuaTable, Host)) else self.overrides.take(f"experiment.{name}", value)[0]
         inputs = {k.node: v.stream for k, v in self._pairs(lua, given, "inputs", StreamHost, "a data stream")}
         carry = {k.node: v.node for k, v in self._pairs(lua, given, "carry", NodeHost, "a node")}
-        found = ExperimentSpec(loss.node, step.module if step else None, inputs, carry, optimizer.description if optimizer else None, fields, lua.origin())
+        found = ExperimentSpec(
+            loss.node, step.module if step else None, inputs, carry, optimizer.description if optimizer else None, fields, lua.origin()
+        )
         return [ExperimentHost(found)]
 
     def _pairs(self, lua: Interpreter, given: dict[str, Value], name: str, kind: type, what: str) -> list[tuple[Any, Any]]:
@@ -273,5 +300,3 @@ def plain(value: Value) -> Any:
     if isinstance(value, LuaTable):
         return {k: plain(v) for k, v in value.pairs()}
     return value
-
-

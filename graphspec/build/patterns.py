@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ MAX_DEPTH = 200
 POSITION = -2
 """Length of a ``()`` capture, which gives its position."""
 
-CLASSES = {
+CLASSES: dict[str, Callable[[str], bool]] = {
     "a": str.isalpha, "d": str.isdigit, "l": str.islower, "u": str.isupper, "s": str.isspace, "w": str.isalnum,
     "p": lambda ch: 32 < ord(ch) < 127 and not ch.isalnum(), "c": lambda ch: ord(ch) < 32 or ord(ch) == 127,
     "x": lambda ch: ch in "0123456789abcdefABCDEF", "z": lambda ch: ch == "\0",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from graphspec.build.operators import compare
@@ -14,7 +12,21 @@ from graphspec.errors import SpecError
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
 
-ABSENT = ("io", "os", "load", "loadstring", "loadfile", "dofile", "setfenv", "getfenv", "debug", "collectgarbage", "coroutine", "package", "module")
+ABSENT = (
+    "io",
+    "os",
+    "load",
+    "loadstring",
+    "loadfile",
+    "dofile",
+    "setfenv",
+    "getfenv",
+    "debug",
+    "collectgarbage",
+    "coroutine",
+    "package",
+    "module",
+)
 
 
 def argument(lua: Interpreter, args: list[Value], position: int, kind: str, name: str, default: Any = ...) -> Any:
@@ -85,18 +97,12 @@ def _next(lua: Interpreter, args: list[Value]) -> list[Value]:
     pairs = iter(list(table.pairs()))
     if key is not None:
         for k, _ in pairs:
-            lua.budget.spend(1, lua.origin() if lua.budget.left < 1 else _nowhere())
+            lua.spend(1)
             if k == key and type_name(k) == type_name(key):
                 break
     for k, v in pairs:
         return [k, v]
     return [None]
-
-
-def _nowhere() -> Any:
-    from graphspec.errors import NOWHERE
-
-    return NOWHERE
 
 
 def _pairs(lua: Interpreter, args: list[Value]) -> list[Value]:
@@ -111,7 +117,7 @@ def _pairs(lua: Interpreter, args: list[Value]) -> list[Value]:
                 return [key, value]
         return [None]
 
-    lua.budget.spend(len(keys), lua.origin())
+    lua.spend(len(keys))
     return [NativeFunction("next", step), table, None]
 
 
@@ -132,7 +138,7 @@ def _select(lua: Interpreter, args: list[Value]) -> list[Value]:
     n = int(argument(lua, args, 1, "number", "select"))
     if n == 0 or n < -(len(args) - 1):
         raise lua.error("E0207", "bad argument #1 to 'select' (index out of range)")
-    return args[n:] if n > 0 else args[n:]
+    return args[n:]
 
 
 def _unpack(lua: Interpreter, args: list[Value]) -> list[Value]:
@@ -141,7 +147,7 @@ def _unpack(lua: Interpreter, args: list[Value]) -> list[Value]:
     last = int(argument(lua, args, 3, "number", "unpack", float(table.length())))
     if last - first > 1_000_000:
         raise lua.error("E0207", "unpack of more than a million values")
-    lua.budget.spend(max(0, last - first), lua.origin())
+    lua.spend(max(0, last - first))
     return [table.get(float(i)) for i in range(first, last + 1)]
 
 
@@ -184,89 +190,25 @@ def _type(lua: Interpreter, args: list[Value]) -> list[Value]:
 
 
 BASIC: dict[str, Any] = {
-    "print": _print, "error": _error, "assert": _assert, "pcall": _pcall, "xpcall": _xpcall, "next": _next, "pairs": _pairs, "ipairs": _ipairs,
-    "select": _select, "unpack": _unpack, "tonumber": _tonumber, "tostring": lambda lua, args: [text_of(lua, args[0] if args else None)],
-    "setmetatable": _setmetatable, "getmetatable": _getmetatable, "rawget": _rawget, "rawset": _rawset, "type": _type,
+    "print": _print,
+    "error": _error,
+    "assert": _assert,
+    "pcall": _pcall,
+    "xpcall": _xpcall,
+    "next": _next,
+    "pairs": _pairs,
+    "ipairs": _ipairs,
+    "select": _select,
+    "unpack": _unpack,
+    "tonumber": _tonumber,
+    "tostring": lambda lua, args: [text_of(lua, args[0] if args else None)],
+    "setmetatable": _setmetatable,
+    "getmetatable": _getmetatable,
+    "rawget": _rawget,
+    "rawset": _rawset,
+    "type": _type,
     "rawequal": lambda lua, args: [args[0] is args[1] or (not isinstance(args[0], (LuaTable, Host)) and args[0] == args[1])],
-}  # fmt: skip
-
-# -- math -----------------------------------------------------------------------------------------------------------
-
-
-def _unary(name: str, function: Callable[[float], float]) -> NativeFunction:
-    def call(lua: Interpreter, args: list[Value]) -> list[Value]:
-        try:
-            return [float(function(argument(lua, args, 1, "number", name)))]
-        except OverflowError:
-            return [math.inf]
-        except ValueError:
-            return [math.nan]
-
-    return NativeFunction(f"math.{name}", call)
-
-
-def _floor(x: float) -> float:
-    return x if math.isinf(x) or x != x else float(math.floor(x))
-
-
-def _ceil(x: float) -> float:
-    return x if math.isinf(x) or x != x else float(math.ceil(x))
-
-
-def _log(x: float) -> float:
-    return -math.inf if x == 0 else math.log(x)
-
-
-def _random(lua: Interpreter, args: list[Value]) -> list[Value]:
-    lua.random = (getattr(lua, "random", 1) * 6364136223846793005 + 1442695040888963407) & (2**64 - 1)
-    unit = (lua.random >> 11) / 2**53
-    if not args:
-        return [unit]
-    low, high = (1.0, argument(lua, args, 1, "number", "random")) if len(args) == 1 else (
-        argument(lua, args, 1, "number", "random"), argument(lua, args, 2, "number", "random"))
-    if high < low:
-        raise lua.error("E0207", "bad argument to 'random' (interval is empty)")
-    return [float(math.floor(low + unit * (high - low + 1)))]
-
-
-def _extreme(name: str, pick: Callable[..., float]) -> NativeFunction:
-    return NativeFunction(f"math.{name}", lambda lua, args: [pick(argument(lua, args, i + 1, "number", name) for i in range(max(1, len(args))))])
-
-
-def math_table() -> LuaTable:
-    table = LuaTable()
-    functions: dict[str, Callable[[float], float]] = {
-        "floor": _floor, "ceil": _ceil, "sqrt": math.sqrt, "abs": abs, "exp": math.exp, "log": _log, "log10": math.log10, "sin": math.sin,
-        "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos, "atan": math.atan, "sinh": math.sinh, "cosh": math.cosh,
-        "tanh": math.tanh, "deg": math.degrees, "rad": math.radians,
-    }  # fmt: skip
-    for name, function in functions.items():
-        table.set(name, _unary(name, function))
-    for name, pick in (("max", max), ("min", min)):
-        table.set(name, _extreme(name, pick))
-    number = lambda lua, args, i, name: argument(lua, args, i, "number", name)  # noqa: E731
-    two: dict[str, Callable[[float, float], float]] = {"atan2": math.atan2, "fmod": math.fmod, "pow": lambda a, b: a**b}
-    for name, function2 in two.items():
-        table.set(name, NativeFunction(f"math.{name}", functools.partial(_binary_math, name, function2)))
-    table.set("modf", NativeFunction("math.modf", lambda lua, args: [float(x) for x in reversed(math.modf(number(lua, args, 1, "modf")))]))
-    table.set("random", NativeFunction("math.random", _random))
-    table.set("randomseed", NativeFunction("math.randomseed", _randomseed))
-    table.set("pi", math.pi)
-    table.set("huge", math.inf)
-    return table
-
-
-def _randomseed(lua: Interpreter, args: list[Value]) -> list[Value]:
-    lua.random = int(argument(lua, args, 1, "number", "randomseed"))
-    return []
-
-
-def _binary_math(name: str, function: Callable[[float, float], float], lua: Interpreter, args: list[Value]) -> list[Value]:
-    try:
-        return [float(function(argument(lua, args, 1, "number", name), argument(lua, args, 2, "number", name)))]
-    except (ValueError, OverflowError, ZeroDivisionError, TypeError):
-        return [math.nan]
-
+}
 
 # -- table ----------------------------------------------------------------------------------------------------------
 
@@ -280,7 +222,7 @@ def _insert(lua: Interpreter, args: list[Value]) -> list[Value]:
         table.set(float(n + 1), args[1])
         return []
     position = int(argument(lua, args, 2, "number", "insert"))
-    lua.budget.spend(max(0, n - position), lua.origin())
+    lua.spend(max(0, n - position))
     for i in range(n, position - 1, -1):
         table.set(float(i + 1), table.get(float(i)))
     table.set(float(position), args[2])
@@ -294,7 +236,7 @@ def _remove(lua: Interpreter, args: list[Value]) -> list[Value]:
     if n == 0:
         return [None]
     value = table.get(float(position))
-    lua.budget.spend(max(0, n - position), lua.origin())
+    lua.spend(max(0, n - position))
     for i in range(position, n):
         table.set(float(i), table.get(float(i + 1)))
     table.set(float(n), None)
@@ -322,9 +264,11 @@ def _sort(lua: Interpreter, args: list[Value]) -> list[Value]:
     order = args[1] if len(args) > 1 else None
 
     def before(a: Value, b: Value) -> int:
-        lua.budget.spend(1, _nowhere() if lua.budget.left > 1 else lua.origin())
-        less = (lambda x, y: truth((lua.call(order, [x, y]) or [None])[0])) if order is not None else (lambda x, y: compare(lua, "<", x, y))
+        lua.spend(1)
         return -1 if less(a, b) else 1 if less(b, a) else 0
+
+    def less(a: Value, b: Value) -> bool:
+        return compare(lua, "<", a, b) if order is None else truth((lua.call(order, [a, b]) or [None])[0])
 
     for i, value in enumerate(sorted(table.items(), key=functools.cmp_to_key(before)), 1):
         table.set(float(i), value)
@@ -332,10 +276,14 @@ def _sort(lua: Interpreter, args: list[Value]) -> list[Value]:
 
 
 TABLE: dict[str, Any] = {
-    "insert": _insert, "remove": _remove, "concat": _concat, "sort": _sort, "unpack": _unpack,
+    "insert": _insert,
+    "remove": _remove,
+    "concat": _concat,
+    "sort": _sort,
+    "unpack": _unpack,
     "getn": lambda lua, args: [float(argument(lua, args, 1, "table", "getn").length())],
     "maxn": lambda lua, args: [max([0.0, *(k for k, _ in argument(lua, args, 1, "table", "maxn").pairs() if isinstance(k, float))])],
-}  # fmt: skip
+}
 
 
 def library(functions: dict[str, Any], prefix: str = "") -> LuaTable:
@@ -354,7 +302,11 @@ class Absent(Host):
         self.title = f"'{name}'"
 
     def _refuse(self, lua: Interpreter) -> SpecError:
-        return lua.error("E0209", f"{self.name} does not exist in a spec", helps=["a spec cannot reach files, the system or the network; give it options and data sources"])
+        return lua.error(
+            "E0209",
+            f"{self.name} does not exist in a spec",
+            helps=["a spec cannot reach files, the system or the network; give it options and data sources"],
+        )
 
     def index(self, lua: Interpreter, key: Value) -> Value:
         raise self._refuse(lua)

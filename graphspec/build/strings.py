@@ -120,6 +120,7 @@ def _replacement(lua: Interpreter, replacement: Value, match: Any) -> str:
     whole = match.text[match.start : match.end]
     captures = match.captures(whole=True)
     if isinstance(replacement, (str, float)):
+
         def expand(m: re.Match[str]) -> str:
             ch = m.group(1)
             if ch == "0":
@@ -157,7 +158,11 @@ def _format(lua: Interpreter, args: list[Value]) -> list[Value]:
         spec = f"%{flags}{width or ''}{precision or ''}"
         if kind in "sq":
             value = text_of(lua, argument(lua, args, position, "any", "format"))
-            return str((spec + "s") % value) if kind == "s" else '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\\n") + '"'
+            return (
+                str((spec + "s") % value)
+                if kind == "s"
+                else '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\\n") + '"'
+            )
         number = argument(lua, args, position, "number", "format")
         if kind in "diouxXc":
             if number != number or abs(number) == float("inf"):
@@ -182,5 +187,3 @@ STRING: dict[str, Any] = {
 }  # fmt: skip
 
 STRING["gfind"] = STRING["gmatch"]
-
-

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from graphspec.lang import ast
 
 if TYPE_CHECKING:
-    from graphspec.build.interpreter import Env, Interpreter
+    from graphspec.build.env import Env
+    from graphspec.build.interpreter import Interpreter
 
 Value = Any
 Builtin = Callable[["Interpreter", list[Value]], "list[Value]"]
@@ -182,3 +183,8 @@ def to_number(value: Value) -> float | None:
 
 def truth(value: Value) -> bool:
     return value is not None and value is not False
+
+
+def show(value: Value) -> str:
+    """A value in an error: strings in quotes."""
+    return f"'{value}'" if isinstance(value, str) else to_text(value)

@@ -19,13 +19,14 @@ def name_parameters(roots: Sequence[Module]) -> list[Parameter]:
     owners = [m for m in modules if m.parameters or m.buffers]
     paths = {id(m): _call_path(m) for m in owners}
     holders = {id(child): m for m in modules if m.record.children for child in m.children}
-    shared = _shared_prefix([_call_path(root) for root in roots])
+    above = _shared_prefix([_call_path(root) for root in roots])
     counts: dict[tuple[str, int | str], int] = {}
     calls: dict[int, str] = {}
     leaves: dict[str, list[Module]] = {}
     for module in owners:
         path = ""
-        for name, serial in paths[id(module)][shared:]:
+        steps = paths[id(module)]
+        for name, serial in steps[len(above) :] if steps[: len(above)] == above else steps:
             if serial not in calls:
                 key = (path, name)
                 counts[key] = counts.get(key, 0) + 1
@@ -38,10 +39,10 @@ def name_parameters(roots: Sequence[Module]) -> list[Parameter]:
         for number, module in enumerate(group, 1):
             titles[id(module)] = f"{title}[{number}]" if len(group) > 1 else title
     for module in owners:
-        for key, parameter in (*module.parameters.items(), *module.buffers.items()):
+        for field, parameter in (*module.parameters.items(), *module.buffers.items()):
             if id(parameter) not in ordered:
                 ordered[id(parameter)] = parameter
-                parameter.name = f"{titles[id(module)]}.{key}"
+                parameter.name = f"{titles[id(module)]}.{field}"
     _name_sources(ordered.values())
     return list(ordered.values())
 
@@ -59,13 +60,13 @@ def _call_path(module: Module) -> list[tuple[str, int]]:
     return [(f.name or "call", f.serial) for f in calls]
 
 
-def _shared_prefix(paths: list[list[tuple[str, int]]]) -> int:
-    if not paths:
-        return 0
-    length = 0
-    while all(len(p) > length and p[length] == paths[0][length] for p in paths):
-        length += 1
-    return length
+def _shared_prefix(paths: list[list[tuple[str, int]]]) -> list[tuple[str, int]]:
+    """What all paths begin with."""
+    first = paths[0] if paths else []
+    for length in range(len(first), 0, -1):
+        if all(path[:length] == first[:length] for path in paths):
+            return first[:length]
+    return []
 
 
 def _name_sources(parameters: Iterable[Parameter]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, Union
 
-from graphspec.errors import NOWHERE, Diagnostic, Origin, SpecError, error, fail
+from graphspec.errors import Diagnostic, Origin, SpecError, error, fail
 from graphspec.graph.module import Module
 from graphspec.graph.record import REGISTRY, Record, register
 from graphspec.suggest import did_you_mean
@@ -78,9 +78,13 @@ def freeze(value: Any, origin: Origin, what: str, unwrap: bool = True) -> Inputs
         items = tuple(freeze(item, origin, what, unwrap=False) for item in value)
         return items[0] if unwrap and len(items) == 1 else items
     if isinstance(value, Module):
-        raise fail("E0403", f"{what}: input is a module, not a node", origin,
-                   others=[(value.origin, f"this makes the module nn.{value.record.name}")],
-                   helps=["a second pair of parentheses makes a node: `nn.Module(...)(input)`"])
+        raise fail(
+            "E0403",
+            f"{what}: input is a module, not a node",
+            origin,
+            others=[(value.origin, f"this makes the module nn.{value.record.name}")],
+            helps=["a second pair of parentheses makes a node: `nn.Module(...)(input)`"],
+        )
     kind = "nil" if value is None else type(value).__name__
     raise fail("E0402", f"{what}: input is {kind}, not a node", origin)
 
@@ -126,8 +130,13 @@ def duplicate(module: Module, node: Node, positions: tuple[int, int], origin: Or
         helps = ["for x*x write `nn.Square()(x)`"]
     elif module.record.name == "CAddTable":
         helps = ["for x+x write `nn.MulConstant(2)(x)`"]
-    return fail("E0404", f"nn.{module.record.name}: inputs {positions[0]} and {positions[1]} are the same node", origin,
-                others=[(node.origin, f"{node.title} is made here")], helps=helps)
+    return fail(
+        "E0404",
+        f"nn.{module.record.name}: inputs {positions[0]} and {positions[1]} are the same node",
+        origin,
+        others=[(node.origin, f"{node.title} is made here")],
+        helps=helps,
+    )
 
 
 def split(node: Node, n: int, origin: Origin) -> list[Node]:
@@ -208,18 +217,30 @@ def gmodule(
     seen: set[int] = set()
     for position, node in enumerate(ins, 1):
         if id(node) in seen:
-            problems.append(error("E0404", f"nn.gModule: input {position} is listed twice", origin, others=[(node.origin, f"{node.title} is made here")]))
+            problems.append(
+                error(
+                    "E0404", f"nn.gModule: input {position} is listed twice", origin, others=[(node.origin, f"{node.title} is made here")]
+                )
+            )
         seen.add(id(node))
         if not node.is_source:
-            raise fail("E0407", f"nn.gModule: input {position} ({node.title}) has inputs of its own", origin,
-                       others=[(node.origin, "this node is computed from others, so it cannot be an input")],
-                       helps=["list the source nodes, those made with empty parentheses: `nn.Identity()()`"])
+            raise fail(
+                "E0407",
+                f"nn.gModule: input {position} ({node.title}) has inputs of its own",
+                origin,
+                others=[(node.origin, "this node is computed from others, so it cannot be an input")],
+                helps=["list the source nodes, those made with empty parentheses: `nn.Identity()()`"],
+            )
     graph = GModule(list(dict.fromkeys(ins)), outs, origin)
     listed = {id(n) for n in ins}
     for node in graph.nodes:
         if node.is_source and id(node) not in listed and not (node.module and node.module.record.sourceless):
-            raise fail("E0408", f"nn.gModule: the source node {node.title} is used but not listed as an input", origin,
-                       others=[(node.origin, "made here, with empty parentheses")])
+            raise fail(
+                "E0408",
+                f"nn.gModule: the source node {node.title} is used but not listed as an input",
+                origin,
+                others=[(node.origin, "made here, with empty parentheses")],
+            )
     if closed:
         problems += _dangling(graph, origin)
     if problems and not lenient:
@@ -236,8 +257,12 @@ def _nodes(values: Sequence[Any], what: str, origin: Origin) -> list[Node]:
         raise fail("E0406", "nn.gModule needs at least one output", origin)
     for position, value in enumerate(values, 1):
         if isinstance(value, (list, tuple)):
-            raise fail("E0402", f"nn.gModule: {what} {position} is a table, not a node", origin,
-                       helps=["to hand on several values as one, write `nn.Identity()({a, b})`"])
+            raise fail(
+                "E0402",
+                f"nn.gModule: {what} {position} is a table, not a node",
+                origin,
+                helps=["to hand on several values as one, write `nn.Identity()({a, b})`"],
+            )
         node = freeze(value, origin, f"nn.gModule {what} {position}")
         assert isinstance(node, Node)
         found.append(node)
@@ -266,14 +291,34 @@ def _dangling(graph: GModule, origin: Origin) -> list[Diagnostic]:
             if reader.piece:
                 index, count = reader.piece
                 if reader.readers and not all(r.discarded for r in reader.readers):
-                    problems.append(error("E0409", f"{reader.title} feeds nothing that reaches an output", reader.origin, "this piece leads nowhere",
-                                          others=[(origin, "the graph is closed here")]))
+                    problems.append(
+                        error(
+                            "E0409",
+                            f"{reader.title} feeds nothing that reaches an output",
+                            reader.origin,
+                            "this piece leads nowhere",
+                            others=[(origin, "the graph is closed here")],
+                        )
+                    )
                 else:
-                    problems.append(error("E0410", f"piece {index + 1} of split({count}) is never used", reader.origin,
-                                          others=[(origin, "the graph is closed here")],
-                                          helps=["assign it to `_` to discard it"]))
+                    problems.append(
+                        error(
+                            "E0410",
+                            f"piece {index + 1} of split({count}) is never used",
+                            reader.origin,
+                            others=[(origin, "the graph is closed here")],
+                            helps=["assign it to `_` to discard it"],
+                        )
+                    )
             else:
-                problems.append(error("E0409", f"{reader.title} is fed by this graph but reaches no output", reader.origin, "computed for nothing",
-                                      others=[(origin, "the graph is closed here")],
-                                      helps=["add it to the outputs, or remove it"]))
+                problems.append(
+                    error(
+                        "E0409",
+                        f"{reader.title} is fed by this graph but reaches no output",
+                        reader.origin,
+                        "computed for nothing",
+                        others=[(origin, "the graph is closed here")],
+                        helps=["add it to the outputs, or remove it"],
+                    )
+                )
     return problems

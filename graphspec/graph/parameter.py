@@ -28,8 +28,8 @@ _serial = itertools.count()
 class InitStep:
     """One entry of an initialisation log.
 
-    ``uniform(a, b)``, ``normal(mean, std)``, ``fill(value)``, ``mul(factor)``, ``add(amount)``, ``copy(array)``, ``like(parameter, steps)``:
-    the value another parameter had after that many steps of its own log (a clone).
+    ``uniform(a, b)``, ``normal(mean, std)``, ``fill(value)``, ``mul(factor)``, ``add(amount)``, ``copy(array)``,
+    ``like(parameter, steps)``: the value another parameter had after that many steps of its own log (a clone).
     """
 
     kind: Literal["uniform", "normal", "fill", "mul", "add", "copy", "like"]
@@ -155,4 +155,3 @@ def initial_value(parameter: Parameter, seed: int, dtype: str, steps: int | None
             source, count = step.args
             part[...] = initial_value(source, seed, "float64", count)
     return value.astype(dtype)
-

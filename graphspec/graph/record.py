@@ -17,9 +17,9 @@ from graphspec.sizes import Size
 
 if TYPE_CHECKING:
     from graphspec.graph.module import Module
+    from graphspec.lower import Lowering, Tree
     from graphspec.shapes.cells import Cell
     from graphspec.shapes.infer import Types
-    from graphspec.lower import Lowering, Tree
 
 
 @dataclass(frozen=True)

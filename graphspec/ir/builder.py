@@ -230,12 +230,16 @@ class Builder:
 
     # -- random --------------------------------------------------------------------------------------------------
 
-    def random(self, kind: str, seed: Value, step: Value, indices: Sequence[Value], site: int, shape: Sequence[SizeLike], dtype: str | None = None) -> Value:
+    def random(
+        self, kind: str, seed: Value, step: Value, indices: Sequence[Value], site: int, shape: Sequence[SizeLike], dtype: str | None = None
+    ) -> Value:
         """``kind`` is "uniform" ([0, 1)) or "normal"; a pure function of (seed, site, step, scan indices, element).
 
         ``seed`` and ``step`` are int64 scalars, ``indices`` the step indices of the scans around it, outermost first.
         """
-        return self.one("random", seed, step, *indices, kind=kind, site=site, shape=tuple(size(n) for n in shape), dtype=dtype or self.dtype)
+        return self.one(
+            "random", seed, step, *indices, kind=kind, site=site, shape=tuple(size(n) for n in shape), dtype=dtype or self.dtype
+        )
 
     # -- scan ----------------------------------------------------------------------------------------------------
 
@@ -258,8 +262,16 @@ class Builder:
         last, ys, sums = (list(part) for part in body(inner, index, in_consts, in_carries, in_xs))
         inner.block.results = [*last, *ys, *sums]
         outs = self.emit(
-            "scan", *consts, *carries, *xs, blocks=[inner.block],
-            trip=size(trip), reverse=reverse, consts=len(consts), carries=len(carries), ys=len(ys),
+            "scan",
+            *consts,
+            *carries,
+            *xs,
+            blocks=[inner.block],
+            trip=size(trip),
+            reverse=reverse,
+            consts=len(consts),
+            carries=len(carries),
+            ys=len(ys),
         )
         nk, ny = len(carries), len(ys)
         return list(outs[:nk]), list(outs[nk : nk + ny]), list(outs[nk + ny :])

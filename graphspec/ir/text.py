@@ -69,7 +69,12 @@ class _Printer:
             inner: list[str] = []
             for body in op.blocks:
                 params = ", ".join(f"{self.define(v)}: {v.type}" for v in body.params)
-                inner += [f"{pad}  body({params})", *self.ops(body, depth + 1), f"{pad}  yield {', '.join(map(self.name, body.results))}", f"{pad}}}"]
+                inner += [
+                    f"{pad}  body({params})",
+                    *self.ops(body, depth + 1),
+                    f"{pad}  yield {', '.join(map(self.name, body.results))}",
+                    f"{pad}}}",
+                ]
             outputs = ", ".join(self.define(v) for v in op.outputs)
             types = ", ".join(str(v.type) for v in op.outputs)
             head = f"{pad}{outputs} = {op.name}({inputs}){attrs} : {types}" + (" {" if op.blocks else "")

@@ -1,6 +1,7 @@
 """The verifier: the rules that all IR keeps, checked after every pass in tests.
 
-V1 a value is defined once, before it is read, in the same block; V2 a body reads nothing from outside; V3 an op's outputs have the types its
+V1 a value is defined once, before it is read, in the same block; V2 a body reads nothing from outside; V3 an op's outputs
+have the types its
 primitive's rule gives; V4 ports match parameters and results one to one, names differ; V5 a result that updates an input has its type, and
 no input is updated twice; V6 the letters of every type are letters of some input.
 """
@@ -15,12 +16,14 @@ def verify(program: Program) -> None:
     """IRError, with the number of the rule and the place in the spec, for the first thing that is wrong."""
     block = program.block
     if len(program.inputs) != len(block.params) or len(program.outputs) != len(block.results):
-        raise IRError(f"V4: {len(program.inputs)} input ports for {len(block.params)} parameters, "
-                      f"{len(program.outputs)} output ports for {len(block.results)} results")
+        raise IRError(
+            f"V4: {len(program.inputs)} input ports for {len(block.params)} parameters, "
+            f"{len(program.outputs)} output ports for {len(block.results)} results"
+        )
     for ports in (program.inputs, program.outputs):
         names = [p.name for p in ports]
         if len(set(names)) != len(names):
-            raise IRError(f"V4: a port name is used twice: {sorted(n for n in names if names.count(n) > 1)[0]}")
+            raise IRError(f"V4: a port name is used twice: {min(n for n in names if names.count(n) > 1)}")
     _updates(program)
     known = {letter for v in block.params for n in v.shape for letter in n.letters}
     _block(block, set(), known)

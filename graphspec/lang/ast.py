@@ -20,7 +20,7 @@ class Syntax:
 class Constant(Syntax):
     """nil, true, false, a number or a string."""
 
-    value: None | bool | float | str
+    value: bool | float | str | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,8 +40,7 @@ def syntax_errors(lark: Lark, source: Source, first: UnexpectedInput) -> SpecErr
 
 def _describe(lark: Lark, source: Source, failure: UnexpectedInput) -> Diagnostic:
     if isinstance(failure, UnexpectedCharacters):
-        at = failure.pos_in_stream
-        return _character(source, at)
+        return _character(source, failure.pos_in_stream or 0)
     assert isinstance(failure, UnexpectedToken)
     token: Token = failure.token
     at = token.start_pos if token.type != "$END" else len(source.text.rstrip())
@@ -55,7 +54,12 @@ def _describe(lark: Lark, source: Source, failure: UnexpectedInput) -> Diagnosti
             return error("E0105", f"`{word}` is Python, not Lua", Span(source, start, start + len(word)), helps=[PYTHON[word]])
     found = "the end of the file" if token.type == "$END" else f"`{token}`"
     if str(token) == "=" and before and "EQUAL" not in failure.accepts:
-        return error("E0106", "`=` inside an expression", span, helps=["to compare, write `==`", "named arguments go into a table: `f{name = value}`"])
+        return error(
+            "E0106",
+            "`=` inside an expression",
+            span,
+            helps=["to compare, write `==`", "named arguments go into a table: `f{name = value}`"],
+        )
     missing = _missing(failure)
     if missing:
         opener = _opener(source, span.start, missing)
@@ -111,9 +115,11 @@ def _opener(source: Source, at: int, closer: str) -> Span | None:
     for match in token.finditer(source.text, 0, at):
         word, span = match.group(), Span(source, *match.span())
         if closer == "end":
-            if word in ("function", "do", "if", "repeat") and not (word == "do" and stack and stack[-1][0] in ("for", "while")):
-                stack.append((word, span))
-            elif word in ("for", "while"):
+            if (
+                word in ("function", "do", "if", "repeat")
+                and not (word == "do" and stack and stack[-1][0] in ("for", "while"))
+                or word in ("for", "while")
+            ):
                 stack.append((word, span))
             elif word in ("end", "until") and stack:
                 stack.pop()

@@ -131,7 +131,7 @@ def unquote(text: str) -> str:
 def unlong(text: str) -> str:
     """The value of a long string: its first newline does not count."""
     body = re.sub(r"^\[=*\[|\]=*\]$", "", text)
-    return body[1:] if body.startswith("\n") else body
+    return body.removeprefix("\n")
 
 
 def to_number(text: str) -> float:
@@ -242,7 +242,7 @@ class Build(Transformer_NonRecursive):  # type: ignore[type-arg]
         return ast.LocalFunction(self._span(meta), str(c[0]), ast.Function(body.span, body.params, body.varargs, body.body, str(c[0])))
 
     def local_stat(self, meta: Any, c: list[Any]) -> Any:
-        values = c[1] or ()
+        values: tuple[ast.Expr, ...] = c[1] or ()
         if len(c[0]) == 1 and len(values) == 1 and isinstance(values[0], ast.Function):
             f = values[0]
             values = (ast.Function(f.span, f.params, f.varargs, f.body, c[0][0]),)
@@ -284,8 +284,8 @@ class Build(Transformer_NonRecursive):  # type: ignore[type-arg]
         return tuple(str(t) for t in c if t is not None)
 
     def func_body(self, meta: Any, c: list[Any]) -> Any:
-        params = c[0] or ()
-        varargs = bool(params) and params[-1] == "..."
+        params: tuple[str, ...] = c[0] or ()
+        varargs = len(params) > 0 and params[-1] == "..."
         return ast.Function(self._span(meta), params[:-1] if varargs else params, varargs, c[1])
 
     def binary(self, meta: Any, c: list[Any]) -> Any:

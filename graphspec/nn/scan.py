@@ -55,12 +55,18 @@ class Scan(Record):
         else:
             raise fail("E0412", f"nn.Scan: steps must be a size letter or a whole number, got {steps!r}", origin)
         if a.feedback is not None and a.steps is None:
-            raise fail("E0412", "nn.Scan with feedback has no xs, so it needs to know how many steps: `{feedback = ..., steps = 'T'}`", origin)
+            raise fail(
+                "E0412", "nn.Scan with feedback has no xs, so it needs to know how many steps: `{feedback = ..., steps = 'T'}`", origin
+            )
         if a.feedback is not None and a.reverse:
             raise fail("E0412", "nn.Scan: feedback cannot run in reverse", origin)
         if not isinstance(a.cell, GModule) or len(a.cell.outputs) != 2:
-            raise fail("E0413", "nn.Scan needs a gModule {x, prev_s} -> {y, next_s} as its cell", origin,
-                       others=[(a.cell.origin, "this is the cell")])
+            raise fail(
+                "E0413",
+                "nn.Scan needs a gModule {x, prev_s} -> {y, next_s} as its cell",
+                origin,
+                others=[(a.cell.origin, "this is the cell")],
+            )
 
     def construct(self, args: Sequence[Any], origin: Origin) -> Module:
         module = super().construct(args, origin)
@@ -88,7 +94,9 @@ class Scan(Record):
                 raise SpecError(error("E0414", f"nn.Scan needs {names[0]}", use.origin))
             for label in use.node.labels:
                 if label not in names:
-                    raise SpecError(error("E0414", f"nn.Scan with these options takes no {label}", use.origin, notes=[f"it takes {', '.join(names)}"]))
+                    raise SpecError(
+                        error("E0414", f"nn.Scan with these options takes no {label}", use.origin, notes=[f"it takes {', '.join(names)}"])
+                    )
             return dict(zip(use.node.labels, s.table(use.x, len(use.node.labels)), strict=True))
         items = s.items(use.x) or []
         if len(items) > len(names):
@@ -106,12 +114,25 @@ class Scan(Record):
         cell: GModule = m.args.cell
         names = [n for n in ("x", "state", "context") if n != "x" or self._expected(m)[0] != "s0"]
         if len(cell.inputs) not in (len(names), len(names) - 1):
-            raise SpecError(error("E0413", f"nn.Scan: the cell takes {len(cell.inputs)} inputs, wanted {' , '.join(names[:-1])} (and context)",
-                                  s.current.origin, others=[(cell.origin, "this is the cell")]))
+            raise SpecError(
+                error(
+                    "E0413",
+                    f"nn.Scan: the cell takes {len(cell.inputs)} inputs, wanted {' , '.join(names[:-1])} (and context)",
+                    s.current.origin,
+                    others=[(cell.origin, "this is the cell")],
+                )
+            )
         if ("context" in given) != (len(cell.inputs) == len(names)):
             what = "has no context to read" if "context" not in given else "does not take a context"
-            raise SpecError(error("E0414", f"nn.Scan: the cell {what}", s.current.origin, others=[(cell.origin, "this is the cell")],
-                                  helps=["give it by name: `{xs = ..., context = ...}`"] if "context" not in given else []))
+            raise SpecError(
+                error(
+                    "E0414",
+                    f"nn.Scan: the cell {what}",
+                    s.current.origin,
+                    others=[(cell.origin, "this is the cell")],
+                    helps=["give it by name: `{xs = ..., context = ...}`"] if "context" not in given else [],
+                )
+            )
         trip = s.unknown("T")
         if m.args.steps is not None:
             s.equate(trip, s.size(m.args.steps))
@@ -140,7 +161,9 @@ class Scan(Record):
                 if dims is not None and dims:
                     s.equate(dims[0], batch, 0)
                 elif dims is not None:
-                    raise SpecError(s.explain("E0302", "nn.Scan: lengths needs a batch axis in every state and output", "a scalar has none"))
+                    raise SpecError(
+                        s.explain("E0302", "nn.Scan: lengths needs a batch axis in every state and output", "a scalar has none")
+                    )
 
     def _cell(self, s: Types, m: Module, names: Sequence[str]) -> Use:
         found = s.current.subs.get("cell")
@@ -265,8 +288,12 @@ class _Loop:
 
         trip = b.session.types.resolve(b.use.fresh["T"])
         last, ys, _ = b.scan(
-            trip, [*parameters.values(), *kept.values(), *counters, *scope.indices, *context, *lengths],
-            [*first, *state, *moving.values()], [*xs, *noise.values()], body, reverse=self.m.args.reverse,
+            trip,
+            [*parameters.values(), *kept.values(), *counters, *scope.indices, *context, *lengths],
+            [*first, *state, *moving.values()],
+            [*xs, *noise.values()],
+            body,
+            reverse=self.m.args.reverse,
         )
         nf, ns = len(first), len(state)
         for key, value in zip(moving, last[nf + ns :], strict=True):

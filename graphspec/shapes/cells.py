@@ -202,7 +202,12 @@ class Solver:
                 raise Mismatch(f"a table of {len(a.items)} and a table of {len(b.items)}")
             for left, right in zip(a.items, b.items, strict=True):
                 self.same(left, right)
-        elif a.items is not None and (b.dims is not None or b.dtype is not None) or b.items is not None and (a.dims is not None or a.dtype is not None):
+        elif (
+            a.items is not None
+            and (b.dims is not None or b.dtype is not None)
+            or b.items is not None
+            and (a.dims is not None or a.dtype is not None)
+        ):
             raise Mismatch(f"{self.show(a)} and {self.show(b)}")
         elif a.dims is not None and b.dims is not None:
             if len(a.dims) != len(b.dims):
@@ -257,4 +262,6 @@ def _impossible(a: Size, b: Size) -> bool:
 
 
 def _dtype(dtype: str | None) -> str:
-    return {FLOAT: "a float tensor", "int32": "an index (int32) tensor", "bool": "a mask (bool) tensor", None: "something"}.get(dtype, f"{dtype}")
+    return {FLOAT: "a float tensor", "int32": "an index (int32) tensor", "bool": "a mask (bool) tensor", None: "something"}.get(
+        dtype, f"{dtype}"
+    )

@@ -377,7 +377,7 @@ def merge_repeats(problems: Sequence[Diagnostic]) -> list[Diagnostic]:
         first = group[0]
         notes = list(first.notes)
         for i, note in enumerate(notes):
-            head, comma, turn = note.rpartition(", ")
+            head, _, turn = note.rpartition(", ")
             if head.startswith("in `for") and " = " in turn:
                 others = [n.rpartition(", ")[2] for d in group[1:] for n in d.notes if n.rpartition(", ")[0] == head]
                 others = [t for t in dict.fromkeys(others) if t != turn]

@@ -1,7 +1,7 @@
 """Checkpoints of a run: whole files only, the previous good one kept, damaged ones named and skipped.
 
-A run folder's ``checkpoints/`` holds ``step-<n>.safetensors`` (everything to go on), the two newest of them, and ``best.safetensors``.  A checkpoint
-counts when it reads back with the checksum in its own header.
+A run folder's ``checkpoints/`` holds ``step-<n>.safetensors`` (everything to go on), the two newest of them, and
+``best.safetensors``.  A checkpoint counts when it reads back with the checksum in its own header.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Checkpoints:
 
     def steps(self) -> list[tuple[int, Path]]:
         """Step and file of each, newest first."""
-        found = [(int(m.group(1)), p) for p in self.folder.glob("step-*.safetensors") if (m := re.fullmatch(r"step-(\d+)\.safetensors", p.name))]
+        found = [
+            (int(m.group(1)), p) for p in self.folder.glob("step-*.safetensors") if (m := re.fullmatch(r"step-(\d+)\.safetensors", p.name))
+        ]
         return sorted(found, reverse=True)
 
     def write(self, step: int, tensors: Mapping[str, Array], state: Mapping[str, Any], best: bool = False) -> None:

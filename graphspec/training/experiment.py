@@ -41,14 +41,18 @@ def experiment(
 class Experiment:
     """Training state and the compiled steps.
 
-    ``parameters`` maps canonical names to arrays (views of one flat buffer); ``steps`` counts training steps done; ``total_steps`` is what the
-    schedule aims at.
+    ``parameters`` maps canonical names to arrays (views of one flat buffer); ``steps`` counts training steps done;
+    ``total_steps`` is what the schedule aims at.
     """
 
     def __init__(self, opened: Opened, *, dtype: str = "float32", device: str = "cpu", threads: int | None = None) -> None:
         if not isinstance(opened.result, ExperimentSpec):
-            raise fail("E0607", "the spec does not return an experiment", opened.evaluation.origin,
-                       helps=["end it with `return experiment { loss = ..., inputs = {...} }`"])
+            raise fail(
+                "E0607",
+                "the spec does not return an experiment",
+                opened.evaluation.origin,
+                helps=["end it with `return experiment { loss = ..., inputs = {...} }`"],
+            )
         self.opened = opened
         self.dtype = dtype
         self.spec: ExperimentSpec = opened.result
@@ -64,10 +68,14 @@ class Experiment:
         name_parameters(roots)
         order = self.setup.graph.all_parameters()
         check_memory(order)
-        self.flat_parameters = self._resident(np.concatenate([np.zeros(0, dtype), *(initial_value(p, self.seed, dtype).reshape(-1) for p in order)]))
+        self.flat_parameters = self._resident(
+            np.concatenate([np.zeros(0, dtype), *(initial_value(p, self.seed, dtype).reshape(-1) for p in order)])
+        )
         self.parameters = views(self.flat_parameters, order)
         self.buffers = {p.name: self._resident(initial_value(p, self.seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
-        self.optimizer_state = {f"optimizer.{n}": self._resident(np.zeros(len(self.flat_parameters), dtype)) for n in self.setup.optimizer.state}
+        self.optimizer_state = {
+            f"optimizer.{n}": self._resident(np.zeros(len(self.flat_parameters), dtype)) for n in self.setup.optimizer.state
+        }
         self.source = self._source()
         self._streams = {port: self.spec.inputs[node].name for port, node in self.setup.data.items()}
         self._train = Engine(training_program(self.setup), self._device)
@@ -86,7 +94,9 @@ class Experiment:
     def _source(self) -> DataSource:
         descriptions = {id(s.description): s.description for s in self.spec.inputs.values()}
         if len(descriptions) != 1:
-            raise fail("E0606", f"experiment: all inputs must be streams of one data source, these are of {len(descriptions)}", self.spec.origin)
+            raise fail(
+                "E0606", f"experiment: all inputs must be streams of one data source, these are of {len(descriptions)}", self.spec.origin
+            )
         return self.opened.library.sources.open(next(iter(descriptions.values())))
 
     @property

@@ -20,8 +20,6 @@ from graphspec.tensorfile import write_bytes
 from graphspec.training.checkpoint import Checkpoints
 from graphspec.training.experiment import Experiment
 
-BASELINES = {"unigram": 1, "ngram3": 3, "ngram5": 5}
-
 Event = dict[str, Any]
 SMOOTHING = 0.98
 """Weight of the past in the running training loss."""
@@ -39,9 +37,10 @@ class RunSettings:
 def run(experiment: Experiment, settings: RunSettings) -> Iterator[Event]:
     """Train to the end.
 
-    Events: ``{"event": "start", ...}``, ``"step"`` (after each), ``"valid"``, ``"warning"``, and ``"end"`` with ``steps, train_loss, valid_loss,
-    bits_per_char, baselines, run_dir``; losses in nats per symbol, bits_per_char and baselines in bits.  Closing the iterator early (Ctrl-C) writes a
-    checkpoint first.  E0710 when a loss is not finite.
+    Events: ``{"event": "start", ...}``, ``"step"`` (after each), ``"valid"``, ``"warning"``, and ``"end"`` with ``steps,
+    train_loss, valid_loss,
+    bits_per_char, baselines, run_dir``; losses in nats per symbol, bits_per_char and baselines in bits.  Closing the
+    iterator early (Ctrl-C) writes a checkpoint first.  E0710 when a loss is not finite.
     """
     if settings.steps is not None:
         if settings.steps < 1:
@@ -60,8 +59,13 @@ def run(experiment: Experiment, settings: RunSettings) -> Iterator[Event]:
                 experiment.total_steps = settings.steps
             train_loss = state.get("train_loss")
     log.open(experiment, resume=experiment.steps > 0)
-    yield {"event": "start", "steps": experiment.total_steps, "done": experiment.steps, "parameters": len(experiment.flat_parameters),
-           "symbols": experiment.source.batch(0).symbols}
+    yield {
+        "event": "start",
+        "steps": experiment.total_steps,
+        "done": experiment.steps,
+        "parameters": len(experiment.flat_parameters),
+        "symbols": experiment.source.batch(0).symbols,
+    }
     every = int(experiment.fields["valid_every"]) or experiment.source.batches
     best: float = math.inf
     valid: dict[str, float] | None = None
@@ -69,11 +73,22 @@ def run(experiment: Experiment, settings: RunSettings) -> Iterator[Event]:
         while experiment.steps < experiment.total_steps:
             loss = experiment.train_step()
             if not math.isfinite(loss):
-                raise fail("E0710", f"the loss is {loss} at step {experiment.steps}", experiment.spec.loss.origin, "this loss",
-                           helps=["lower the learning rate, or clip gradients: `clip_norm = 5` in the experiment"])
+                raise fail(
+                    "E0710",
+                    f"the loss is {loss} at step {experiment.steps}",
+                    experiment.spec.loss.origin,
+                    "this loss",
+                    helps=["lower the learning rate, or clip gradients: `clip_norm = 5` in the experiment"],
+                )
             train_loss = loss if train_loss is None else SMOOTHING * train_loss + (1 - SMOOTHING) * loss
-            event = {"event": "step", "step": experiment.steps, "loss": loss, "train_loss": train_loss, "learning_rate": experiment.learning_rate,
-                     "gradient_norm": experiment.gradient_norm}
+            event = {
+                "event": "step",
+                "step": experiment.steps,
+                "loss": loss,
+                "train_loss": train_loss,
+                "learning_rate": experiment.learning_rate,
+                "gradient_norm": experiment.gradient_norm,
+            }
             log.write(event)
             yield event
             valid = None
@@ -91,8 +106,14 @@ def run(experiment: Experiment, settings: RunSettings) -> Iterator[Event]:
         valid = experiment.evaluate()
         _validated(experiment, log, valid, best, train_loss)
     found = {"valid_loss": None, "bits_per_char": None, **valid}
-    end = {"event": "end", "steps": experiment.steps, "train_loss": train_loss, **found, "baselines": baselines(experiment.source),
-           "run_dir": str(settings.out) if settings.out else None}
+    end = {
+        "event": "end",
+        "steps": experiment.steps,
+        "train_loss": train_loss,
+        **found,
+        "baselines": experiment.source.baselines(),
+        "run_dir": str(settings.out) if settings.out else None,
+    }
     log.write(end)
     log.close()
     yield end
@@ -106,7 +127,8 @@ def _validated(experiment: Experiment, log: RunLog, valid: dict[str, float], bes
 
 
 class RunLog:
-    """A run folder: ``spec/`` (copies), ``run.json`` (options, versions), ``metrics.jsonl``, ``times.jsonl`` (wall times), ``checkpoints/``."""
+    """A run folder: ``spec/`` (copies), ``run.json`` (options, versions), ``metrics.jsonl``, ``times.jsonl`` (wall times),
+    ``checkpoints/``."""
 
     def __init__(self, out: Path | None) -> None:
         self.out = out
@@ -120,7 +142,9 @@ class RunLog:
         if self.out is None:
             return
         if not resume and (self.out / "metrics.jsonl").exists() and self.checkpoints.steps():
-            raise fail("E0806", f"{self.out} holds a run already", helps=["go on with it: `--resume`; or choose another folder with `--out`"])
+            raise fail(
+                "E0806", f"{self.out} holds a run already", helps=["go on with it: `--resume`; or choose another folder with `--out`"]
+            )
         for source in experiment.opened.evaluation.sources:
             name = Path(source.path).name if source.path != "<text>" else "spec.spec"
             write_bytes(self.out / "spec" / name, source.text.encode())
@@ -153,7 +177,9 @@ class RunLog:
             try:
                 self._metrics.write(json.dumps(event) + "\n")
                 if event["event"] != "step" or event["step"] % 100 == 0:
-                    self._times.write(json.dumps({"step": event.get("step", event.get("steps")), "seconds": time.perf_counter() - self.started}) + "\n")
+                    self._times.write(
+                        json.dumps({"step": event.get("step", event.get("steps")), "seconds": time.perf_counter() - self.started}) + "\n"
+                    )
             except OSError as failure:
                 raise fail("E0805", f"{self.out} cannot be written: {failure.strerror or failure}") from None
 
@@ -171,11 +197,15 @@ class RunLog:
 def describe(experiment: Experiment) -> dict[str, Any]:
     """What run this is: options, seed, versions, machine."""
     return {
-        "graphspec": __version__, "python": platform.python_version(), "numpy": np.__version__, "machine": platform.machine(),
-        "threads": os.environ.get("OMP_NUM_THREADS"), "dtype": experiment.dtype, "seed": experiment.seed,
-        "options": experiment.opened.evaluation.options, "experiment": {k: v for k, v in experiment.fields.items() if isinstance(v, (int, float, str, bool))},
+        "graphspec": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "dtype": experiment.dtype,
+        "seed": experiment.seed,
+        "options": experiment.opened.evaluation.options,
+        "experiment": {k: v for k, v in experiment.fields.items() if isinstance(v, (int, float, str, bool))},
         "optimizer": {"name": experiment.setup.optimizer.name, **experiment.setup.optimizer_fields},
         "data": {k: v for k, v in experiment.source.to_json().items() if isinstance(v, (int, float, str, bool))},
-    }  # fmt: skip
-
-
+    }

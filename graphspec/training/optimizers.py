@@ -123,23 +123,60 @@ def _adamw(u: Update) -> tuple[Value, State]:
 
 
 PAPERS = {
-    "adagrad": "Duchi, Hazan, Singer (2011)", "adadelta": "Zeiler (2012)", "adam": "Kingma and Ba (2014)",
-    "adamw": "Loshchilov and Hutter (2017)", "graves": "Graves (2013), equations 38-45",
-}  # fmt: skip
+    "adagrad": "Duchi, Hazan, Singer (2011)",
+    "adadelta": "Zeiler (2012)",
+    "adam": "Kingma and Ba (2014)",
+    "adamw": "Loshchilov and Hutter (2017)",
+    "graves": "Graves (2013), equations 38-45",
+}
 
 OPTIMIZERS: dict[str, Optimizer] = {
     o.name: o
     for o in (
-        Optimizer("sgd", {"learningRate": 1e-2, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "weightDecay": 0.0}, ("velocity",), _sgd,
-                  "Torch optim.sgd"),
+        Optimizer(
+            "sgd",
+            {"learningRate": 1e-2, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "weightDecay": 0.0},
+            ("velocity",),
+            _sgd,
+            "Torch optim.sgd",
+        ),
         Optimizer("adagrad", {"learningRate": 1e-2, "epsilon": 1e-10, "weightDecay": 0.0}, ("sum",), _adagrad, PAPERS["adagrad"]),
-        Optimizer("rmsprop", {"learningRate": 1e-2, "alpha": 0.99, "epsilon": 1e-8, "weightDecay": 0.0}, ("square",), _rmsprop, "Torch optim.rmsprop"),
-        Optimizer("rmsprop_graves", {"learningRate": 1e-4, "alpha": 0.95, "momentum": 0.9, "epsilon": 1e-4, "weightDecay": 0.0},
-                  ("square", "mean", "delta"), _rmsprop_graves, PAPERS["graves"]),
-        Optimizer("adadelta", {"learningRate": 1.0, "rho": 0.9, "epsilon": 1e-6, "weightDecay": 0.0}, ("square", "delta"), _adadelta, PAPERS["adadelta"]),
-        Optimizer("adam", {"learningRate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 0.0}, ("mean", "square"), _adam, PAPERS["adam"]),
-        Optimizer("adamw", {"learningRate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 1e-2}, ("mean", "square"), _adamw, PAPERS["adamw"]),
+        Optimizer(
+            "rmsprop",
+            {"learningRate": 1e-2, "alpha": 0.99, "epsilon": 1e-8, "weightDecay": 0.0},
+            ("square",),
+            _rmsprop,
+            "Torch optim.rmsprop",
+        ),
+        Optimizer(
+            "rmsprop_graves",
+            {"learningRate": 1e-4, "alpha": 0.95, "momentum": 0.9, "epsilon": 1e-4, "weightDecay": 0.0},
+            ("square", "mean", "delta"),
+            _rmsprop_graves,
+            PAPERS["graves"],
+        ),
+        Optimizer(
+            "adadelta",
+            {"learningRate": 1.0, "rho": 0.9, "epsilon": 1e-6, "weightDecay": 0.0},
+            ("square", "delta"),
+            _adadelta,
+            PAPERS["adadelta"],
+        ),
+        Optimizer(
+            "adam",
+            {"learningRate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 0.0},
+            ("mean", "square"),
+            _adam,
+            PAPERS["adam"],
+        ),
+        Optimizer(
+            "adamw",
+            {"learningRate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 1e-2},
+            ("mean", "square"),
+            _adamw,
+            PAPERS["adamw"],
+        ),
     )
-}  # fmt: skip
+}
 
 SCHEMAS = {f"optim.{name}": Schema(o.fields) for name, o in OPTIMIZERS.items()}

@@ -23,7 +23,12 @@ class Sampler:
 
     def __init__(self, spec: ExperimentSpec, dtype: str, device: Device | None, source: DataSource) -> None:
         if spec.step is None:
-            raise fail("E0607", "the experiment has no step to sample from", spec.origin, helps=["give it `step = ...`, one step {token, state} -> {log_p, state}"])
+            raise fail(
+                "E0607",
+                "the experiment has no step to sample from",
+                spec.origin,
+                helps=["give it `step = ...`, one step {token, state} -> {log_p, state}"],
+            )
         self.module = spec.step
         vocabulary = getattr(source, "vocabulary", None)
         if vocabulary is None:
@@ -37,8 +42,12 @@ class Sampler:
             and isinstance(inputs[0], TensorType) and isinstance(outputs[0], TensorType) and inputs[0].dtype == "int32"
         )  # fmt: skip
         if not fits:
-            raise fail("E0607", "the experiment's step is not {token, state} -> {log_p, state}", spec.step.origin,
-                       notes=[f"it is {inputs} -> {outputs}"])
+            raise fail(
+                "E0607",
+                "the experiment's step is not {token, state} -> {log_p, state}",
+                spec.step.origin,
+                notes=[f"it is {inputs} -> {outputs}"],
+            )
         self.engine = Engine(forward_program(self.typed, training=False), device)
 
     def run(self, named: Mapping[str, Array], n: int, temperature: float, prime: str, seed: int) -> Iterator[str]:
@@ -52,8 +61,10 @@ class Sampler:
             "seed": np.asarray(seed, np.int64), "step": np.asarray(0, np.int64),
         }  # fmt: skip
         state_names, token_name = self.typed.input_names[1:], self.typed.input_names[0]
-        state = {name: np.zeros([v.value if v.value is not None else 1 for v in t.shape], t.dtype)
-                 for name, t in zip(state_names, leaves(self.typed.inputs[1]), strict=True)}
+        state = {
+            name: np.zeros([v.value if v.value is not None else 1 for v in t.shape], t.dtype)
+            for name, t in zip(state_names, leaves(self.typed.inputs[1]), strict=True)
+        }
         given = list(map(int, self.vocabulary.encode(prime))) if prime else [int(draw.integers(1, len(self.vocabulary) + 1))]
         produced = 0
         while produced < n:

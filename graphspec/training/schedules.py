@@ -29,8 +29,8 @@ SCHEDULES = {"constant": _constant, "linear": _linear, "exponential": _exponenti
 def rate_factor(fields: Mapping[str, Any], step: int, total: int, per_epoch: int) -> float:
     """The factor for step ``step`` (from 0) of ``total``; E0606 for a schedule that does not exist.
 
-    ``linear``: 1 until the part ``schedule_start`` of the run, then straight down to 0 at its end.  ``exponential``: times ``schedule_decay``
-    for each whole epoch after ``schedule_start`` (char-rnn's).
+    ``linear``: 1 until the part ``schedule_start`` of the run, then straight down to 0 at its end.  ``exponential``: times
+    ``schedule_decay`` for each whole epoch after ``schedule_start`` (char-rnn's).
     """
     rule = SCHEDULES.get(fields["schedule"])
     if rule is None:

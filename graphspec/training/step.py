@@ -48,9 +48,14 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
     inputs = typed.inputs if len(ins) > 1 else (typed.inputs,)
     outputs = typed.outputs if spec.carry else (typed.outputs,)
     if not isinstance(outputs[0], TensorType) or outputs[0].rank or not outputs[0].is_float:
-        raise fail("E0608", f"experiment: the loss must be one number, it is {outputs[0]}", spec.loss.origin,
-                   helps=["a criterion gives one number: `nn.ClassNLLCriterion()({log_p, targets})`"])
-    data, carried = {}, {}
+        raise fail(
+            "E0608",
+            f"experiment: the loss must be one number, it is {outputs[0]}",
+            spec.loss.origin,
+            helps=["a criterion gives one number: `nn.ClassNLLCriterion()({log_p, targets})`"],
+        )
+    data: dict[str, Node] = {}
+    carried: dict[str, TensorType] = {}
     stems = [f"input.{i}" for i in range(1, len(ins) + 1)] if len(ins) > 1 else ["input"]
     for stem, node, type in zip(stems, ins, inputs, strict=True):
         if node in spec.inputs:
@@ -58,12 +63,15 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
                 raise fail("E0606", "experiment: a stream feeds one tensor, this input is a table", node.origin)
             data[stem] = node
         else:
-            for name, leaf in zip(leaf_names(stem, type), _flat(type), strict=True):
-                carried[name] = leaf
+            carried.update(zip(leaf_names(stem, type), _flat(type), strict=True))
     ends = [leaf for type in outputs[1:] for leaf in _flat(type)]
-    if [t for t in carried.values()] != ends:
-        raise fail("E0609", "experiment: a carried state must come out as it goes in", spec.origin,
-                   notes=[f"in: {', '.join(map(str, carried.values()))}", f"out: {', '.join(map(str, ends))}"])
+    if list(carried.values()) != ends:
+        raise fail(
+            "E0609",
+            "experiment: a carried state must come out as it goes in",
+            spec.origin,
+            notes=[f"in: {', '.join(map(str, carried.values()))}", f"out: {', '.join(map(str, ends))}"],
+        )
     return Setup(spec, graph, typed, data, carried)
 
 
@@ -88,7 +96,8 @@ def evaluation_program(setup: Setup) -> Program:
 def training_program(setup: Setup) -> Program:
     """One step of training.
 
-    Inputs beside the graph's own: ``learning_rate`` (scalar) and the optimizer's state ``optimizer.<name>``.  Results: ``loss``, ``gradient_norm``
+    Inputs beside the graph's own: ``learning_rate`` (scalar) and the optimizer's state ``optimizer.<name>``.  Results:
+    ``loss``, ``gradient_norm``
     (before clipping), and the new values of parameters, optimizer state, running statistics and carried states, all donated.
     """
     frame, loss, on = _forward(setup, training=True)
@@ -107,7 +116,11 @@ def training_program(setup: Setup) -> Program:
         gradient = _clipped(frame, gradient, norm, setup.spec.fields)
         step = b.cast(frame.values["step"], setup.typed.dtype)
         new, new_state = optimizer.rule(Update(b, flat, gradient, state, rate, step, setup.optimizer_fields))
-    outputs = [(Port("loss", "loss"), loss), (Port("gradient_norm", "output"), norm), (Port("new parameters", "parameter", "parameters"), new)]
+    outputs = [
+        (Port("loss", "loss"), loss),
+        (Port("gradient_norm", "output"), norm),
+        (Port("new parameters", "parameter", "parameters"), new),
+    ]
     outputs += [(Port(f"new optimizer.{name}", "state", f"optimizer.{name}"), new_state[name]) for name in optimizer.state]
     return frame.finish("train", [*outputs, *buffer_updates(frame), *on])
 

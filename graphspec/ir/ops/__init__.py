@@ -5,8 +5,7 @@ What each one means is said by :mod:`graphspec.ir.builder` and done, slowly and 
 
 from __future__ import annotations
 
+from graphspec.ir.ops import control, pointwise, product, random, reduce, shape
 from graphspec.ir.ops.record import PRIMITIVES, Case, IRError, Primitive, primitive
-
-from graphspec.ir.ops import control, pointwise, product, random, reduce, shape  # noqa: E402, I001  (they fill the table)
 
 __all__ = ["PRIMITIVES", "Case", "IRError", "Primitive", "control", "pointwise", "primitive", "product", "random", "reduce", "shape"]

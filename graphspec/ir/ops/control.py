@@ -21,7 +21,10 @@ def _infer(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -
     for k in range(nc + nk):
         need(params[1 + k] == types[k], f"scan: operand {k} is {types[k]}, the body takes {params[1 + k]}")
     for k in range(nc + nk, len(types)):
-        need(stacked(params[1 + k], attrs["trip"]) == types[k], f"scan: x {types[k]} for a body that takes {params[1 + k]} at each of {attrs['trip']} steps")
+        need(
+            stacked(params[1 + k], attrs["trip"]) == types[k],
+            f"scan: x {types[k]} for a body that takes {params[1 + k]} at each of {attrs['trip']} steps",
+        )
     for k in range(nk):
         need(results[k] == types[nc + k], f"scan: carry {k} goes in as {types[nc + k]} and comes out as {results[k]}")
     need(all(t.is_float for t in results[nk + ny :]), "scan: sums are floats")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from graphspec.ir.core import Block, Op, TensorType, Value
-
 from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from graphspec.ir.core import Block, Op, TensorType, Value
-
 from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
 
 if TYPE_CHECKING:
@@ -37,7 +36,11 @@ def _max(b: Builder, op: Op, g: Sequence[Value | None]) -> list[Value | None]:
     return [b.mul(hit, _spread(b, x, share, axes))]
 
 
-AXES = (Case((((2, 3, 4), "float64"),), {"axes": (1,)}), Case((((2, 3), "float64"),), {"axes": (0, 1)}), Case((((3,), "float64"),), {"axes": (0,)}))
+AXES = (
+    Case((((2, 3, 4), "float64"),), {"axes": (1,)}),
+    Case((((2, 3), "float64"),), {"axes": (0, 1)}),
+    Case((((3,), "float64"),), {"axes": (0,)}),
+)
 
 define(Primitive("reduce_sum", "sum over axes", _infer, _sum, cases=(*AXES, Case((((0, 3), "float64"),), {"axes": (0,)}))))
 define(Primitive("reduce_max", "largest over axes; the gradient is shared evenly among equals", _infer, _max, cases=AXES))
@@ -49,5 +52,11 @@ def _infer_argmax(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Bl
     return [TensorType(types[0].shape[:-1], "int32")]
 
 
-define(Primitive("argmax", "position of the largest along the last axis, the first of equals", _infer_argmax,
-                 cases=(Case((((2, 5), "float64"),)), Case((((4,), "float64"),)))))
+define(
+    Primitive(
+        "argmax",
+        "position of the largest along the last axis, the first of equals",
+        _infer_argmax,
+        cases=(Case((((2, 5), "float64"),)), Case((((4,), "float64"),))),
+    )
+)

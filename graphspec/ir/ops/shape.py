@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from graphspec.ir.core import Block, Op, TensorType, Value
-
 from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
 from graphspec.sizes import Size, product, size
 
@@ -30,9 +30,19 @@ def _infer_full(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     return [TensorType(tuple(attrs["shape"]), attrs["dtype"])]
 
 
-define(Primitive("full", "one constant in every element", _infer_full, view=True,
-                 cases=(Case((), {"value": 1.5, "shape": (size(2), size(3)), "dtype": "float64"}),
-                        Case((), {"value": 1, "shape": (), "dtype": "bool"}), Case((), {"value": 7, "shape": (size(0),), "dtype": "int32"}))))
+define(
+    Primitive(
+        "full",
+        "one constant in every element",
+        _infer_full,
+        view=True,
+        cases=(
+            Case((), {"value": 1.5, "shape": (size(2), size(3)), "dtype": "float64"}),
+            Case((), {"value": 1, "shape": (), "dtype": "bool"}),
+            Case((), {"value": 7, "shape": (size(0),), "dtype": "int32"}),
+        ),
+    )
+)
 
 
 def _infer_iota(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -62,8 +72,16 @@ def _reshape(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [b.reshape(only(g), op.inputs[0].shape)]
 
 
-define(Primitive("reshape", "the same elements in row-major order under another shape", _infer_reshape, _reshape, view=True,
-                 cases=(Case((((2, 6), "float64"),), {"shape": (size(3), size(4))}), Case((((1,), "float64"),), {"shape": ()}))))
+define(
+    Primitive(
+        "reshape",
+        "the same elements in row-major order under another shape",
+        _infer_reshape,
+        _reshape,
+        view=True,
+        cases=(Case((((2, 6), "float64"),), {"shape": (size(3), size(4))}), Case((((1,), "float64"),), {"shape": ()})),
+    )
+)
 
 
 def _infer_transpose(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -78,16 +96,26 @@ def _transpose(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [b.transpose(only(g), [axes.index(i) for i in range(len(axes))])]
 
 
-define(Primitive("transpose", "axis i of the result is axis axes[i]", _infer_transpose, _transpose, view=True,
-                 cases=(Case((((2, 3), "float64"),), {"axes": (1, 0)}), Case((((2, 3, 4), "float64"),), {"axes": (2, 0, 1)}))))
+define(
+    Primitive(
+        "transpose",
+        "axis i of the result is axis axes[i]",
+        _infer_transpose,
+        _transpose,
+        view=True,
+        cases=(Case((((2, 3), "float64"),), {"axes": (1, 0)}), Case((((2, 3, 4), "float64"),), {"axes": (2, 0, 1)})),
+    )
+)
 
 
 def _infer_broadcast(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     count(types, 1, "broadcast")
     axes, shape = attrs["axes"], attrs["shape"]
-    fits = len(axes) == types[0].rank and all(a < b for a, b in zip(axes, axes[1:], strict=False))
-    need(fits and all(0 <= a < len(shape) and shape[a] == n for a, n in zip(axes, types[0].shape, strict=True)),
-         f"broadcast of {types[0]} to {list(shape)} along {axes}")
+    fits = len(axes) == types[0].rank and all(a < b for a, b in itertools.pairwise(axes))
+    need(
+        fits and all(0 <= a < len(shape) and shape[a] == n for a, n in zip(axes, types[0].shape, strict=True)),
+        f"broadcast of {types[0]} to {list(shape)} along {axes}",
+    )
     return [types[0].with_shape(shape)]
 
 
@@ -95,10 +123,20 @@ def _broadcast(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [b.reduce_sum(only(g), [i for i in range(len(op.attrs["shape"])) if i not in op.attrs["axes"]])]
 
 
-define(Primitive("broadcast", "x repeated along the axes that axes does not name", _infer_broadcast, _broadcast, view=True,
-                 cases=(Case((((3,), "float64"),), {"shape": (size(2), size(3)), "axes": (1,)}),
-                        Case((((), "float64"),), {"shape": (size(2),), "axes": ()}),
-                        Case((((2, 4), "float64"),), {"shape": (size(2), size(3), size(4)), "axes": (0, 2)}))))
+define(
+    Primitive(
+        "broadcast",
+        "x repeated along the axes that axes does not name",
+        _infer_broadcast,
+        _broadcast,
+        view=True,
+        cases=(
+            Case((((3,), "float64"),), {"shape": (size(2), size(3)), "axes": (1,)}),
+            Case((((), "float64"),), {"shape": (size(2),), "axes": ()}),
+            Case((((2, 4), "float64"),), {"shape": (size(2), size(3), size(4)), "axes": (0, 2)}),
+        ),
+    )
+)
 
 
 def _infer_slice(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -106,7 +144,7 @@ def _infer_slice(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]
     axis = _axis(types, attrs, "slice")
     total, start, length = types[0].shape[axis].value, attrs["start"].value, attrs["length"].value
     if total is not None and start is not None and length is not None:
-        need(0 <= start and 0 <= length and start + length <= total, f"slice {start}:{start + length} of axis {axis} of {types[0]}")
+        need(start >= 0 and length >= 0 and start + length <= total, f"slice {start}:{start + length} of axis {axis} of {types[0]}")
     shape = list(types[0].shape)
     shape[axis] = attrs["length"]
     return [types[0].with_shape(shape)]
@@ -117,9 +155,19 @@ def _slice(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [b.pad(only(g), axis, start, op.inputs[0].shape[axis] - start - length)]
 
 
-define(Primitive("slice", "length elements of one axis from start", _infer_slice, _slice, view=True,
-                 cases=(Case((((5, 2), "float64"),), {"axis": 0, "start": size(1), "length": size(3)}),
-                        Case((((2, 4), "float64"),), {"axis": 1, "start": size(0), "length": size(2)}))))
+define(
+    Primitive(
+        "slice",
+        "length elements of one axis from start",
+        _infer_slice,
+        _slice,
+        view=True,
+        cases=(
+            Case((((5, 2), "float64"),), {"axis": 0, "start": size(1), "length": size(3)}),
+            Case((((2, 4), "float64"),), {"axis": 1, "start": size(0), "length": size(2)}),
+        ),
+    )
+)
 
 
 def _infer_pad(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -135,9 +183,18 @@ def _pad(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [b.slice(only(g), axis, op.attrs["before"], op.inputs[0].shape[axis])]
 
 
-define(Primitive("pad", "zeros before and after along one axis", _infer_pad, _pad,
-                 cases=(Case((((2, 3), "float64"),), {"axis": 1, "before": size(1), "after": size(2)}),
-                        Case((((3,), "float64"),), {"axis": 0, "before": size(0), "after": size(1)}))))
+define(
+    Primitive(
+        "pad",
+        "zeros before and after along one axis",
+        _infer_pad,
+        _pad,
+        cases=(
+            Case((((2, 3), "float64"),), {"axis": 1, "before": size(1), "after": size(2)}),
+            Case((((3,), "float64"),), {"axis": 0, "before": size(0), "after": size(1)}),
+        ),
+    )
+)
 
 
 def _infer_concat(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -161,15 +218,26 @@ def _concat(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return list(parts)
 
 
-define(Primitive("concat", "one after another along one axis", _infer_concat, _concat,
-                 cases=(Case((((2, 3), "float64"), ((2, 1), "float64")), {"axis": 1}),
-                        Case((((2,), "float64"), ((0,), "float64"), ((3,), "float64")), {"axis": 0}))))
+define(
+    Primitive(
+        "concat",
+        "one after another along one axis",
+        _infer_concat,
+        _concat,
+        cases=(
+            Case((((2, 3), "float64"), ((2, 1), "float64")), {"axis": 1}),
+            Case((((2,), "float64"), ((0,), "float64"), ((3,), "float64")), {"axis": 0}),
+        ),
+    )
+)
 
 
 def _infer_shift(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     count(types, 2, "shift")
-    need(types[1].rank > 0 and types[1].shape[1:] == types[0].shape and types[0].dtype == types[1].dtype,
-         f"shift of {types[0]} into {types[1]}")
+    need(
+        types[1].rank > 0 and types[1].shape[1:] == types[0].shape and types[0].dtype == types[1].dtype,
+        f"shift of {types[0]} into {types[1]}",
+    )
     return [types[1]]
 
 
@@ -181,5 +249,13 @@ def _shift(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [first, b.pad(rest, 0, 1 if reverse else 0, 0 if reverse else 1)]
 
 
-define(Primitive("shift", "the stack of states before each step: init, then all but the last (mirrored when reverse)", _infer_shift, _shift, view=True,
-                 cases=tuple(Case((((3,), "float64"), ((4, 3), "float64")), {"reverse": r}) for r in (False, True))))
+define(
+    Primitive(
+        "shift",
+        "the stack of states before each step: init, then all but the last (mirrored when reverse)",
+        _infer_shift,
+        _shift,
+        view=True,
+        cases=tuple(Case((((3,), "float64"), ((4, 3), "float64")), {"reverse": r}) for r in (False, True)),
+    )
+)

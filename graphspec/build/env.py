@@ -1,0 +1,38 @@
+"""Environments: local variables, block by block; and how a block ends."""
+
+from __future__ import annotations
+
+from graphspec.build.values import Value
+
+
+class Env:
+    """Local variables of one block, and the block around it."""
+
+    __slots__ = ("names", "outer", "varargs")
+
+    def __init__(self, outer: Env | None, varargs: list[Value] | None = None) -> None:
+        self.names: dict[str, Value] = {}
+        self.outer = outer
+        self.varargs: list[Value] = varargs if varargs is not None else outer.varargs if outer else []
+
+    def find(self, name: str) -> Env | None:
+        env: Env | None = self
+        while env is not None:
+            if name in env.names:
+                return env
+            env = env.outer
+        return None
+
+
+class BreakLoop:
+    """What a block hands up for ``break``."""
+
+
+BREAK = BreakLoop()
+Flow = list[Value] | BreakLoop | None
+"""None goes on; a list is what was returned."""
+
+
+def chunk_env() -> Env:
+    """The outermost block of a file."""
+    return Env(None, [])

@@ -1,0 +1,209 @@
+"""Methods of modules, nodes and parameters; importing this gives the hosts their tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from graphspec.build.bindings import FlatHost, Method, ModuleHost, NodeHost, ParameterHost, narrow
+from graphspec.build.stdlib import argument
+from graphspec.build.values import Host, LuaTable, Value, to_text, type_name
+from graphspec.graph import Module, ParameterView, split
+
+if TYPE_CHECKING:
+    from graphspec.build.interpreter import Interpreter
+
+
+def _names(lua: Interpreter, args: list[Value], name: str) -> list[str]:
+    return [argument(lua, args, i + 1, "string", name) for i in range(len(args))]
+
+
+def _other(lua: Interpreter, args: list[Value], name: str) -> Module:
+    if not args or not isinstance(args[0], ModuleHost):
+        raise lua.error("E0207", f"bad argument #1 to '{name}' (module expected, got {type_name(args[0] if args else None)})")
+    return args[0].module
+
+
+def _self(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
+    return owner
+
+
+def _training(training: bool) -> Method:
+    def method(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+        for module in owner.module.walk():
+            module.training = training
+        return owner
+
+    return method
+
+
+def _reset(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    owner.module.reset(args[0] if args and isinstance(args[0], float) else None)
+    return owner
+
+
+def _share(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    owner.module.share(_other(lua, args, "share"), _names(lua, args[1:], "share"), lua.origin())
+    return owner
+
+
+def _clone(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    return ModuleHost(owner.module.clone(_names(lua, args, "clone"), lua.origin()))
+
+
+def _apply(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    for module in owner.module.walk():
+        lua.call(args[0] if args else None, [ModuleHost(module)])
+    return owner
+
+
+def _find_modules(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    name = argument(lua, args, 1, "string", "findModules").removeprefix("nn.")
+    return LuaTable([ModuleHost(m) for m in owner.module.walk() if m.record.name == name])
+
+
+def _add(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    owner.module.add(_other(lua, args, "add"), lua.origin())
+    return owner
+
+
+def _get(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    position = int(argument(lua, args, 1, "number", "get"))
+    children = owner.module.children
+    return ModuleHost(children[position - 1]) if 1 <= position <= len(children) else None
+
+
+def _parameters(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    return [LuaTable([ParameterHost(p.view) for p in owner.module.all_parameters()]), LuaTable()]
+
+
+def _get_parameters(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    flat = owner.module.flat_parameters()
+    return [FlatHost(flat), FlatHost(flat, gradient=True)]
+
+
+def _noop_call(what: str) -> Method:
+    def method(lua: Interpreter, owner: Host, args: list[Value]) -> Value:
+        raise lua.error(
+            "E0213", f"{what} runs a model, and a spec only describes one", helps=["call it from Python, or with `graphspec run`"]
+        )
+
+    return method
+
+
+ModuleHost.methods = {
+    "getParameters": _get_parameters,
+    "parameters": _parameters,
+    "share": _share,
+    "clone": _clone,
+    "reset": _reset,
+    "apply": _apply,
+    "add": _add,
+    "get": _get,
+    "findModules": _find_modules,
+    "training": _training(True),
+    "evaluate": _training(False),
+    "size": lambda lua, owner, args: float(len(owner.module.children)),
+    "listModules": lambda lua, owner, args: LuaTable([ModuleHost(m) for m in owner.module.walk()]),
+    "type": lambda lua, owner, args: owner if args else "torch.FloatTensor",
+    "float": _self,
+    "double": _self,
+    "cuda": _self,
+    "clearState": _self,
+    "zeroGradParameters": _self,
+    "forward": _noop_call("forward"),
+    "backward": _noop_call("backward"),
+    "updateOutput": _noop_call("updateOutput"),
+}
+
+
+def _split(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
+    n = argument(lua, args, 1, "number", "split")
+    if n != int(n):
+        raise lua.error("E0405", f"split({to_text(n)}): a whole number of pieces is wanted")
+    if n > lua.budget.limits.nodes:
+        lua.budget.nodes = lua.budget.limits.nodes
+    for _ in range(max(0, min(int(n), lua.budget.limits.nodes))):
+        lua.budget.node(lua.origin())
+    return [NodeHost(piece) for piece in split(owner.node, int(n), lua.origin())]
+
+
+def _annotate(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
+    table = argument(lua, args, 1, "table", "annotate")
+    for key, value in table.fields().items():
+        owner.node.annotations[key] = dict(value.fields()) if isinstance(value, LuaTable) else value
+    return owner
+
+
+NodeHost.methods = {"split": _split, "annotate": _annotate}
+
+
+def _draw(kind: str, defaults: tuple[float | None, ...]) -> Method:
+    def method(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
+        numbers = [argument(lua, args, i + 1, "number", kind, ... if d is None else d) for i, d in enumerate(defaults)]
+        if isinstance(owner, FlatHost):
+            if not owner.gradient:
+                owner.flat.apply(kind, *numbers)
+        else:
+            owner.view.apply(kind, *numbers)
+        return owner
+
+    return method
+
+
+def _zero(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
+    return _draw("fill", (0.0,))(lua, owner, [])
+
+
+COMMON_METHODS: dict[Any, Method] = {
+    "uniform": _draw("uniform", (0.0, 1.0)),
+    "normal": _draw("normal", (0.0, 1.0)),
+    "fill": _draw("fill", (None,)),
+    "zero": _zero,
+    "mul": _draw("mul", (None,)),
+    "add": _draw("add", (None,)),
+}
+
+
+def _narrow(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
+    axis, start, length = (int(argument(lua, args, i, "number", "narrow")) for i in (1, 2, 3))
+    return ParameterHost(narrow(lua, owner.view, axis, start, length))
+
+
+def _select(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
+    axis, at = (int(argument(lua, args, i, "number", "select")) for i in (1, 2))
+    return ParameterHost(narrow(lua, owner.view, axis, at, 1))
+
+
+def _size(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
+    shape = owner.view.shape
+    if not args:
+        return LuaTable([float(n) for n in shape])
+    axis = int(argument(lua, args, 1, "number", "size"))
+    if not 1 <= axis <= len(shape):
+        raise lua.error("E0211", f"axis {axis} of a tensor with {len(shape)} axes")
+    return float(shape[axis - 1])
+
+
+ParameterHost.methods = {
+    **COMMON_METHODS,
+    "narrow": _narrow,
+    "select": _select,
+    "sub": _narrow,
+    "size": _size,
+    "nElement": lambda lua, owner, args: float(_product(owner.view)),
+    "dim": lambda lua, owner, args: float(len(owner.view.shape)),
+}
+
+FlatHost.methods = {
+    **COMMON_METHODS,
+    "nElement": lambda lua, owner, args: float(owner.flat.size),
+    "size": lambda lua, owner, args: float(owner.flat.size),
+    "numel": lambda lua, owner, args: float(owner.flat.size),
+}
+
+
+def _product(view: ParameterView) -> int:
+    total = 1
+    for n in view.shape:
+        total *= n
+    return total
