@@ -8,6 +8,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -165,7 +166,19 @@ def test_examples_in_docstrings_are_true(name: str) -> None:
     assert found.failed == 0
 
 
-# -- packages that may not be there ----------------------------------------------------------------------------------------------
+# -- packages --------------------------------------------------------------------------------------------------------------------
+
+
+def packages(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+
+
+def test_few_packages_are_needed_and_torch_is_none_of_them() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert packages(project["dependencies"]) == {"numpy", "lark", "safetensors", "rich"}
+    assert set(extras) == {"test", "gpu-cuda12", "gpu-cuda13", "data", "plots", "onnx", "lsp", "mpi"}
+    assert "torch" not in set().union(*map(packages, extras.values()))
 
 
 def names_package(tree: ast.Module, package: str) -> bool:
