@@ -30,6 +30,7 @@ LAYERS: dict[str, str] = {
     "errors": "",
     "sizes": "",
     "codes": "",
+    "shipped": "",
     "suggest": "",
     "render": "errors",
     "tensorfile": "errors",

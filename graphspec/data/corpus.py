@@ -32,7 +32,7 @@ def default_corpus() -> Corpus:
     """The help topics of Python itself, about half a million characters of English and code; they differ between versions of Python."""
     from pydoc_data.topics import topics
 
-    text = "\n".join(topics.values())
+    text = "\n".join(topics[name] for name in sorted(topics))
     return Corpus(DEFAULT, text, hashlib.sha256(text.encode()).hexdigest())
 
 
