@@ -152,6 +152,8 @@ def _format(lua: Interpreter, args: list[Value]) -> list[Value]:
         flags, width, precision, kind = m.groups()
         if kind == "%":
             return "%"
+        if not kind or kind not in "diouxXcseEfgGq":
+            raise lua.error("E0207", f"invalid option '{m.group()}' in 'format'")
         position += 1
         if len(width or "") > 2 or len(precision or "") > 3:
             raise lua.error("E0207", "invalid format (width or precision too long)")
@@ -170,9 +172,7 @@ def _format(lua: Interpreter, args: list[Value]) -> list[Value]:
             return chr(int(number)) if kind == "c" else str((spec + {"i": "d", "u": "d"}.get(kind, kind)) % int(number))
         return str((spec + kind) % number)
 
-    if re.search(r"%(?![-+ #0]*\d*(?:\.\d*)?[diouxXcseEfgGq%])", form):
-        raise lua.error("E0207", "invalid option in 'format'")
-    text = re.sub(r"%([-+ #0]*)(\d+)?(\.\d*)?([diouxXcseEfgGq%])", convert, form)
+    text = re.sub(r"%([-+ #0]*)(\d+)?(\.\d*)?(.|$)", convert, form, flags=re.S)
     lua.budget.check_text(len(text), lua.origin())
     return [text]
 
