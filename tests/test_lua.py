@@ -170,13 +170,16 @@ PROGRAMS = {
     "recursion": ("local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end print(fib(15))", ["610"]),
     "metatables": (
         "local V = {} V.__index = V V.__add = function(a, b) return a.x + b.x end V.__tostring = function(v) return 'V' .. v.x end "
-        "V.__eq = function() return true end V.__lt = function(a, b) return a.x < b.x end V.__call = function(self, k) return self.x * k end "
-        "V.__concat = function(a, b) return 'cat' end V.__unm = function(a) return -a.x end function V.new(x) return setmetatable({x = x}, V) end "
+        "V.__eq = function() return true end V.__lt = function(a, b) return a.x < b.x end "
+        "V.__call = function(self, k) return self.x * k end "
+        "V.__concat = function(a, b) return 'cat' end V.__unm = function(a) return -a.x end "
+        "function V.new(x) return setmetatable({x = x}, V) end "
         "local a, b = V.new(1), V.new(2) print(a + b, tostring(a), a == b, a < b, b(10), a .. b, -b, a.missing)",
         ["3\tV1\ttrue\ttrue\t20\tcat\t-2\tnil"],
     ),
     "__index function and __newindex": (
-        "local log = {} local t = setmetatable({}, {__index = function(_, k) return k .. '!' end, __newindex = function(t, k, v) rawset(t, k, v * 2) end}) "
+        "local log = {} local t = setmetatable({}, {__index = function(_, k) return k .. '!' end, "
+        "__newindex = function(t, k, v) rawset(t, k, v * 2) end}) "
         "t.a = 4 print(t.a, t.b)",
         ["8\tb!"],
     ),

@@ -99,7 +99,9 @@ class Module:
 
     def clone(self, shared: Sequence[str], origin: Origin) -> Module:
         """Torch's ``clone(names...)``: a deep copy whose named parameters stay shared."""
-        return copy_module(self, shared, origin, {}, {})
+        copy = copy_module(self, shared, origin, {}, {})
+        copy.name = None  # it is called by the variable it is assigned to
+        return copy
 
     def copied_from(self, source: Module, modules: dict[int, Module]) -> None:
         """Called on a copy: a place to copy what is more than parameters and children (a gModule's nodes)."""

@@ -1,0 +1,184 @@
+"""nngraph's rules, one test for each number of docs/language.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphspec
+from graphspec import SpecError
+
+LANGUAGE = Path(__file__).parent.parent / "docs" / "language.md"
+A = "local a = nn.Identity{'B', 3}()\n"
+AB = A + "local b = nn.Identity{'B', 3}()\n"
+
+
+def model(text: str, **settings: Any) -> graphspec.Model:
+    return graphspec.compile(text, dtype="float64", **settings)
+
+
+def code(text: str, **settings: Any) -> str:
+    with pytest.raises(SpecError) as caught:
+        model(text, **settings)
+    assert all(d.span is not None for d in caught.value.diagnostics)
+    return str(caught.value.code)
+
+
+def test_n1_empty_parentheses_make_a_source() -> None:
+    m = model(A + "local y = nn.Linear(3, 2)(a)\nreturn nn.gModule({a}, {y})")
+    assert m(np.ones((4, 3))).shape == (4, 2)
+    assert code("local x = nn.Identity()\nreturn nn.gModule({x}, {nn.Tanh()(x)})") == "E0403"
+
+
+def test_n2_a_module_connects_to_a_node_or_a_table_of_nodes() -> None:
+    m = model(AB + "return nn.gModule({a, b}, {nn.CAddTable()({a, b}), nn.CAddTable(){b, a}})")
+    first, second = m(np.ones((2, 3)), 2 * np.ones((2, 3)))
+    np.testing.assert_array_equal(first, second)
+    assert code(A + "return nn.gModule({a}, {nn.Tanh()(nil)})") == "E0402"
+    assert code(A + "return nn.gModule({a}, {nn.CAddTable()({a, nil, a})})") == "E0402"
+    assert code(A + "return nn.gModule({a}, {nn.Tanh()(a, a)})") == "E0415"
+    assert code(A + "return nn.gModule({a}, {nn.Tanh()(3)})") == "E0402"
+
+
+def test_n3_a_table_of_one_is_its_element() -> None:
+    m = model(A + "return nn.gModule({a}, {nn.Tanh()({a})})")
+    assert m(np.ones((2, 3))).shape == (2, 3)
+
+
+def test_n4_split_gives_the_elements_of_a_table() -> None:
+    m = model("local t = nn.Identity()()\nlocal a, b = t:split(2)\nreturn nn.gModule({t}, {nn.CSubTable()({a, b})})")
+    np.testing.assert_array_equal(m([3 * np.ones((2, 2)), np.ones((2, 2))]), 2 * np.ones((2, 2)))
+    assert (
+        code(AB + "local t = nn.Identity()({a, b})\nlocal p, q, r = t:split(3)\nreturn nn.gModule({a, b}, {nn.CAddTable()({p, q, r})})")
+        == "E0303"
+    )
+    assert code(A + "local p = a:split(0)") == "E0405"
+    one = model(A + "local p = a:split(1)\nreturn nn.gModule({a}, {nn.Tanh()(p)})")  # a tensor passes through
+    assert one(np.ones((1, 3))).shape == (1, 3)
+
+
+def test_n5_minus_makes_and_chains() -> None:
+    chain = "local y = a - nn.Linear(3, 4) - nn.Tanh()\nlocal z = {y, -nn.Identity() and y - nn.Sigmoid()} - nn.CAddTable()\n"
+    assert model(A + chain + "return nn.gModule({a}, {z})")(np.ones((2, 3))).shape == (2, 4)
+    source = "local x = -nn.Identity{'B', 3}\nreturn nn.gModule({x}, {x - nn.Tanh()})"
+    assert model(source)(np.ones((2, 3))).shape == (2, 3)
+    assert code(A + "local y = a - 1") == "E0201"
+
+
+def test_n6_one_input_is_bare_several_are_a_table_and_a_graph_is_a_module() -> None:
+    inner = "local function twice()\n  local x = nn.Identity()()\n  return nn.gModule({x}, {nn.MulConstant(2)(x), nn.Tanh()(x)})\nend\n"
+    m = model(inner + A + "local double, squashed = twice()(a):split(2)\nreturn nn.gModule({a}, {nn.CSubTable()({double, squashed})})")
+    np.testing.assert_allclose(m(np.ones((1, 3))), 2 - np.tanh(np.ones((1, 3))))
+
+
+def test_n7_no_node_twice() -> None:
+    assert code(A + "return nn.gModule({a}, {nn.CMulTable()({a, a})})") == "E0404"
+    with pytest.raises(SpecError, match=r"nn\.Square"):
+        model(A + "return nn.gModule({a}, {nn.CMulTable()({a, a})})")
+    assert code(A + "return nn.gModule({a, a}, {nn.Tanh()(a)})") == "E0404"
+    lenient = model(A + "return nn.gModule({a, a}, {nn.Tanh()(a)})", lenient=True)
+    assert [w.code for w in lenient.warnings] == ["W0404"]
+
+
+def test_n8_inputs_are_sources() -> None:
+    assert code(A + "local y = nn.Tanh()(a)\nreturn nn.gModule({y}, {nn.Tanh()(y)})") == "E0407"
+
+
+def test_n9_every_source_that_is_used_is_listed() -> None:
+    assert code(AB + "return nn.gModule({a}, {nn.CAddTable()({a, b})})") == "E0408"
+
+
+def test_n10_nothing_dangles() -> None:
+    text = A + "local unused = nn.Tanh()(a)\nreturn nn.gModule({a}, {nn.Sigmoid()(a)})"
+    assert code(text) == "E0409"
+    assert [w.code for w in model(text, lenient=True).warnings] == ["W0409"]
+    unconnected = A + "local loose = nn.Identity()()\nreturn nn.gModule({a}, {nn.Tanh()(a)})"
+    assert model(unconnected)(np.ones((1, 3))).shape == (1, 3)
+
+
+def test_n11_no_piece_unused() -> None:
+    text = "local t = nn.Identity()()\nlocal a, {} = t:split(2)\nreturn nn.gModule({{t}}, {{nn.Tanh()(a)}})"
+    assert code(text.format("b")) == "E0410"
+    discarded = model(text.format("_"))
+    assert discarded([np.ones((1, 2)), np.ones((1, 2))]).shape == (1, 2)
+    assert [w.code for w in model(text.format("b"), lenient=True).warnings][:1] == ["W0410"]
+
+
+def test_n12_a_module_called_twice_is_tied() -> None:
+    m = model(AB + "local linear = nn.Linear(3, 2)\nreturn nn.gModule({a, b}, {linear(a), linear(b)})")
+    assert list(m.parameters) == ["linear.weight", "linear.bias"]
+    x, y = np.ones((1, 3)), 2 * np.ones((1, 3))
+    m.backward([x, y], [np.ones((1, 2)), np.ones((1, 2))])
+    np.testing.assert_array_equal(m.gradients["linear.weight"], 3 * np.ones((2, 3)))
+
+
+def test_n13_clone_copies_and_share_ties() -> None:
+    text = AB + "local p = nn.Linear(3, 2)\nlocal q = p:clone(NAMES)\nreturn nn.gModule({a, b}, {p(a), q(b)})"
+    copied = model(text.replace("NAMES", ""))
+    assert len(copied.parameters) == 4
+    np.testing.assert_array_equal(copied.parameters["p.weight"], copied.parameters["q.weight"])
+    assert len(model(text.replace("NAMES", "'weight'")).parameters) == 3
+    assert len(model(text.replace("NAMES", "'weight', 'bias'")).parameters) == 2
+    shared = AB + "local p, q = nn.Linear(3, 2), nn.Linear(3, 2)\nq:share(p, 'weight')\nreturn nn.gModule({a, b}, {p(a), q(b)})"
+    assert len(model(shared).parameters) == 3
+    assert code(AB + "nn.Linear(3, 2):share(nn.Linear(3, 4), 'weight')") == "E0425"
+
+
+def test_n14_names_come_from_locals_and_annotations() -> None:
+    text = (
+        A + "local hidden = nn.Linear(3, 2)(a):annotate{name = 'h', description = 'a layer'}\nreturn nn.gModule({a}, {nn.Tanh()(hidden)})"
+    )
+    m = model(text)
+    _, h = m.node("h")(np.ones((2, 3)))
+    assert h.shape == (2, 2)
+    plain = model(text.replace(":annotate{name = 'h', description = 'a layer'}", ""))
+    assert plain.node("hidden")(np.ones((2, 3)))[1].shape == (2, 2)
+    with pytest.raises(SpecError, match="did you mean `hidden`"):
+        plain.node("hiden")
+
+
+def test_n15_get_parameters_initialises_all_of_them() -> None:
+    text = (
+        A
+        + "local m = nn.gModule({a}, {nn.Linear(3, 500)(a)})\nlocal flat, gradients = m:getParameters()\n"
+        "flat:uniform(-0.08, 0.08)\ngradients:zero()\nreturn m"
+    )
+    values = model(text).flat_parameters
+    assert 0.07 < values.max() < 0.08
+    assert -0.08 < values.min() < -0.07
+    for step, low, high in ((":fill(2)", 2, 2), (":zero()", 0, 0), (":normal(5, 0.1)", 4, 6)):
+        values = model(text.replace(":uniform(-0.08, 0.08)", step)).flat_parameters
+        assert low <= values.min() <= values.max() <= high
+
+
+def test_n16_weights_are_reached_through_modules_and_annotations() -> None:
+    text = (
+        A
+        + "local linear = nn.Linear(3, 4)\nlinear.weight:fill(2)\nlinear.bias:zero()\n"
+        "linear.bias:narrow(1, 2, 2):fill(1)\nlinear.bias[{{4}}] = 5\n"
+        "local y = linear(a):annotate{name = 'gates'}\nlocal g = nn.gModule({a}, {y})\n"
+        "for _, node in ipairs(g.forwardnodes) do if node.data.annotations.name == 'gates' then "
+        "node.data.module.bias[{{1, 1}}] = 7 end end\nreturn g"
+    )
+    m = model(text)
+    np.testing.assert_array_equal(m.parameters["linear.bias"], [7, 1, 1, 5])
+    assert m.parameters["linear.weight"].min() == 2
+
+
+def test_n17_criterions_are_nodes() -> None:
+    m = model(AB + "return nn.gModule({a, b}, {nn.MSECriterion()({a, b})})")
+    assert m(np.ones((2, 3)), np.zeros((2, 3))) == 1
+
+
+def test_n18_a_node_cannot_be_called() -> None:
+    assert code(A + "local y = nn.Tanh()(a)(a)") == "E0416"
+
+
+def test_every_numbered_rule_has_a_line_and_a_test() -> None:
+    written = set(re.findall(r"^\| (N\d+) \|", LANGUAGE.read_text(), re.M))
+    tested = {name.split("_")[1].upper() for name in globals() if re.match(r"test_n\d+_", name)}
+    assert written == tested
