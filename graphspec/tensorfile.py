@@ -2,66 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graphspec.errors import fail
+from graphspec.errors import SpecError, fail
 
 Array = np.ndarray[Any, Any]
 KEY = "graphspec"
+PART = ".part"
+"""Ending of a file that is being written; one that is found was left by a killed write."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], header: Mapping[str, Any]) -> None:
-    """Write atomically: a temporary file beside it, fsync, rename, fsync of the folder.  E0805 when it cannot be written.
+    """Write atomically: a temporary file beside it, fsync, reread and compare, rename, fsync of the folder.
 
-    safetensors writes arrays that are not C-contiguous wrongly (issue 825 of its repository), so copies are made contiguous.
+    The same tensors and header make the same bytes.  E0805 when it cannot be written, or does not read back as it should; the
+    file that was there before is then untouched.  safetensors writes arrays that are not C-contiguous wrongly, without a word
+    (issue 825 of its repository), so copies are made contiguous, and what was written is compared all the same.
     """
     from safetensors.numpy import save
 
-    solid = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    digest = checksum(solid)
-    data = save(solid, {KEY: json.dumps({"header": dict(header), "checksum": digest}, sort_keys=True)})
-    write_bytes(path, data)
+    # not ascontiguousarray, which makes an array without axes one of shape [1]
+    solid = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    plain = json.loads(json.dumps(header))
+    digest = checksum(solid, plain)
+
+    def compare(written: Path) -> None:
+        try:
+            found = checksum(*read_tensors(written))
+        except SpecError:
+            found = ""
+        if found != digest:
+            raise fail("E0805", f"{path} cannot be written: what was written does not read back the same")
+
+    # one entry only: safetensors keeps several in no particular order
+    write_bytes(path, save(solid, {KEY: json.dumps({"header": plain, "checksum": digest}, sort_keys=True)}), compare)
 
 
-def checksum(tensors: Mapping[str, Array]) -> str:
-    """sha256 over names, types, shapes and bytes."""
-    total = hashlib.sha256()
+def checksum(tensors: Mapping[str, Array], header: Mapping[str, Any]) -> str:
+    """sha256 over the header and over names, types, shapes and bytes."""
+    total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         array = tensors[name]
         total.update(f"{name}:{array.dtype}:{array.shape};".encode())
-        total.update(np.ascontiguousarray(array).tobytes())
+        total.update(array.tobytes())
     return total.hexdigest()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """The whole file or nothing."""
-    temporary = path.with_name(path.name + ".part")
+def write_bytes(path: Path, data: bytes, check: Callable[[Path], None] | None = None) -> None:
+    """The whole file or nothing, lasting once this returns; ``check`` looks at what was written before it takes the name.
+
+    E0805 when any part of it fails.
+    """
+    temporary = path.with_name(path.name + PART)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if check is not None:
+            check(temporary)
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as failure:
-        temporary.unlink(missing_ok=True)
         raise fail("E0805", f"{path} cannot be written: {failure.strerror or failure}") from None
+    finally:
+        with contextlib.suppress(OSError):  # what stopped the write may stop this too; it is swept up later
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make it and those above it, each lasting through a power cut."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in it last through a power cut (where the system lets folders be opened)."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
+    """Make a rename in it last through a power cut."""
+    if os.name == "nt":  # folders cannot be opened there
         return
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -84,6 +114,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise fail("E0801", f"{path} cannot be read: {failure.strerror or failure}") from None
     except (SafetensorError, KeyError, ValueError, TypeError):
         raise fail("E0705", f"{path} is damaged, or was not written by graphspec") from None
-    if checksum(tensors) != digest:
+    if not isinstance(header, dict) or checksum(tensors, header) != digest:
         raise fail("E0705", f"{path} is damaged: its checksum does not match")
     return tensors, header

@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class RunSettings:
     resume: bool = False
 
 
-def run(experiment: Experiment, settings: RunSettings) -> Iterator[Event]:
+def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None, None]:
     """Train to the end.
 
     Events: ``{"event": "start", ...}``, ``"step"`` (after each), ``"valid"``, ``"warning"``, and ``"end"`` with ``steps,
@@ -43,8 +43,6 @@ def run(experiment: Experiment, settings: RunSettings) -> Iterator[Event]:
     iterator early (Ctrl-C) writes a checkpoint first.  E0710 when a loss is not finite.
     """
     if settings.steps is not None:
-        if settings.steps < 1:
-            raise fail("E0803", f"--steps must be at least 1, got {settings.steps}")
         experiment.total_steps = settings.steps
     log = RunLog(settings.out)
     train_loss: float | None = None

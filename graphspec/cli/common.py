@@ -1,0 +1,74 @@
+"""What commands share: opening the spec that the command line names."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any
+
+from graphspec.build import Limits
+from graphspec.errors import SpecError, fail
+from graphspec.open import Opened, open_spec, pick_module, with_tried_fixes
+from graphspec.program import Typed, infer, named_parameters
+from graphspec.suggest import did_you_mean
+
+
+def spec_arguments(sub: argparse.ArgumentParser, entry: bool = True) -> None:
+    """SPEC, its options, and (for libraries) an entry."""
+    sub.add_argument("spec", metavar="SPEC", help="a .spec file")
+    sub.add_argument(
+        "options",
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="options of the spec, and fields such as data.path, optim.learningRate, experiment.epochs",
+    )
+    if entry:
+        sub.add_argument("--entry", metavar="LUA", help="an expression over what a library returns, such as 'network({rnn_size=5})'")
+
+
+def overrides(words: list[str]) -> dict[str, Any]:
+    """``name=value`` words as a dict; E0807 for a word that is none."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise fail("E0807", f"{word!r} is not NAME=VALUE", helps=["options are given as `rnn_size=256`"])
+        if name in found:
+            raise fail("E0807", f"{name} is given twice")
+        found[name] = value
+    return found
+
+
+def limits(words: list[str]) -> Limits:
+    """``--limit name=N``; E0807 for a limit that does not exist."""
+    known = [f.name for f in fields(Limits)]
+    given: dict[str, int] = {}
+    for name, value in overrides(words).items():
+        if name not in known:
+            raise fail("E0807", f"there is no limit {name}", helps=did_you_mean(name, known) or [f"limits are {', '.join(known)}"])
+        if not value.isdigit():
+            raise fail("E0807", f"--limit {name}: a whole number is wanted, got {value!r}")
+        given[name] = int(value)
+    return Limits(**given)
+
+
+def opened(args: argparse.Namespace, **more: Any) -> Opened:
+    """The spec of the command line, evaluated."""
+    return open_spec(
+        args.spec,
+        getattr(args, "entry", None),
+        lenient=args.lenient,
+        roots=args.root,
+        options={**overrides(args.options), **more},
+        limits=limits(args.limit),
+    )
+
+
+def typed(opened: Opened, dtype: str) -> Typed:
+    """Its model with every type known; errors come with fixes that were tried."""
+    module = pick_module(opened)
+    named_parameters(module)
+    try:
+        return infer(module, dtype)
+    except SpecError as failure:
+        raise with_tried_fixes(opened, failure) from None

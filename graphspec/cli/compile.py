@@ -1,0 +1,155 @@
+"""``graphspec compile``: shapes, parameters, what was compiled, how much memory it takes."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any
+
+from graphspec.build import ExperimentSpec
+from graphspec.cli.common import opened, overrides, spec_arguments, typed
+from graphspec.cli.dot import to_dot
+from graphspec.cli.output import Output
+from graphspec.engine import device_named
+from graphspec.errors import fail
+from graphspec.graph import Parameter, name_parameters
+from graphspec.ir.core import Program
+from graphspec.ir.text import print_program
+from graphspec.passes import optimise
+from graphspec.plan import make_plan, print_plan, summarise
+from graphspec.program import Typed, assumptions, forward_program, leaf_names, leaves
+from graphspec.training.step import set_up, training_program
+
+DEFAULT_SIZES = {"B": 1, "T": 1}
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    spec_arguments(sub)
+    sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    sub.add_argument(
+        "--emit",
+        choices=("ir", "plan", "dot", "json"),
+        help="print the tensor IR, the Plan, a Graphviz drawing, or the Plan as JSON, instead",
+    )
+    sub.add_argument("--at", default="", metavar="B=50,T=50", help="sizes to count memory and work for (default: 1 each)")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    found = opened(args)
+    device_named(args.device)  # said at once if it cannot be had
+    if isinstance(found.result, ExperimentSpec):
+        setup = set_up(found.result, args.dtype)
+        name_parameters([setup.graph, *([found.result.step] if found.result.step else [])])
+        model, program, what = setup.typed, training_program(setup), "training step"
+    else:
+        model, what = typed(found, args.dtype), "forward"
+        program = forward_program(model, training=True)
+    warnings = [*found.warnings, *assumptions(model)]
+    if args.emit == "ir":
+        out.warnings(warnings)
+        out.text(print_program(program), end="")
+        return 0
+    if args.emit == "dot":
+        out.text(to_dot(model), end="")
+        return 0
+    before = sum(1 for _ in program.block.walk())
+    said = optimise(program)
+    plan = make_plan(program)
+    if args.emit == "plan":
+        out.text(print_plan(plan).rstrip())
+        return 0
+    if args.emit == "json":
+        out.json(plan.to_json())
+        return 0
+    ops = Counter(op.name for op in program.block.walk())
+    sizes = binding(args.at, program)
+    summary = summarise(plan, sizes)
+    report = {
+        "inputs": types(model, "input"),
+        "outputs": types(model, "output"),
+        "parameters": [{"name": p.name, "shape": list(p.shape), "count": p.size} for p in model.module.all_parameters()],
+        "ops": dict(sorted(ops.items())),
+        "bytes": {"parameters": parameter_bytes(model), "arena": summary.arena, "at": sizes},
+        "warnings": [w.to_json() for w in warnings],
+    }
+    if args.json:
+        out.json(report)
+        return 0
+    out.warnings(warnings)
+    _print(out, args.spec, what, model, model.module.all_parameters(), before, sum(ops.values()), said, summary, sizes)
+    return 0
+
+
+def types(model: Typed, stem: str) -> list[dict[str, Any]]:
+    """Leaves of the inputs or outputs: name, shape (numbers, or text for letters), dtype."""
+    tree = model.inputs if stem == "input" else model.outputs
+    nodes = getattr(model.module, f"{stem}s", [])
+    found = []
+    for name, t in zip(leaf_names(stem, tree), leaves(tree), strict=True):
+        first, _, rest = name.partition(".")[2].partition(".")
+        node = nodes[int(first) - 1 if first and len(nodes) > 1 else 0].name if nodes else None
+        title = f"{node}.{rest}" if node and rest else node or name
+        shape = [n.value if n.value is not None else str(n) for n in t.shape]
+        found.append({"name": name, "node": title, "shape": shape, "dtype": t.dtype})
+    return found
+
+
+def parameter_bytes(model: Typed) -> int:
+    return sum(p.size for p in model.module.all_parameters()) * (8 if model.dtype == "float64" else 4)
+
+
+def binding(text: str, program: Program) -> dict[str, int]:
+    """Sizes from ``B=50,T=50``, 1 for the rest; E0807 for what is no size of the model."""
+    sizes = dict.fromkeys(program.letters, 1)
+    for name, value in overrides([word for word in text.split(",") if word]).items():
+        if name not in sizes or not value.isdigit():
+            raise fail("E0807", f"--at {name}={value}: the model's sizes are {', '.join(sizes) or 'all fixed'}, each a whole number")
+        sizes[name] = int(value)
+    return sizes
+
+
+def _print(
+    out: Output,
+    spec: str,
+    what: str,
+    model: Typed,
+    parameters: list[Parameter],
+    before: int,
+    after: int,
+    said: list[str],
+    summary: Any,
+    sizes: dict[str, int],
+) -> None:
+    out.text(f"{spec}: {what}, {model.dtype}\n")
+    note = "   (assumed: nothing says)" if model.assumed else ""
+    rows = [
+        (
+            stem if i == 0 else "",
+            t["node"],
+            f"{t['dtype']}[{', '.join(map(str, t['shape']))}]" + (note if stem == "inputs" and i == 0 else ""),
+        )
+        for stem in ("inputs", "outputs")
+        for i, t in enumerate(types(model, stem[:-1]))
+    ]
+    out.table(rows)
+    out.text(f"\n  {count(sum(p.size for p in parameters))} parameters in {len(parameters)} tensors")
+    shown = parameters if len(parameters) <= 40 else parameters[:36]
+    out.table([(p.name, " x ".join(map(str, p.shape)), count(p.size)) for p in shown], right=(2,), indent="    ")
+    if len(shown) < len(parameters):
+        out.text(f"    ... and {len(parameters) - len(shown)} more (--json has all)")
+    out.text(
+        f"\n  {after} ops of {before} lowered, {summary.instructions} instructions, "
+        f"{summary.loops} loop{'' if summary.loops == 1 else 's'} over time"
+    )
+    for line in said:
+        out.text(f"    {line}")
+    at = ", ".join(f"{k}={v}" for k, v in sizes.items())
+    out.text(f"  memory: {megabytes(parameter_bytes(model))} parameters, {megabytes(summary.arena)} arena{f' at {at}' if at else ''}")
+
+
+def count(n: int) -> str:
+    return f"{n:,}"
+
+
+def megabytes(n: int) -> str:
+    return f"{n / 1e6:.1f} MB" if n >= 1e5 else f"{n / 1e3:.1f} kB"

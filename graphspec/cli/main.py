@@ -1,0 +1,112 @@
+"""``graphspec``: arguments, exit codes, and what becomes of errors.
+
+Exit codes: 0 all is well; 1 something is wrong with a spec, its data or its run; 2 the command line is wrong; 3 ``check``
+found wrong gradients; 4 the device cannot be had; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from graphspec import __version__
+from graphspec.cli.output import Output
+from graphspec.errors import SpecError
+from graphspec.suggest import did_you_mean
+
+COMMANDS = {
+    "compile": "infer shapes, compile, and say what came of it",
+    "run": "train an experiment",
+    "sample": "write with a trained model",
+    "check": "compare gradients with finite differences",
+    "doctor": "what this machine has",
+}
+
+OK, FAILED, USAGE, WRONG_GRADIENTS, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DEVICE_ERROR = "E0701"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with a suggestion for a command that does not exist."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        helps = []
+        if "invalid choice: '" in message:
+            helps = did_you_mean(message.split("invalid choice: '")[1].split("'")[0], COMMANDS)
+        self.print_usage(sys.stderr)
+        sys.stderr.write(f"graphspec: {message.split(' (choose')[0]}\n" + "".join(f"  {h}\n" for h in helps))
+        raise SystemExit(USAGE)
+
+
+def parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The command line; only the ``chosen`` command's own arguments are loaded."""
+    top = Parser(prog="graphspec", description="Compile, check, train and sample from .spec files (Torch nngraph code).")
+    top.add_argument("--version", action="version", version=f"graphspec {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.add_argument("--json", action="store_true", help="machine-readable output")
+        if name != "doctor":
+            sub.add_argument("--threads", type=int, metavar="N", help="threads of the matrix products")
+            sub.add_argument("--lenient", action="store_true", help="dangling nodes and duplicates are warnings, for old files")
+            sub.add_argument(
+                "--root",
+                action="append",
+                default=[],
+                metavar="DIR",
+                help="where `require` looks (again for more; default: the spec's folder)",
+            )
+            sub.add_argument(
+                "--limit", action="append", default=[], metavar="NAME=N", help="raise a limit of evaluation: steps, depth, text, nodes"
+            )
+            sub.add_argument("--device", default="cpu", help="cpu, numpy, cuda, cuda:1, reference (default: cpu)")
+        if name == chosen:
+            import_module(f"graphspec.cli.{name}").arguments(sub)
+    return top
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Arguments; NAME=VALUE words may stand anywhere (argparse alone takes them before the flags only)."""
+    top = parser(next((word for word in words if word in COMMANDS), None))
+    args, rest = top.parse_known_args(words)
+    stray = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(args, "options")]
+    if stray:
+        top.error(f"unrecognized arguments: {' '.join(stray)}")
+    if rest:
+        args.options = [*args.options, *rest]
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = parse(words)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    out = Output(args.json)
+    try:
+        set_threads(getattr(args, "threads", None))
+        return int(import_module(f"graphspec.cli.{args.command}").run(args, out))
+    except SpecError as failure:
+        out.failure(failure)
+        return NO_DEVICE if failure.code == DEVICE_ERROR else FAILED
+    except KeyboardInterrupt:
+        out.note("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (nobody reads any more; the interpreter flushes it at exit)
+        return OK
+    except MemoryError:
+        out.note("graphspec: not enough memory for this; smaller sizes, or a smaller batch, need less")
+        return FAILED
+
+
+def set_threads(threads: int | None) -> None:
+    """For the BLAS libraries, before NumPy is loaded."""
+    if threads is not None and threads >= 1:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(threads)

@@ -1,0 +1,58 @@
+"""All printing: plain text to a pipe, rich text to a terminal, JSON where asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from graphspec.errors import Diagnostic, SpecError
+from graphspec.render import render
+
+
+class Output:
+    """Where a command says things.  Results go to stdout, notes and diagnostics to stderr."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def json(self, value: Any, indent: int | None = 2) -> None:
+        self.text(json.dumps(value, indent=indent))
+
+    def text(self, text: str, end: str = "\n") -> None:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+
+    def warnings(self, warnings: list[Diagnostic]) -> None:
+        """On stderr, unless the JSON on stdout has them."""
+        if not self.as_json:
+            for warning in warnings:
+                self.note(render(warning, self.colour(sys.stderr)) + "\n")
+
+    def failure(self, failure: SpecError) -> None:
+        """Diagnostics as text on stderr, or as JSON on stdout."""
+        if self.as_json:
+            self.json({"errors": [d.to_json() for d in failure.diagnostics]}, indent=None)
+        else:
+            self.note("\n\n".join(render(d, self.colour(sys.stderr)) for d in failure.diagnostics))
+
+    @staticmethod
+    def colour(stream: Any) -> bool:
+        return bool(stream.isatty()) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody looks on: progress bars make sense."""
+        return not self.as_json and self.colour(sys.stderr)
+
+    def table(self, rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = (), indent: str = "  ") -> None:
+        """Columns, as wide as needed; ``right`` are aligned to the right."""
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+        for row in rows:
+            cells = [cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            self.text((indent + "  ".join(cells)).rstrip())
