@@ -8,7 +8,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR := runs/demo
-STEPS ?= 1500
+STEPS ?= 1300
 
 # The first Python that is new enough and can make virtual environments (Debian splits that part off).
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
