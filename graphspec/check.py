@@ -13,11 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from graphspec.binding import check_guards
+from graphspec.engine import Engine
 from graphspec.errors import SpecError, fail
 from graphspec.graph import initial_value
 from graphspec.ir.core import Program, TensorType
 from graphspec.program import Typed, backward_program, forward_program, leaves, named_parameters
 from graphspec.reference import interpret
+from graphspec_runtime.devices.base import Device
 
 Array = np.ndarray[Any, Any]
 Point = Mapping[str, Array]
@@ -217,6 +219,21 @@ def check(
             names = [p.name for p in probe.parameters]
             return compare(probe.forward, probe.backward, point, names, tolerance=tolerance, limit=limit, seed=seed)
     raise fail("E0322", "the outputs are not finite, so gradients cannot be checked", typed.module.origin)
+
+
+def on_device(device: Device | None) -> Run:
+    """What runs programs on an open device (None: the reference), bound once for each: arguments are copied into arrays that stay."""
+    engines: dict[int, tuple[Engine, dict[str, Array]]] = {}
+
+    def execute(program: Program, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        if id(program) not in engines:
+            engines[id(program)] = (Engine(program, device, check=True), {name: np.array(a) for name, a in given.items()})
+        engine, held = engines[id(program)]
+        for name, array in given.items():
+            held[name][...] = array
+        return {name: np.array(a) for name, a in engine.run(held).items()}
+
+    return execute
 
 
 def choose_sizes(program: Program) -> dict[str, int]:

@@ -46,9 +46,9 @@ LAYERS: dict[str, str] = {
     "passes": "errors sizes ir",
     "reference": "errors sizes ir binding",
     "program": "errors sizes suggest graph shapes ir lower nn autodiff",
-    "check": "errors sizes suggest graph shapes ir binding program reference",
     "plan": "errors sizes ir graphspec_runtime",
     "engine": "errors sizes ir binding passes reference plan graphspec_runtime",
+    "check": "errors sizes suggest graph shapes ir binding engine program reference graphspec_runtime",
     "data": "errors suggest build",
     # What a spec can name, before anything is trained:
     "training.fields": "errors suggest build",

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import graphspec
-from graphspec.check import check
-from graphspec.engine import Engine
+from graphspec.check import check, on_device
 from graphspec.errors import SpecError
 from graphspec.ir.text import parse_program, print_program, same_program
 from graphspec.ir.verify import verify
@@ -46,11 +45,7 @@ def test_gradients_are_those_of_finite_differences(probe: Typed) -> None:
 
 
 def test_devices_agree_with_the_reference(probe: Typed) -> None:
-    def run(program: Any, arguments: Any) -> Any:
-        engine = Engine(program, open_device("numpy"), check=True)
-        return {name: np.array(a) for name, a in engine.run(arguments).items()}
-
-    assert check(probe, run=run, training=True).ok
+    assert check(probe, run=on_device(open_device("numpy")), training=True).ok
 
 
 def test_ir_verifies_and_reads_back(probe: Typed) -> None:

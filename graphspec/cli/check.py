@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 
 from graphspec.build import ExperimentSpec
-from graphspec.check import check
+from graphspec.check import check, on_device
 from graphspec.cli.common import opened, spec_arguments, typed
 from graphspec.cli.output import Output
-from graphspec.engine import Engine, device_named
+from graphspec.engine import device_named
 from graphspec.graph import name_parameters
-from graphspec.ir.core import Program
 from graphspec.training.step import set_up
 
 WRONG_GRADIENTS = 3
@@ -29,24 +24,13 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     found = opened(args)
-    device = device_named(args.device, args.threads)
-    engines: dict[int, tuple[Engine, dict[str, Any]]] = {}
-
-    def execute(program: Program, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        if id(program) not in engines:
-            engines[id(program)] = (Engine(program, device), {name: np.array(a) for name, a in given.items()})
-        engine, held = engines[id(program)]  # always the same arrays, so that the plan is bound once
-        for name, array in given.items():
-            held[name][...] = array
-        return {name: np.array(a) for name, a in engine.run(held).items()}
-
     if isinstance(found.result, ExperimentSpec):
         model = set_up(found.result, "float64").typed
         name_parameters([model.module])
     else:
         model = typed(found, "float64")
     out.warnings(found.warnings)
-    report = check(model, execute, scale=args.scale, tolerance=args.tolerance, seed=args.seed)
+    report = check(model, on_device(device_named(args.device, args.threads)), scale=args.scale, tolerance=args.tolerance, seed=args.seed)
     if args.json:
         out.json(report.to_json())
     else:
