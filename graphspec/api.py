@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ class Model:
         self._buffers = module.all_parameters(buffers=True)
         self._typed: dict[Signature, Typed] = {None: infer(module, dtype, None, index_base)}
         self._engines: dict[Any, Engine] = {}
+        self._lock = threading.Lock()
         check_memory(order)
         self._host = np.concatenate([np.zeros(0, dtype), *(initial_value(p, seed, dtype).reshape(-1) for p in order)])
         self.flat_parameters = self._resident(self._host)
@@ -156,9 +158,10 @@ class Model:
         typed, arrays = self._bind(inputs)
         if self.mode_training:
             self.steps += 1
-        engine = self._engine("forward", typed, wanted)
-        results = engine.run({**arrays, **self._common(engine.program)})
-        found = {name: self._host_array(results[name]) for name in results if name.startswith(("output", "node:"))}
+        with self._lock:  # results lie in the plan's arena until the next run
+            engine = self._engine("forward", typed, wanted)
+            results = engine.run({**arrays, **self._common(engine.program)})
+            found = {name: self._host_array(results[name]) for name in results if name.startswith(("output", "node:"))}
         outputs = unflatten(typed.outputs, (found[name] for name in typed.output_names))
         return outputs, {name: a for name, a in found.items() if name.startswith("node:")}
 
@@ -179,10 +182,10 @@ class Model:
         return unflatten(typed.inputs, found)
 
     def node(self, name: str) -> NodeProbe:
-        """The value of a node (named by its local variable) beside the outputs; E0313 when there is none of that name."""
+        """The value of a node (named by its local variable) beside the outputs; E0319 when there is none of that name."""
         known = set(self._typed[None].node_names.values())
         if name not in known:
-            raise fail("E0313", f"there is no node named {name}", helps=did_you_mean(name, known))
+            raise fail("E0319", f"there is no node named {name}", helps=did_you_mean(name, known))
         return NodeProbe(self, name)
 
     def zero_gradients(self) -> None:

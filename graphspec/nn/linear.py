@@ -19,7 +19,7 @@ TORCH = "https://github.com/torch/nn/blob/master/doc/"
 
 
 def declared_type(a: SimpleNamespace, origin: Origin) -> tuple[list[Size] | None, str | None]:
-    """The sizes and the dtype that ``{'T', 'B', dtype='int32'}`` declares; E0424 for anything else in the table."""
+    """The sizes and the dtype that ``{'T', 'B', dtype='int32'}`` declares; E0427 for anything else in the table."""
     dims: list[Size] = []
     for item in a.type.items:
         if isinstance(item, str) and item.isidentifier():
@@ -27,12 +27,12 @@ def declared_type(a: SimpleNamespace, origin: Origin) -> tuple[list[Size] | None
         elif isinstance(item, (int, float)) and not isinstance(item, bool) and float(item).is_integer() and item >= 0:
             dims.append(Size.const(int(item)))
         else:
-            raise fail("E0424", f"nn.Identity: a type is made of sizes and size letters, got {item!r}", origin,
+            raise fail("E0427", f"nn.Identity: a type is made of sizes and size letters, got {item!r}", origin,
                        helps=["as in `nn.Identity{'T', 'B', dtype = 'int32'}()`"])
     dtype = a.type.fields.get("dtype")
     known = {"float": FLOAT, "int32": "int32", "bool": "bool"}
     if dtype is not None and dtype not in known:
-        raise fail("E0424", f"nn.Identity: dtype must be one of {', '.join(known)}, got {dtype!r}", origin)
+        raise fail("E0427", f"nn.Identity: dtype must be one of {', '.join(known)}, got {dtype!r}", origin)
     return (dims if a.type.items else None), known[dtype] if dtype else None
 
 
