@@ -117,7 +117,7 @@ CODES: dict[str, str] = {
     "E0804": "a require that leads outside the roots",
     "E0805": "a file cannot be written",
     "E0806": "the folder holds a run already",
-    "E0807": "an argument of the command line that makes no sense",
+    "E0807": "an argument that makes no sense",
     # Warnings
     "W0306": "input shapes were assumed",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",

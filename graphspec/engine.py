@@ -61,7 +61,16 @@ class Engine:
 
 
 def device_named(name: str, threads: int | None = None) -> Device | None:
-    """``cpu``, ``numpy``, ``cuda``, ``cuda:1``; None for ``reference``; E0701 with the one cause when it cannot be had."""
+    """``cpu``, ``numpy``, ``cuda``, ``cuda:1``; None for ``reference``; E0701 with the one cause when it cannot be had.
+
+    ``threads`` limits those of NumPy's matrix products, which are the process's own (E0807 for less than one).
+    """
+    if threads is not None:
+        if threads < 1:
+            raise fail("E0807", f"threads must be at least 1, got {threads}")
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads, user_api="blas")
     if name == "reference":
         return None
     try:

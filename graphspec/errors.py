@@ -144,15 +144,19 @@ class Diagnostic:
         return replace(self, helps=(*self.helps, *helps))
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data; ``file``, ``line`` and ``column`` are those of the primary label, where there is one."""
+
         def place(span: Span) -> dict[str, Any]:
             line, column = span.source.position(span.start)
             end_line, end_column = span.source.position(span.end)
             return {"file": span.source.path, "line": line, "column": column, "end_line": end_line, "end_column": end_column}
 
+        first = next((place(b.span) for b in self.labels if b.primary), {})
         return {
             "code": self.code,
             "severity": self.severity,
             "message": self.message,
+            **{key: first[key] for key in ("file", "line", "column") if first},
             "labels": [{**place(b.span), "text": b.text, "primary": b.primary} for b in self.labels],
             "notes": list(self.notes),
             "help": list(self.helps),

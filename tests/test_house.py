@@ -177,7 +177,7 @@ def packages(requirements: list[str]) -> set[str]:
 def test_few_packages_are_needed_and_torch_is_none_of_them() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    assert packages(project["dependencies"]) == {"numpy", "lark", "safetensors", "rich"}
+    assert packages(project["dependencies"]) == {"numpy", "lark", "safetensors", "rich", "threadpoolctl"}
     assert set(extras) == {"test", "gpu-cuda12", "gpu-cuda13", "data", "plots", "onnx", "lsp", "mpi"}
     assert "torch" not in set().union(*map(packages, extras.values()))
 

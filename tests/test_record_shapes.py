@@ -282,3 +282,12 @@ def test_sequential_refuses_to_hold_itself() -> None:
         inner.add(outer, NOWHERE)
     with pytest.raises(SpecError):
         new_module("Linear", [2, 2], NOWHERE).add(inner, NOWHERE)
+
+
+def test_a_declared_letter_that_was_solved_stays_taken() -> None:
+    """B = 2n here; n must not be called B in turn, or B would be defined by itself (inference then never ended)."""
+    x = source("B", 4)
+    model = typed([x], use("View", (-1, 2, 4), x))
+    (rows, *_), (batch, _) = model.outputs.shape, model.inputs.shape
+    assert 2 * rows == batch
+    assert "B" not in batch.letters

@@ -36,7 +36,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     found = opened(args)
-    device_named(args.device)  # said at once if it cannot be had
+    device_named(args.device, args.threads)  # said at once if it cannot be had
     if isinstance(found.result, ExperimentSpec):
         setup = set_up(found.result, args.dtype)
         name_parameters([setup.graph, *([found.result.step] if found.result.step else [])])

@@ -16,7 +16,7 @@ from graphspec import __version__
 from graphspec.cli.output import Output
 from graphspec_runtime import PlanError, open_device
 
-PACKAGES = ("numpy", "lark", "safetensors", "rich", "torch")
+PACKAGES = ("numpy", "lark", "safetensors", "rich", "threadpoolctl", "torch")
 BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Settings that make NumPy's BLAS use other kernels than the best for this processor."""

@@ -89,7 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     out = Output(args.json)
     try:
-        set_threads(getattr(args, "threads", None))
         return int(import_module(f"graphspec.cli.{args.command}").run(args, out))
     except SpecError as failure:
         out.failure(failure)
@@ -103,10 +102,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         out.note("graphspec: not enough memory for this; smaller sizes, or a smaller batch, need less")
         return FAILED
-
-
-def set_threads(threads: int | None) -> None:
-    """For the BLAS libraries, before NumPy is loaded."""
-    if threads is not None and threads >= 1:
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = str(threads)

@@ -353,7 +353,7 @@ def replace_span(origin: Origin, fallback: Origin) -> Origin:
 def name_letters(types: Types, roots: Sequence[Cell]) -> None:
     """Give made-up letters that are left good names (B, n, n2 ...), in the order in which they are met."""
     taken = {name for use in types.uses for cell in (use.x, use.y) for leaf in types.leaves(cell)
-             for n in (types.dims(leaf) or ()) for name in n.letters if not name.startswith(UNKNOWN)}
+             for n in (types.dims(leaf) or ()) for name in n.letters if not name.startswith(UNKNOWN)} | types.bindings.keys()
     for cell in [*roots, *(use.y for use in types.uses)]:
         for leaf in types.leaves(cell):
             for n in types.dims(leaf) or ():

@@ -38,32 +38,41 @@ def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None,
     """Train to the end.
 
     Events: ``{"event": "start", ...}``, ``"step"`` (after each), ``"valid"``, ``"warning"``, and ``"end"`` with ``steps,
-    train_loss, valid_loss,
-    bits_per_char, baselines, run_dir``; losses in nats per symbol, bits_per_char and baselines in bits.  Closing the
-    iterator early (Ctrl-C) writes a checkpoint first.  E0710 when a loss is not finite.
+    train_loss, valid_loss, bits_per_char, baselines, run_dir``; losses in nats per symbol, bits_per_char and baselines in
+    bits.  Closing the iterator early (Ctrl-C) writes a checkpoint first.  Resuming a finished run changes nothing.  E0710 when
+    a loss is not finite.
     """
-    if settings.steps is not None:
-        experiment.total_steps = settings.steps
     log = RunLog(settings.out)
     train_loss: float | None = None
-    if settings.resume and settings.out is not None:
-        newest = log.checkpoints.newest()
-        if newest is not None:
-            tensors, state, skipped = newest
-            for warning in skipped:
-                yield {"event": "warning", "diagnostic": warning}
-            experiment.restore(tensors, state)
-            if settings.steps is not None:
-                experiment.total_steps = settings.steps
-            train_loss = state.get("train_loss")
-    log.open(experiment, resume=experiment.steps > 0)
-    yield {
+    if settings.resume and (newest := log.checkpoints.newest()) is not None:
+        tensors, state, skipped = newest
+        for warning in skipped:
+            yield {"event": "warning", "diagnostic": warning}
+        experiment.restore(tensors, state)
+        train_loss = state.get("train_loss")
+    if settings.steps is not None:
+        experiment.total_steps = settings.steps
+    start = {
         "event": "start",
         "steps": experiment.total_steps,
         "done": experiment.steps,
         "parameters": len(experiment.flat_parameters),
         "symbols": experiment.source.batch(0).symbols,
     }
+    finished = log.end() if settings.resume and experiment.steps >= experiment.total_steps else None
+    if finished is not None:  # nothing is left to do, and nothing is touched
+        yield start
+        yield finished
+        return
+    log.open(experiment, resume=experiment.steps > 0)
+    try:
+        yield start
+        yield from _train(experiment, log, train_loss)
+    finally:
+        log.close()
+
+
+def _train(experiment: Experiment, log: RunLog, train_loss: float | None) -> Generator[Event, None, None]:
     every = int(experiment.fields["valid_every"]) or experiment.source.batches
     best: float = math.inf
     valid: dict[str, float] | None = None
@@ -97,9 +106,6 @@ def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None,
     except GeneratorExit:
         log.save(experiment, train_loss)
         raise
-    except BaseException:
-        log.close()
-        raise
     if valid is None:
         valid = experiment.evaluate()
         _validated(experiment, log, valid, best, train_loss)
@@ -110,10 +116,9 @@ def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None,
         "train_loss": train_loss,
         **found,
         "baselines": experiment.source.baselines(),
-        "run_dir": str(settings.out) if settings.out else None,
+        "run_dir": str(log.out) if log.out else None,
     }
     log.write(end)
-    log.close()
     yield end
 
 
@@ -156,19 +161,24 @@ class RunLog:
             raise fail("E0805", f"{self.out} cannot be written: {failure.strerror or failure}") from None
         self.checkpoints.sweep()
 
-    def _kept(self, steps: int) -> list[str]:
-        assert self.out is not None
-        path = self.out / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        kept = []
-        for line in lines:
+    def _metric_lines(self) -> list[tuple[str, Event]]:
+        """What metrics.jsonl holds, up to a line that a kill cut short."""
+        path = (self.out or Path()) / "metrics.jsonl"
+        found = []
+        for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
             try:
-                event = json.loads(line)
+                found.append((line, json.loads(line)))
             except ValueError:
                 break
-            if event.get("event") in ("step", "valid") and event["step"] <= steps:
-                kept.append(line)
-        return kept
+        return found
+
+    def _kept(self, steps: int) -> list[str]:
+        return [line for line, event in self._metric_lines() if event["event"] in ("step", "valid") and event["step"] <= steps]
+
+    def end(self) -> Event | None:
+        """How the run ended, if it did."""
+        lines = self._metric_lines()
+        return lines[-1][1] if lines and lines[-1][1]["event"] == "end" else None
 
     def write(self, event: Event) -> None:
         if self._metrics is not None:

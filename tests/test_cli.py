@@ -1,0 +1,262 @@
+"""The command line as it is used: exit codes, JSON forms, and what is said where."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphspec.cli.main import COMMANDS, main
+from graphspec.ir.ops.record import PRIMITIVES, primitive
+
+ROOT = Path(__file__).parent.parent
+LSTM, CHAR_LM = str(ROOT / "specs" / "lstm.spec"), str(ROOT / "specs" / "char_lm.spec")
+NETWORK = "network({rnn_size=5,n_layers=2})"
+LINEAR = "local x = nn.Identity{'B', 3}()\nlocal y = nn.Tanh()(nn.Linear(3, 2)(x))\nreturn nn.gModule({x}, {y})\n"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, with two small specs and a corpus."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linear.spec").write_text(LINEAR)
+    (tmp_path / "broken.spec").write_text(LINEAR.replace("Linear(3", "Linear(4"))
+    (tmp_path / "corpus.txt").write_text("the quick brown fox jumps over the lazy dog. " * 40)
+    return tmp_path
+
+
+SMALL = "data.path=corpus.txt data.batch=4 data.seq_len=7 rnn_size=6 n_layers=1"
+
+
+class Said:
+    """What a command left: exit code, stdout, stderr."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], line: str) -> None:
+        capsys.readouterr()
+        self.code = main(shlex.split(line))
+        self.out, self.err = capsys.readouterr()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    return lambda line: Said(capsys, line)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("", 2, "required: COMMAND"),
+        ("compil linear.spec", 2, "did you mean `compile`?"),
+        ("compile linear.spec --emit picture", 2, "--emit"),
+        ("compile linear.spec --frobnicate", 2, "unrecognized arguments: --frobnicate"),
+        ("compile nowhere.spec", 1, "E0801"),
+        ("compile .", 1, "E0802"),
+        ("compile linear.spec size=3", 1, "size"),
+        ("compile broken.spec", 1, "broken.spec:2:"),
+        ("compile linear.spec --at Q=3", 1, "E0807"),
+        ("compile linear.spec --limit step=3", 1, "did you mean `steps`?"),
+        ("compile linear.spec --limit steps=3", 1, "E05"),
+        ("compile linear.spec --device nowhere", 4, "E0701"),
+        ("compile linear.spec --device cuda:99", 4, "E0701"),
+        ("compile linear.spec --threads 0", 1, "E0807"),
+        (f"compile {LSTM}", 1, "E0430"),
+        (f"compile {LSTM} --entry network({{rnn_size}})", 1, "error[E"),
+        ("run linear.spec --steps 1", 1, "error[E"),
+        (f"run {CHAR_LM} --steps 0", 1, "E0807"),
+        (f"run {CHAR_LM} --steps 1 --resume", 1, "E0807"),
+        (f"run {CHAR_LM} rnn_sise=3", 1, "did you mean `rnn_size`?"),
+        (f"run {CHAR_LM} data.bach=3", 1, "did you mean `data.batch`?"),
+        (f"run {CHAR_LM} data.path=nowhere.txt", 1, "E0610"),
+        ("sample nowhere", 1, "E0801"),
+        ("sample .", 1, "E0801"),
+        ("sample linear.spec", 1, "E0705"),
+    ],
+)
+def test_what_is_wrong_is_said_and_has_its_exit_code(run: Any, line: str, code: int, words: str) -> None:
+    said = run(line)
+    assert (said.code, said.out) == (code, ""), said.out
+    assert words in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("line", ["compile broken.spec", "check broken.spec", "sample nowhere"])
+def test_errors_as_json(run: Any, line: str) -> None:
+    said = run(line + " --json")
+    assert (said.code, said.err) == (1, "")
+    (problem,) = said.json["errors"]
+    assert {"code", "message", "severity"} <= problem.keys()
+    if "broken" in line:
+        assert (Path(problem["file"]).name, problem["line"]) == ("broken.spec", 2)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(run: Any, name: str) -> None:
+    said = run(f"{name} --help")
+    assert said.code == 0
+    assert said.out.startswith(f"usage: graphspec {name}")
+    assert "--json" in said.out
+
+
+def test_compile_json(run: Any) -> None:
+    found = run("compile linear.spec --json --at B=50").json
+    assert found["inputs"] == [{"name": "input", "node": "x", "shape": ["B", 3], "dtype": "float32"}]
+    assert found["outputs"] == [{"name": "output", "node": "y", "shape": ["B", 2], "dtype": "float32"}]
+    assert found["parameters"] == [
+        {"name": "Linear.weight", "shape": [2, 3], "count": 6},
+        {"name": "Linear.bias", "shape": [2], "count": 2},
+    ]
+    assert found["ops"]["matmul"] == 1
+    assert found["bytes"]["parameters"] == 32
+    assert found["bytes"]["at"] == {"B": 50}
+    assert found["warnings"] == []
+
+
+def test_compile_says_the_same_in_words(run: Any) -> None:
+    said = run("compile linear.spec")
+    assert said.err == ""
+    for words in ("linear.spec: forward, float32", "float32[B, 3]", "8 parameters in 2 tensors", "Linear.weight  2 x 3"):
+        assert words in said.out
+
+
+def test_what_is_assumed_is_said(run: Any, elsewhere: Path) -> None:
+    (elsewhere / "untyped.spec").write_text("local x = nn.Identity()()\nreturn nn.gModule({x}, {nn.Tanh()(x)})")
+    said = run("compile untyped.spec")
+    assert "assumed" in said.out
+    assert run("compile untyped.spec --json").json["warnings"]
+
+
+@pytest.mark.parametrize("form", ["ir", "plan", "dot", "json"])
+def test_emit(run: Any, form: str) -> None:
+    said = run(f"compile linear.spec --emit {form}")
+    assert said.code == 0
+    if form == "json":
+        assert said.json["buffers"][0]["name"] == "input"
+    else:
+        assert {"ir": "matmul", "plan": "matmul", "dot": "digraph"}[form] in said.out
+
+
+def test_the_listing_is_checked_whole(run: Any) -> None:
+    said = run(f"check {LSTM} --entry {NETWORK} --json")
+    found = said.json
+    kinds = [entry["kind"] for entry in found["entries"]]
+    assert (said.code, found["ok"], kinds.count("parameter"), kinds.count("input")) == (0, True, 32, 5)
+    assert found["max_relative_error"] == max(entry["relative_error"] for entry in found["entries"]) < 1e-6
+    assert found["entries"][0].keys() == {"name", "kind", "shape", "relative_error"}
+
+
+def test_a_planted_wrong_gradient_is_found(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = primitive("tanh")
+    assert right.vjp is not None
+    wrong = replace(right, vjp=lambda b, op, g: [b.mul(x, b.full_like(x, 1.001)) for x in right.vjp(b, op, g)])  # type: ignore[misc,union-attr]
+    monkeypatch.setitem(PRIMITIVES, "tanh", wrong)
+    said = run(f"check {LSTM} --entry {NETWORK} --json")
+    assert said.code == 3
+    assert said.json["ok"] is False
+    assert 1e-4 < said.json["max_relative_error"] < 1e-2
+    assert "WRONG" in run(f"check {LSTM} --entry {NETWORK}").out
+
+
+def test_a_run_tells_its_events(run: Any) -> None:
+    said = run(f"run {CHAR_LM} {SMALL} --steps 3 --out first --json experiment.valid_every=2")
+    assert said.code == 0
+    assert [event["event"] for event in said.events] == ["start", "step", "step", "valid", "step", "end"]
+    end = said.events[-1]
+    assert end.keys() == {"event", "steps", "train_loss", "valid_loss", "bits_per_char", "baselines", "run_dir"}
+    assert (end["steps"], end["run_dir"], list(end["baselines"])) == (3, "first", ["unigram", "ngram3", "ngram5"])
+    assert end["bits_per_char"] == pytest.approx(end["valid_loss"] / 0.6931471805599453)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_run_is_not_written_over_goes_on_and_ends_once(run: Any, elsewhere: Path) -> None:
+    command = f"run {CHAR_LM} {SMALL} --out first"
+    first = run(f"{command} --steps 2 --json").events
+    assert "E0806" in run(f"{command} --steps 2").err
+    again = run(f"{command} --steps 4 --resume --json").events
+    assert [e["step"] for e in again if e["event"] == "step"] == [3, 4]
+    assert (first[0]["done"], again[0]["done"]) == (0, 2)
+    before = files(elsewhere / "first")
+    third = run(f"{command} --steps 4 --resume --json").events
+    assert third[-1] == again[-1]
+    assert files(elsewhere / "first") == before
+
+
+def test_the_seed_and_options_reach_the_run(run: Any) -> None:
+    losses = {
+        (seed, size): run(f"run {CHAR_LM} {SMALL} --steps 1 --seed {seed} optim.learningRate={size} --json").events[1]
+        for seed in (1, 2)
+        for size in (0.5, 0.25)
+    }
+    assert losses[1, 0.5]["loss"] == losses[1, 0.25]["loss"] != losses[2, 0.5]["loss"]
+    assert [losses[1, size]["learning_rate"] for size in (0.5, 0.25)] == [0.5, 0.25]
+
+
+def test_sample_in_text_and_json(run: Any) -> None:
+    run(f"run {CHAR_LM} {SMALL} --steps 1 --out first")
+    text = run("sample first --length 30 --prime the")
+    assert text.code == 0
+    assert text.out.startswith("the")
+    assert len(text.out) == len("the") + 30 + 1
+    found = run("sample first --length 30 --prime the --json").json
+    assert text.out == found["prime"] + found["text"] + "\n"
+    assert found["steps"] == 1
+    cold = {run(f"sample first --length 9 --prime the --temperature 0 --seed {seed}").out for seed in (1, 2)}
+    assert len(cold) == 1
+
+
+def test_a_run_without_a_folder_gets_the_next_number(run: Any, elsewhere: Path) -> None:
+    for number in (1, 2):
+        run(f"run {CHAR_LM} {SMALL} --steps 1")
+        assert (elsewhere / "runs" / f"char_lm-{number}" / "checkpoints" / "best.safetensors").exists()
+
+
+def test_what_a_person_sees_of_a_run(run: Any) -> None:
+    said = run(f"run {CHAR_LM} {SMALL} --steps 2 --out first")
+    assert re.search(r"\d+ parameters, 2 steps of 28 symbols, into first", said.err)
+    for words in ("this model", "unigram", "3-gram", "5-gram", "graphspec sample first"):
+        assert words in said.out
+
+
+def test_doctor(run: Any) -> None:
+    found = run("doctor --json").json
+    assert {"graphspec", "python", "packages", "blas", "gpu", "warnings"} <= found.keys()
+    assert found["graphspec"] in run("doctor").out
+
+
+def test_a_setting_that_slows_numpy_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert "OPENBLAS_CORETYPE" in run("doctor").out
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    line = f"{shlex.quote(sys.executable)} -m graphspec compile {shlex.quote(CHAR_LM)} --emit ir | head -1"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("program") and done.stderr == ""
+
+
+def test_the_page_of_the_command_line_works_as_it_stands(run: Any, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    (elsewhere / "specs").symlink_to(ROOT / "specs")
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert set(COMMANDS) == set(re.findall(r"^## (\w+)$", page, re.M))
+    lines = [line for block in re.findall(r"```\n(.*?)```", page, re.S) for line in block.splitlines()]
+    assert len(lines) >= 7
+    for line in lines:
+        said = run(line.removeprefix("graphspec "))
+        assert said.code == 0, (line, said.err)
