@@ -51,7 +51,7 @@ class Sampler:
         self.engine = Engine(forward_program(self.typed, training=False), device)
 
     def run(self, named: Mapping[str, Array], n: int, temperature: float, prime: str, seed: int) -> Iterator[str]:
-        """``n`` symbols after ``prime`` (which is not repeated), drawn with this temperature and seed."""
+        """``n`` symbols after ``prime`` (which is not repeated; a line break if empty), drawn with this temperature and seed."""
         draw = np.random.default_rng(seed)
         dtype = self.typed.dtype
         order = self.module.all_parameters()
@@ -65,7 +65,7 @@ class Sampler:
             name: np.zeros([v.value if v.value is not None else 1 for v in t.shape], t.dtype)
             for name, t in zip(state_names, leaves(self.typed.inputs[1]), strict=True)
         }
-        given = list(map(int, self.vocabulary.encode(prime))) if prime else [int(draw.integers(1, len(self.vocabulary) + 1))]
+        given = list(map(int, self.vocabulary.encode(prime or self._start())))
         produced = 0
         while produced < n:
             for token in given:
@@ -75,6 +75,10 @@ class Sampler:
             given = [chosen]
             produced += 1
             yield self.vocabulary.decode([chosen])
+
+    def _start(self) -> str:
+        """What comes before a text of which nothing is given: a line break, if the corpus has any."""
+        return "\n" if "\n" in self.vocabulary.symbols else self.vocabulary.symbols[0]
 
     def _resident(self, array: Array) -> Any:
         return array if self.device is None else self.device.from_host(array)
