@@ -62,7 +62,7 @@ def compile(
     Raises SpecError for whatever is wrong with the spec, before anything runs.
     """
     check_settings(dtype, precision, index_base)
-    opened = open_spec(path_or_text, entry, lenient=lenient, roots=roots, options=options)
+    opened = open_spec(path_or_text, entry, lenient=lenient, roots=roots, options=options, seed=seed)
     return Model(opened, pick_module(opened), dtype=dtype, device=device, index_base=index_base, threads=threads, seed=seed)
 
 

@@ -32,6 +32,8 @@ CODES: dict[str, str] = {
     "E0212": "a method called with a dot",
     "E0213": "a spec describes a model and cannot run it",
     "E0214": "files that require each other in a circle",
+    "E0215": "torch has no such function in a spec",
+    "E0216": "an object that is no module",
     # Shapes and types
     "E0301": "inputs must have equal shapes",
     "E0302": "an input does not fit its module",
@@ -83,6 +85,7 @@ CODES: dict[str, str] = {
     "E0505": "too many parameters",
     "E0506": "too many nodes",
     "E0507": "a spec file that is too large",
+    "E0508": "tensors that are too large",
     # Options, experiments and data
     "E0601": "an option of the wrong type",
     "E0602": "an option that the spec does not have",

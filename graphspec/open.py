@@ -31,6 +31,7 @@ class Opened:
     roots: tuple[Path, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    seed: int = 1
 
     @property
     def result(self) -> Any:
@@ -49,6 +50,8 @@ class Opened:
             "lenient": self.lenient,
             "roots": [str(root) for root in self.roots],
             "options": {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in self.options.items()},
+            "limits": vars(self.limits),
+            "seed": self.seed,
             "sources": self.library.sources.to_json(),
         }
 
@@ -63,6 +66,8 @@ class Opened:
             lenient=data["lenient"],
             roots=roots,
             options={**data["options"], **(options or {})},
+            limits=Limits(**data["limits"]),
+            seed=data["seed"],
             library=StandardLibrary(roots, data["sources"]),
             texts=data["texts"],
         )
@@ -77,6 +82,7 @@ def open_spec(
     options: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
     library: StandardLibrary | None = None,
+    seed: int = 1,
 ) -> Opened:
     """A spec by path, or by its text (when it has a newline or reads as code); SpecError for all that is wrong with it."""
     text = str(path_or_text)
@@ -91,7 +97,7 @@ def open_spec(
     for place in places:
         if not place.is_dir():
             raise fail("E0802", f"the root {place} is not a folder")
-    return open_source(source, entry, lenient=lenient, roots=places, options=options or {}, limits=limits, library=library)
+    return open_source(source, entry, lenient=lenient, roots=places, options=options or {}, limits=limits, library=library, seed=seed)
 
 
 def open_source(
@@ -104,12 +110,15 @@ def open_source(
     limits: Limits | None = None,
     library: StandardLibrary | None = None,
     texts: Mapping[str, str] | None = None,
+    seed: int = 1,
 ) -> Opened:
     """Evaluate a source; suggested fixes are shown only if the spec compiles with them."""
     limits = limits or Limits()
     library = library or StandardLibrary(roots)
-    evaluation = evaluate(source, roots=roots, overrides=options, entry=entry, lenient=lenient, limits=limits, library=library, texts=texts)
-    return Opened(source, evaluation, library, entry, lenient, tuple(roots), dict(options), limits)
+    evaluation = evaluate(
+        source, roots=roots, overrides=options, entry=entry, lenient=lenient, limits=limits, library=library, texts=texts, seed=seed
+    )
+    return Opened(source, evaluation, library, entry, lenient, tuple(roots), dict(options), limits, seed)
 
 
 def pick_module(opened: Opened) -> GModule:
@@ -155,6 +164,7 @@ def _compiles(opened: Opened, texts: dict[str, str]) -> bool:
             options=opened.options,
             limits=opened.limits,
             texts={**known, **texts},
+            seed=opened.seed,
         )
         infer(pick_module(again))
     except SpecError:

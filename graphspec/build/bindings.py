@@ -29,8 +29,8 @@ Method = Callable[["Interpreter", Any, list[Value]], Value]
 
 def unwrap(lua: Interpreter, value: Value) -> Any:
     """A Lua value as the graph takes it: hosts give what they hold, tables become :class:`Table`."""
-    if isinstance(value, ModuleHost):
-        return value.module
+    if isinstance(value, GraphHost) and not isinstance(value, NodeHost):
+        return value.module_host(lua).module
     if isinstance(value, NodeHost):
         return value.node
     if isinstance(value, LuaTable):
@@ -49,8 +49,8 @@ def nodes_of(lua: Interpreter, value: Value, what: str) -> Any:
     """An argument of a connection: a node, or nested lists (or, by name, a dict) of nodes; E0402 for holes and nil."""
     if isinstance(value, NodeHost):
         return value.node
-    if isinstance(value, ModuleHost):
-        return value.module
+    if isinstance(value, GraphHost):
+        return value.module_host(lua).module
     if isinstance(value, LuaTable):
         numbered = [int(k) for k, _ in value.pairs() if isinstance(k, float) and k >= 1]
         fields = value.fields()
@@ -79,6 +79,10 @@ class GraphHost(Host):
             return right.call(lua, [left])[0]
         return NotImplemented
 
+    def module_host(self, lua: Interpreter) -> ModuleHost:
+        """The module that it is."""
+        raise lua.error("E0207", f"{self.title} is no module")
+
 
 class ModuleHost(GraphHost):
     methods: ClassVar[dict[Any, Method]] = {}
@@ -90,6 +94,9 @@ class ModuleHost(GraphHost):
 
     def same(self, other: Value) -> bool:
         return isinstance(other, ModuleHost) and other.module is self.module
+
+    def module_host(self, lua: Interpreter) -> ModuleHost:
+        return self
 
     def named(self, name: str) -> None:
         if self.module.name is None:
@@ -115,6 +122,9 @@ class ModuleHost(GraphHost):
         for table in (self.module.parameters, self.module.buffers):
             if key in table:
                 return ParameterHost(table[key].view)
+        owner = gradient_of(key)
+        if owner in self.module.parameters:
+            return FlatHost(FlatParameters((self.module.parameters[owner],)), gradient=True)
         if key in ("modules", "children"):
             return LuaTable([ModuleHost(child) for child in self.module.children])
         if isinstance(self.module, GModule) and key == "forwardnodes":
@@ -134,17 +144,33 @@ class ModuleHost(GraphHost):
         )
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
-        """A constructor argument (``criterion.sizeAverage = false``), or a field of one's own; weights are set with ``copy``."""
+        """A constructor argument (``criterion.sizeAverage = false``), a parameter, or a field of one's own.
+
+        A parameter set to another module's is tied to it; set to a tensor, it starts with its values.
+        """
         if key in self.module.parameters:
-            raise lua.error(
-                "E0203",
-                f"{key} cannot be replaced",
-                helps=[f"`module.{key}:copy(tensor)` sets its values, `module:share(other, '{key}')` ties it"],
-            )
-        if any(key == argument.name for argument in self.module.record.arguments):
+            self._set_parameter(lua, str(key), value)
+        elif gradient_of(key) in self.module.parameters:
+            pass  # gradients follow their parameters: what is tied has one
+        elif any(key == argument.name for argument in self.module.record.arguments):
             self.module.record.set(self.module, str(key), unwrap(lua, value), lua.origin())
         else:
             self.module.extras[key] = value
+
+    def _set_parameter(self, lua: Interpreter, name: str, value: Value) -> None:
+        own = self.module.parameters[name]
+        if isinstance(value, ParameterHost) and value.view == value.view.parameter.view:
+            if value.view.shape != own.shape:
+                raise lua.error("E0425", f"cannot share {name}: shape {list(own.shape)} here, {list(value.view.shape)} there")
+            self.module.parameters[name] = value.view.parameter
+        else:
+            copy = ParameterHost(own.view).index(lua, "copy")
+            lua.call(copy, [ParameterHost(own.view), value])
+
+
+def gradient_of(key: Value) -> str | None:
+    """``weight`` of ``gradWeight``."""
+    return key[4].lower() + key[5:] if isinstance(key, str) and len(key) > 4 and key.startswith("grad") else None
 
 
 class NodeHost(GraphHost):
@@ -170,7 +196,12 @@ class NodeHost(GraphHost):
             return bound(self, str(key), method)
         if key == "data":
             return NodeData(self.node)
-        raise lua.error("E0203", f"a node has no field {show_key(key)}", helps=did_you_mean(str(key), [*self.methods, "data"]))
+        if isinstance(key, float):
+            return ModuleHost(new_module("SelectTable", [key], located(lua))).call(lua, [self])[0]
+        helps = did_you_mean(str(key), [*self.methods, "data"]) or [
+            "a node stands for a value that is known when the model runs: what is done with it is a module, as in `nn.Tanh()(node)`"
+        ]
+        raise lua.error("E0203", f"a node has no field {show_key(key)}", helps=helps)
 
     def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         raise lua.error(

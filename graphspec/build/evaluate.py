@@ -18,6 +18,7 @@ from graphspec.build.mathlib import math_table
 from graphspec.build.options import ExperimentFunction, ExperimentHost, Group, Options, Overrides, Pasted
 from graphspec.build.stdlib import ABSENT, BASIC, TABLE, Absent, argument, library
 from graphspec.build.strings import STRING
+from graphspec.build.torchlib import Torch
 from graphspec.build.values import LuaTable, NativeFunction, Value, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Source, Span, SpecError, error
 from graphspec.lang import ast, parse, parse_expression
@@ -52,6 +53,7 @@ class Session:
         limits: Limits,
         library_: Library,
         texts: Mapping[str, str] | None,
+        seed: int,
     ) -> None:
         self.source = Source(source.path, texts[source.path]) if texts and source.path in texts else source
         self.files = Files(roots, texts)
@@ -62,7 +64,8 @@ class Session:
         self.loading: list[str] = []
         self.options = Options(self.overrides, [])
         self.library = library_
-        self.lua = Interpreter(limits, LuaTable())
+        given = str(self.overrides.given.get("experiment.seed"))
+        self.lua = Interpreter(limits, LuaTable(), int(given) if given.isdigit() else seed)
         self.lua.strings = library(STRING, "string.")
         self._globals(lenient)
 
@@ -80,6 +83,9 @@ class Session:
         g.set("nn", nn)
         g.set("cudnn", nn)
         g.set("nngraph", nn)
+        g.set("torch", Torch())
+        for name in ("cutorch", "cunn"):
+            g.set(name, g.get("torch" if name == "cutorch" else "nn"))
         g.set("options", NativeFunction("options", self.options))
         g.set("data", Group("data", self.library, self.overrides, self.descriptions))
         g.set("optim", Group("optim", self.library, self.overrides, self.descriptions))
@@ -95,7 +101,7 @@ class Session:
     def _require(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         name = argument(lua, args, 1, "string", "require").removesuffix(".lua").removesuffix(".spec")
         if name in BUILT_IN:
-            return [self.lua.globals.get({"cutorch": "torch", "cunn": "nn", "rnn": "nn", "dpnn": "nn"}.get(name, name))]
+            return [self.lua.globals.get({"rnn": "nn", "dpnn": "nn"}.get(name, name))]
         if name in self.loaded:
             return list(self.loaded[name])
         if name in self.loading:
@@ -130,13 +136,14 @@ def evaluate(
     limits: Limits | None = None,
     library: Library | None = None,
     texts: Mapping[str, str] | None = None,
+    seed: int = 1,
 ) -> Evaluation:
     """Run a spec.  ``entry`` is a Lua expression that sees the fields of the table the spec returns; ``texts`` replaces
-    files by display path.
+    files by display path; ``seed`` is that of random tensors, unless ``experiment.seed`` is overridden.
 
     Raises SpecError with everything that is wrong, positioned.
     """
-    session = Session(source, roots, overrides or {}, lenient, limits or Limits(), library or NoLibrary(), texts)
+    session = Session(source, roots, overrides or {}, lenient, limits or Limits(), library or NoLibrary(), texts, seed)
     lua = session.lua
     results = session.chunk(session.source)
     value = results[0] if results else None

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from graphspec.build.env import Env, Flow
 from graphspec.build.limits import Budget, LimitError, Limits, over
 from graphspec.build.operators import binary, unary
@@ -32,19 +34,24 @@ class Thrown(Exception):
 class Interpreter:
     """One evaluation: globals, budget, log, and the stack of frames."""
 
-    def __init__(self, limits: Limits, globals: LuaTable) -> None:
+    def __init__(self, limits: Limits, globals: LuaTable, seed: int = 1) -> None:
         self.budget = Budget(limits)
         self.globals = globals
         self.frames: list[Frame] = []
         self.depth = 0
         self.span: Span | None = None
         self.log: list[str] = []
-        self.random = 1
-        """State of ``math.random``."""
+        self.seed(seed)
         self.calling: tuple[ast.Call, Env] | None = None
         """The call expression being carried out."""
+        self.classes: dict[str, LuaTable] = {}
+        """Methods of the classes that ``torch.class`` made."""
         self.strings: LuaTable = LuaTable()
         """The methods of strings (``("x"):rep(3)``)."""
+
+    def seed(self, seed: int) -> None:
+        """Start the stream of ``math.random`` and of random tensors anew."""
+        self.generator = np.random.Generator(np.random.Philox(key=seed))
 
     # -- where we are ------------------------------------------------------------------------------------------------
 

@@ -16,12 +16,14 @@ class LimitError(SpecError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one evaluation may use.  ``depth``: nested Lua calls; ``text``: characters of one string."""
+    """What one evaluation may use.  ``depth``: nested Lua calls; ``text``: characters of one string;
+    ``elements``: of all its tensors."""
 
     steps: int = 5_000_000
     depth: int = 190
     text: int = 10_000_000
     nodes: int = 200_000
+    elements: int = 30_000_000
 
 
 class Budget:
@@ -31,6 +33,7 @@ class Budget:
         self.limits = limits
         self.left = limits.steps
         self.nodes = 0
+        self.elements = 0
 
     def spend(self, steps: int, origin: Origin) -> None:
         """Use up steps; E0501 when there are none left."""

@@ -39,8 +39,7 @@ def _log(x: float) -> float:
 
 
 def _random(lua: Interpreter, args: list[Value]) -> list[Value]:
-    lua.random = (lua.random * 6364136223846793005 + 1442695040888963407) & (2**64 - 1)
-    unit = (lua.random >> 11) / 2**53
+    unit = float(lua.generator.random())
     if not args:
         return [unit]
     low, high = (
@@ -100,8 +99,13 @@ def math_table() -> LuaTable:
 
 
 def _randomseed(lua: Interpreter, args: list[Value]) -> list[Value]:
-    lua.random = int(argument(lua, args, 1, "number", "randomseed"))
+    lua.seed(seed_number(argument(lua, args, 1, "number", "randomseed")))
     return []
+
+
+def seed_number(value: float) -> int:
+    """Any number as a seed."""
+    return int(abs(value)) & (2**63 - 1) if math.isfinite(value) else 0
 
 
 def _binary_math(name: str, function: Callable[[float, float], float], lua: Interpreter, args: list[Value]) -> list[Value]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from graphspec.build.bindings import FlatHost, Method, ModuleHost, NodeHost, ParameterHost, narrow
+from graphspec.build.bindings import FlatHost, GraphHost, Method, ModuleHost, NodeHost, ParameterHost, narrow
 from graphspec.build.stdlib import argument
+from graphspec.build.tensors import TensorHost, operand
 from graphspec.build.values import Host, LuaTable, Value, to_text, type_name
 from graphspec.graph import Module, ParameterView, split
 
@@ -18,9 +19,9 @@ def _names(lua: Interpreter, args: list[Value], name: str) -> list[str]:
 
 
 def _other(lua: Interpreter, args: list[Value], name: str) -> Module:
-    if not args or not isinstance(args[0], ModuleHost):
+    if not args or not isinstance(args[0], GraphHost):
         raise lua.error("E0207", f"bad argument #1 to '{name}' (module expected, got {type_name(args[0] if args else None)})")
-    return args[0].module
+    return args[0].module_host(lua).module
 
 
 def _self(lua: Interpreter, owner: Any, args: list[Value]) -> Value:
@@ -81,7 +82,15 @@ def _get_parameters(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> V
     return [FlatHost(flat), FlatHost(flat, gradient=True)]
 
 
-def _noop_call(what: str) -> Method:
+def _forward(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    """On nodes, as in a class's ``updateOutput``, it connects; there are no values to run on."""
+    given = args[0] if args else None
+    if isinstance(given, NodeHost) or (isinstance(given, LuaTable) and any(isinstance(v, (NodeHost, LuaTable)) for _, v in given.pairs())):
+        return owner.call(lua, [given])
+    return _running("forward")(lua, owner, args)
+
+
+def _running(what: str) -> Method:
     def method(lua: Interpreter, owner: Host, args: list[Value]) -> Value:
         raise lua.error(
             "E0213", f"{what} runs a model, and a spec only describes one", helps=["call it from Python, or with `graphspec run`"]
@@ -110,9 +119,12 @@ ModuleHost.methods = {
     "cuda": _self,
     "clearState": _self,
     "zeroGradParameters": _self,
-    "forward": _noop_call("forward"),
-    "backward": _noop_call("backward"),
-    "updateOutput": _noop_call("updateOutput"),
+    "forward": _forward,
+    "updateOutput": _forward,
+    "backward": _running("backward"),
+    "updateGradInput": _running("updateGradInput"),
+    "accGradParameters": _running("accGradParameters"),
+    "updateParameters": _running("updateParameters"),
 }
 
 
@@ -184,7 +196,24 @@ def _size(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
     return float(shape[axis - 1])
 
 
+def _copy(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
+    """``weight:copy(tensor)`` or ``weight:copy(other.weight)``: the values it starts with."""
+    given = args[0] if args else None
+    if isinstance(given, TensorHost):
+        owner.view.apply("copy", operand(lua, given, owner.view.shape, "copy").copy())
+    elif isinstance(given, ParameterHost):
+        if _product(given.view) != _product(owner.view):
+            raise lua.error("E0211", f"copy: {list(given.view.shape)} does not fit {list(owner.view.shape)}")
+        source = given.view.parameter
+        owner.view.apply("like", source, len(source.log), given.view.region)
+    else:
+        raise lua.error("E0207", f"bad argument #1 to 'copy' (tensor expected, got {type_name(given)})")
+    return owner
+
+
 ParameterHost.methods = {
+    "copy": _copy,
+    "clone": _self,
     **COMMON_METHODS,
     "narrow": _narrow,
     "select": _select,

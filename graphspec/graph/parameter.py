@@ -29,7 +29,7 @@ class InitStep:
     """One entry of an initialisation log.
 
     ``uniform(a, b)``, ``normal(mean, std)``, ``fill(value)``, ``mul(factor)``, ``add(amount)``, ``copy(array)``,
-    ``like(parameter, steps)``: the value another parameter had after that many steps of its own log (a clone).
+    ``like(parameter, steps, region)``: the value that part of another parameter had after so many steps of its own log.
     """
 
     kind: Literal["uniform", "normal", "fill", "mul", "add", "copy", "like"]
@@ -80,7 +80,7 @@ class Parameter:
 
     def clone(self, origin: Origin) -> Parameter:
         """A new parameter that starts with this one's present value."""
-        return Parameter(self.shape, [InitStep("like", (self, len(self.log)))], origin, self.buffer)
+        return Parameter(self.shape, [InitStep("like", (self, len(self.log), ()))], origin, self.buffer)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def initial_value(parameter: Parameter, seed: int, dtype: str, steps: int | None
     stream = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
     log = parameter.log if steps is None else parameter.log[:steps]
     for step in log:
-        part = value[tuple(slice(start, start + length) for start, length in step.region)] if step.region else value
+        part = _window(value, step.region)
         if step.kind == "uniform":
             part[...] = step.args[0] + (step.args[1] - step.args[0]) * stream.random(part.shape)
         elif step.kind == "normal":
@@ -152,6 +152,11 @@ def initial_value(parameter: Parameter, seed: int, dtype: str, steps: int | None
         elif step.kind == "copy":
             part[...] = np.asarray(step.args[0], np.float64).reshape(part.shape)
         else:
-            source, count = step.args
-            part[...] = initial_value(source, seed, "float64", count)
+            source, count, region = step.args
+            part[...] = _window(initial_value(source, seed, "float64", count), region).reshape(part.shape)
     return value.astype(dtype)
+
+
+def _window(value: np.ndarray, region: Region) -> np.ndarray:
+    """A view of that part."""
+    return value[tuple(slice(start, start + length) for start, length in region)] if region else value
