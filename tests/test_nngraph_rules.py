@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphspec
+import graphspec.open
 from graphspec import SpecError
 
 LANGUAGE = Path(__file__).parent.parent / "docs" / "language.md"
@@ -176,6 +177,52 @@ def test_n17_criterions_are_nodes() -> None:
 
 def test_n18_a_node_cannot_be_called() -> None:
     assert code(A + "local y = nn.Tanh()(a)(a)") == "E0416"
+
+
+def test_n19_nest_makes_one_node_of_a_nested_table() -> None:
+    text = AB + "local c = nn.Identity()()\nlocal t = nngraph.nest{a, {b, c}}\nlocal first, rest = t:split(2)\n"
+    m = model(text + "return nn.gModule({a, b, c}, {nn.CAddTable()({first, nn.CMulTable()(rest)})})")
+    np.testing.assert_array_equal(m(np.ones((2, 3)), 2 * np.ones((2, 3)), 3 * np.ones((2, 3))), 7 * np.ones((2, 3)))
+    assert model(A + "return nn.gModule({a}, {nn.Tanh()(nngraph.nest(a))})")(np.ones((2, 3))).shape == (2, 3)
+
+
+def test_n20_modules_inside_are_seen_and_replaced() -> None:
+    net = A + "local net = nn.gModule({a}, {nn.Sequential():add(nn.Linear(3, 4)):add(nn.Tanh()):add(nn.Linear(4, 2))(a)})\n"
+    ask = net + "print(#net:findModules('nn.Linear'), #net:listModules(), net:get(2):size(), torch.type(net:get(2):get(2)))\nreturn net"
+    assert graphspec.open.open_spec(ask).evaluation.log == ["2\t6\t3\tnn.Tanh"]
+    squash = "net:replace(function(m) return torch.type(m) == 'nn.Tanh' and nn.MulConstant(0) or m end)\nreturn net"
+    m = model(net + squash)
+    np.testing.assert_array_equal(m(np.ones((1, 3)))[0], m.parameters[[*m.parameters][-1]])
+    counted = "local n = 0\nnet:apply(function(m) n = n + 1 end)\nprint(n)\nreturn net"
+    assert graphspec.open.open_spec(net + counted).evaluation.log == ["6"]
+    seq = A + "local s = nn.Sequential():add(nn.Tanh()):insert(nn.Linear(3, 4), 1):add(nn.Exp())\ns:remove()\nreturn nn.gModule({a}, {s(a)})"
+    assert model(seq)(1e6 * np.ones((1, 3))).shape == (1, 4)
+    assert code(net + "net:replace(function(m) return 3 end)") == "E0207"
+
+
+def test_n21_parameters_are_tied_and_given_values_by_assignment() -> None:
+    two = AB + "local p, q = nn.Linear(3, 2), nn.Linear(3, 2)\nq.weight = p.weight\np.bias = torch.Tensor{5, 6}\n"
+    m = model(two + "return nn.gModule({a, b}, {p(a), q(b)})")
+    assert [*m.parameters] == ["p.weight", "p.bias", "q.bias"]
+    np.testing.assert_array_equal(m.parameters["p.bias"], [5, 6])
+    assert code(AB + "nn.Linear(3, 2).weight = nn.Linear(2, 3).weight") == "E0425"
+
+
+def test_n22_classes_compose_modules() -> None:
+    text = (
+        "local Tower, parent = torch.class('nn.Tower', 'nn.Module')\n"
+        "function Tower:__init(n) parent.__init(self) self.net = nn.Linear(3, n) end\n"
+        "function Tower:updateOutput(input) return nn.Tanh()(self.net:forward(input)) end\n"
+    )
+    assert model(text + A + "return nn.gModule({a}, {nn.Tower(4)(a)})")(np.ones((2, 3))).shape == (2, 4)
+    assert code(text + A + "return nn.gModule({a}, {nn.Tower(4)(a, a)})") == "E0415"
+
+
+def test_n23_what_draws_is_accepted() -> None:
+    text = A + "nngraph.setDebug(true)\nnngraph.annotateNodes()\nlocal g = nn.gModule({a}, {nn.Tanh()(a)})\n"
+    text += "graph.dot(g.fg, 'forward', 'forward')\nnngraph.display(g)\nnngraph.simple_print.todot(g.fg, 'x')\nreturn g"
+    opened = graphspec.open.open_spec(text)
+    assert opened.evaluation.log[0] == "graph.dot: forward is drawn by `graphspec draw`"
 
 
 def test_every_numbered_rule_has_a_line_and_a_test() -> None:

@@ -45,21 +45,27 @@ def unwrap(lua: Interpreter, value: Value) -> Any:
     return value
 
 
-def nodes_of(lua: Interpreter, value: Value, what: str) -> Any:
+MAX_NESTING = 100
+"""Of the table on an edge."""
+
+
+def nodes_of(lua: Interpreter, value: Value, what: str, depth: int = 0) -> Any:
     """An argument of a connection: a node, or nested lists (or, by name, a dict) of nodes; E0402 for holes and nil."""
     if isinstance(value, NodeHost):
         return value.node
     if isinstance(value, GraphHost):
         return value.module_host(lua).module
     if isinstance(value, LuaTable):
+        if depth > MAX_NESTING:
+            raise lua.error("E0502", f"{what}: its input is a table nested more than {MAX_NESTING} deep")
         numbered = [int(k) for k, _ in value.pairs() if isinstance(k, float) and k >= 1]
         fields = value.fields()
         if fields and not numbered:
-            return {k: nodes_of(lua, v, what) for k, v in fields.items()}
+            return {k: nodes_of(lua, v, what, depth + 1) for k, v in fields.items()}
         if numbered and max(numbered) != len(numbered):
             hole = next(i for i in range(1, max(numbered) + 1) if value.get(float(i)) is None)
             raise lua.error("E0402", f"{what}: input {hole} is nil")
-        return [nodes_of(lua, value.get(float(i)), what) for i in range(1, len(numbered) + 1)]
+        return [nodes_of(lua, value.get(float(i)), what, depth + 1) for i in range(1, len(numbered) + 1)]
     helps = []
     if value is None:
         helps = ["is the name spelled as where it was made?"]
@@ -78,6 +84,14 @@ class GraphHost(Host):
         if isinstance(left, (NodeHost, LuaTable)):
             return right.call(lua, [left])[0]
         return NotImplemented
+
+    def one_input(self, lua: Interpreter, args: list[Value]) -> None:
+        if len(args) > 1:
+            raise lua.error(
+                "E0415",
+                f"{self.title}: a module is called with one input, got {len(args)}",
+                helps=["several inputs go into one table: `module({a, b})`"],
+            )
 
     def module_host(self, lua: Interpreter) -> ModuleHost:
         """The module that it is."""
@@ -104,12 +118,7 @@ class ModuleHost(GraphHost):
 
     def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         lua.budget.node(lua.origin())
-        if len(args) > 1:
-            raise lua.error(
-                "E0415",
-                f"nn.{self.module.record.name}: a module is called with one input, got {len(args)}",
-                helps=["several inputs go into one table: `module({a, b})`"],
-            )
+        self.one_input(lua, args)
         given = nodes_of(lua, args[0], f"nn.{self.module.record.name}") if args else None
         return [NodeHost(connect(self.module, given, located(lua)))]
 
@@ -129,6 +138,8 @@ class ModuleHost(GraphHost):
             return LuaTable([ModuleHost(child) for child in self.module.children])
         if isinstance(self.module, GModule) and key == "forwardnodes":
             return LuaTable([NodeHost(node) for node in self.module.nodes])
+        if key in ("fg", "bg"):
+            return self
         if key == "train":
             return self.module.training
         extra = self.module.extras.get(key)

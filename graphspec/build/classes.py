@@ -49,6 +49,7 @@ class ObjectHost(GraphHost):
         """``object(node)``: the node of its result."""
         if not isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction):
             return self.module_host(lua).call(lua, args)
+        self.one_input(lua, args)
         given = args[0] if args else NodeHost(connect(new_module("Identity", [], lua.origin()), None, located(lua)))
         return [self.output(lua, given)]
 

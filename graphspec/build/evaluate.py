@@ -15,6 +15,7 @@ from graphspec.build.files import Files
 from graphspec.build.interpreter import Interpreter
 from graphspec.build.limits import Limits
 from graphspec.build.mathlib import math_table
+from graphspec.build.nngraphlib import NNGraph, graph_table
 from graphspec.build.options import ExperimentFunction, ExperimentHost, Group, Options, Overrides, Pasted
 from graphspec.build.stdlib import ABSENT, BASIC, TABLE, Absent, argument, library
 from graphspec.build.strings import STRING
@@ -23,7 +24,7 @@ from graphspec.build.values import LuaTable, NativeFunction, Value, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Source, Span, SpecError, error
 from graphspec.lang import ast, parse, parse_expression
 
-BUILT_IN = ("nn", "nngraph", "torch", "cutorch", "cunn", "cudnn", "rnn", "dpnn", "optim", "data", "math", "string", "table")
+BUILT_IN = ("nn", "nngraph", "graph", "torch", "cutorch", "cunn", "cudnn", "rnn", "dpnn", "optim", "data", "math", "string", "table")
 """Names that ``require`` gives without a file."""
 
 
@@ -82,7 +83,8 @@ class Session:
             g.set(name, Absent(name))
         g.set("nn", nn)
         g.set("cudnn", nn)
-        g.set("nngraph", nn)
+        g.set("nngraph", NNGraph(nn))
+        g.set("graph", graph_table())
         g.set("torch", Torch())
         for name in ("cutorch", "cunn"):
             g.set(name, g.get("torch" if name == "cutorch" else "nn"))

@@ -44,6 +44,8 @@ class Interpreter:
         self.seed(seed)
         self.calling: tuple[ast.Call, Env] | None = None
         """The call expression being carried out."""
+        self.debug = False
+        """nngraph.setDebug: an error in a graph's shapes comes with a picture of it."""
         self.classes: dict[str, LuaTable] = {}
         """Methods of the classes that ``torch.class`` made."""
         self.strings: LuaTable = LuaTable()

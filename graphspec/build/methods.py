@@ -57,9 +57,42 @@ def _apply(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
     return owner
 
 
+def _replace(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    """``module:replace(f)``: every module inside becomes what ``f`` gives for it."""
+
+    def change(module: Module) -> Module:
+        results = lua.call(args[0] if args else None, [ModuleHost(module)])
+        if not results or not isinstance(results[0], GraphHost):
+            raise lua.error("E0207", f"replace: the function gives {type_name(results[0] if results else None)}, not a module")
+        return results[0].module_host(lua).module
+
+    return ModuleHost(owner.module.replace(change))
+
+
+def _remove(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    """``container:remove([position])``: the last one, if none is given."""
+    children = owner.module.children
+    position = int(argument(lua, args, 1, "number", "remove", float(len(children))))
+    if not owner.module.record.children or not 1 <= position <= len(children):
+        raise lua.error("E0207", f"remove: there is no module {position} of {len(children)}")
+    return ModuleHost(children.pop(position - 1))
+
+
+def _insert(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    child = _other(lua, args, "insert")
+    owner.module.add(child, lua.origin())
+    position = int(argument(lua, args, 2, "number", "insert", float(len(owner.module.children))))
+    if not 1 <= position <= len(owner.module.children):
+        raise lua.error("E0207", f"insert: position {position} of {len(owner.module.children)}")
+    owner.module.children.insert(position - 1, owner.module.children.pop())
+    return owner
+
+
 def _find_modules(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
     name = argument(lua, args, 1, "string", "findModules").removeprefix("nn.")
-    return LuaTable([ModuleHost(m) for m in owner.module.walk() if m.record.name == name])
+    found = [m for m in owner.module.walk() if m.record.name == name]
+    holders = [next((h for h in owner.module.walk() if m in h.children), m) for m in found]
+    return [LuaTable([ModuleHost(m) for m in group]) for group in (found, holders)]
 
 
 def _add(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
@@ -107,6 +140,9 @@ ModuleHost.methods = {
     "reset": _reset,
     "apply": _apply,
     "add": _add,
+    "insert": _insert,
+    "remove": _remove,
+    "replace": _replace,
     "get": _get,
     "findModules": _find_modules,
     "training": _training(True),

@@ -149,7 +149,7 @@ class Torch(Host):
             raise lua.error(
                 "E0215",
                 f"torch has no {show_key(key)} in a spec",
-                helps=did_you_mean(str(key), FUNCTIONS, "torch.{}") or ["a spec only describes a model; what loads or trains it is elsewhere"],
+                helps=did_you_mean(str(key), FUNCTIONS, "torch.{}") or ["a spec describes a model; what loads or trains it is elsewhere"],
             )
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,6 +72,22 @@ class Module:
             raise fail("E0424", "a container cannot contain itself", origin)
         self.children.append(child)
         return self
+
+    def replace(self, change: Callable[[Module], Module]) -> Module:
+        """Torch's ``replace``: this module, then those inside what comes of it, each as ``change`` says."""
+        made = change(self)
+        for child in list(made.children):
+            other = child.replace(change)
+            if other is not child:
+                made.put(child, other)
+        return made
+
+    def put(self, old: Module, new: Module) -> None:
+        """Use ``new`` wherever ``old`` is a child."""
+        self.children = [new if child is old else child for child in self.children]
+        for key, value in vars(self.args).items():
+            if value is old:
+                setattr(self.args, key, new)
 
     def reset(self, bound: float | None = None) -> None:
         """Torch's ``reset([stdv])``: default initialisation again, or uniform in +-bound*sqrt(3)."""

@@ -180,6 +180,12 @@ class GModule(Module):
         self.nodes = _order(outputs, inputs)
         self.children = list({id(n.module): n.module for n in self.nodes if n.module}.values())
 
+    def put(self, old: Module, new: Module) -> None:
+        super().put(old, new)
+        for node in self.nodes:
+            if node.module is old:
+                node.module = new
+
     def copied_from(self, source: Module, modules: dict[int, Module]) -> None:
         assert isinstance(source, GModule)
         nodes: dict[int, Node] = {}
