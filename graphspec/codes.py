@@ -122,6 +122,8 @@ CODES: dict[str, str] = {
     "E0806": "the folder holds a run already",
     "E0807": "an argument that makes no sense",
     # Warnings
+    "W0217": "an old file stops before its end",
+    "W0218": "a class stands for a module of ours",
     "W0306": "input shapes were assumed",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0705": "a damaged checkpoint is skipped",

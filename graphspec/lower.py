@@ -132,9 +132,12 @@ class Lowering(Builder):
         name = self.session.node_names.get(self.path)
         return self.scope.noise.get(name) if name else None
 
-    def zero_based(self, index: Value, n: SizeLike) -> Value:
-        """A 1-based index input (0-based under ``index_base=0``) as positions from 0, checked against n at run time."""
-        base = self.session.index_base
+    def zero_based(self, index: Value, n: SizeLike, base_shift: int = 0) -> Value:
+        """A 1-based index input (0-based under ``index_base=0``) as positions from 0, checked against n at run time.
+
+        ``base_shift=-1`` is for inputs with one more value below the first index, such as 0 for "none".
+        """
+        base = self.session.index_base + base_shift
         checked = self.check_index(index, n, base=base)
         return self.sub(checked, self.full_like(checked, base)) if base else checked
 

@@ -195,7 +195,8 @@ def test_n20_modules_inside_are_seen_and_replaced() -> None:
     np.testing.assert_array_equal(m(np.ones((1, 3)))[0], m.parameters[[*m.parameters][-1]])
     counted = "local n = 0\nnet:apply(function(m) n = n + 1 end)\nprint(n)\nreturn net"
     assert graphspec.open.open_spec(net + counted).evaluation.log == ["6"]
-    seq = A + "local s = nn.Sequential():add(nn.Tanh()):insert(nn.Linear(3, 4), 1):add(nn.Exp())\ns:remove()\nreturn nn.gModule({a}, {s(a)})"
+    seq = A + "local s = nn.Sequential():add(nn.Tanh()):insert(nn.Linear(3, 4), 1):add(nn.Exp())\ns:remove()\n"
+    seq += "return nn.gModule({a}, {s(a)})"
     assert model(seq)(1e6 * np.ones((1, 3))).shape == (1, 4)
     assert code(net + "net:replace(function(m) return 3 end)") == "E0207"
 

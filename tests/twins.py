@@ -176,6 +176,13 @@ def batch_norm(m: Module, x: Any, env: Env) -> Any:
     return y.reshape(x.shape)
 
 
+def masked_loss(m: Module, x: Any, env: Env) -> Any:
+    log_p, target = x
+    counts = target > 0
+    loss = F.nll_loss(log_p, target.long() - 1, ignore_index=-1, reduction="sum") / len(target)
+    return [loss, ((log_p.argmax(1) + 1 == target) & counts).sum().double(), counts.sum().double()]
+
+
 def nll(function: Callable[..., Any]) -> Twin:
     def twin(m: Module, x: Any, env: Env) -> Any:
         prediction, target = x
@@ -236,5 +243,6 @@ TWINS: dict[str, Twin] = {
     "Sequential": sequential,
     "ClassNLLCriterion": nll(F.nll_loss if torch else lambda *a, **k: None),
     "CrossEntropyCriterion": nll(F.cross_entropy if torch else lambda *a, **k: None),
+    "MaskedLoss": masked_loss,
     "MSECriterion": lambda m, x, env: F.mse_loss(x[0], x[1], reduction="mean" if m.args.sizeAverage else "sum"),
 }

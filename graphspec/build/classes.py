@@ -1,7 +1,8 @@
 """``torch.class``: classes written in Lua that compose modules.
 
 An object of such a class is a module when it inherits one (``torch.class('nn.Tower', 'nn.Sequential')``), or when its ``updateOutput``
-computes its result by calling other modules (``return self.net:forward(input)``): that function is then run once, on nodes.
+computes its result by calling other modules (``return self.net:forward(input)``): that function is then run once, on nodes.  A class
+that computes with values, and is called as a module of ours, stands for that module.
 https://github.com/torch/torch7/blob/master/doc/utility.md#torch.class
 """
 
@@ -10,8 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from graphspec.build.bindings import GraphHost, ModuleHost, NodeHost, located, nodes_of, unwrap
+from graphspec.build.interpreter import Thrown
+from graphspec.build.limits import LimitError
 from graphspec.build.stdlib import argument
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, type_name
+from graphspec.errors import SpecError, error
 from graphspec.graph import REGISTRY, Node, connect, gmodule, new_module
 from graphspec.suggest import did_you_mean
 
@@ -21,12 +25,18 @@ if TYPE_CHECKING:
 ABSTRACT = ("nn.Module", "nn.Container", "nn.Criterion", "nn.Decorator")
 """Classes of Torch that compute nothing themselves."""
 
+STANDS_IN = {"Embedding": "LookupTable"}
+"""Names that repositories give to a layer that has another name here."""
+
 
 class ObjectHost(GraphHost):
     """An object of a class written in Lua."""
 
-    def __init__(self, name: str, methods: LuaTable) -> None:
+    def __init__(self, name: str, methods: LuaTable, given: list[Value]) -> None:
         self.title = self.name = name
+        self.last_name = name.rpartition(".")[2]
+        self.given = given
+        self.replaced = False
         self.methods = methods
         self.fields = LuaTable()
         self.native: ModuleHost | None = None
@@ -47,6 +57,9 @@ class ObjectHost(GraphHost):
 
     def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         """``object(node)``: the node of its result."""
+        stand_in = self._stand_in(lua)
+        if stand_in is not None:
+            return stand_in.call(lua, args)
         if not isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction):
             return self.module_host(lua).call(lua, args)
         self.one_input(lua, args)
@@ -67,8 +80,36 @@ class ObjectHost(GraphHost):
         origin = located(lua)
         return NodeHost(connect(new_module("Identity", [], origin), nodes_of(lua, result, self.name), origin))
 
+    def _stand_in(self, lua: Interpreter) -> ModuleHost | None:
+        """A module of ours to use instead: one of the same name, where ``updateOutput`` computes with values."""
+        record = STANDS_IN.get(self.last_name, self.last_name)
+        if self.native is None and record in REGISTRY and self._computes(lua):
+            self.native = ModuleHost(new_module(record, [unwrap(lua, a) for a in self.given], located(lua)))
+            self.replaced = True
+            text = f"nn.{record} is used for {self.name}, whose updateOutput computes with values"
+            lua.warnings.append(error("W0218", text, lua.origin(), severity="warning"))
+        return self.native if self.replaced else None
+
+    def _computes(self, lua: Interpreter) -> bool:
+        """Whether ``updateOutput`` does more than compose modules, found by trying it on a node that leads nowhere."""
+        if not isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction):
+            return False
+        frames, depth = len(lua.frames), lua.depth
+        try:
+            self.output(lua, NodeHost(connect(new_module("Identity", [], lua.origin()), None, lua.origin())))
+        except LimitError:
+            raise
+        except (SpecError, Thrown):
+            del lua.frames[frames:]
+            lua.depth = depth
+            return True
+        return False
+
     def module_host(self, lua: Interpreter) -> ModuleHost:
         """The module it is; E0216 where it is none."""
+        stand_in = self._stand_in(lua)
+        if stand_in is not None:
+            return stand_in
         if isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction):
             source: Node = connect(new_module("Identity", [], lua.origin()), None, located(lua))
             result = self.output(lua, NodeHost(source))
@@ -162,7 +203,7 @@ def torch_class(lua: Interpreter, args: list[Value]) -> list[Value]:
     lua.classes[name] = methods
 
     def construct(inner: Interpreter, given: list[Value]) -> list[Value]:
-        made = ObjectHost(name, methods)
+        made = ObjectHost(name, methods, given[1:])
         init = inner.get_index(methods, "__init")
         if init is not None:
             inner.call(init, [made, *given[1:]])

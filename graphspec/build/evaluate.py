@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from graphspec.build import methods  # noqa: F401  (gives modules and nodes their methods)
 from graphspec.build.bindings import ModuleHost, Namespace, NodeHost
 from graphspec.build.describe import Description, Library, NoLibrary
-from graphspec.build.env import chunk_env
+from graphspec.build.env import Env, chunk_env
 from graphspec.build.files import Files
 from graphspec.build.interpreter import Interpreter
-from graphspec.build.limits import Limits
+from graphspec.build.limits import LimitError, Limits
 from graphspec.build.mathlib import math_table
 from graphspec.build.nngraphlib import NNGraph, graph_table
 from graphspec.build.options import ExperimentFunction, ExperimentHost, Group, Options, Overrides, Pasted
@@ -22,10 +22,19 @@ from graphspec.build.strings import STRING
 from graphspec.build.torchlib import Torch
 from graphspec.build.values import LuaTable, NativeFunction, Value, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Source, Span, SpecError, error
-from graphspec.lang import ast, parse, parse_expression
+from graphspec.lang import parse, parse_entry
 
 BUILT_IN = ("nn", "nngraph", "graph", "torch", "cutorch", "cunn", "cudnn", "rnn", "dpnn", "optim", "data", "math", "string", "table")
 """Names that ``require`` gives without a file."""
+
+PACKAGES = (
+    "env", "sys", "paths", "lfs", "xlua", "image", "hdf5", "cjson", "tds", "pl", "cltorch", "clnn", "fbnn", "fbcunn", "gnuplot",
+    "loadcaffe", "posix", "ffi",
+)  # fmt: skip
+"""Torch packages that model files require and models do not use: requiring one is fine, using it is E0209."""
+
+PASTED_LAYERS = {"LookupTable": "LookupTable", "Embedding": "LookupTable", "OneHot": "OneHot", "MaskedLoss": "MaskedLoss"}
+"""Layers that well-known repositories carry along as globals, and what they are here."""
 
 
 @dataclass
@@ -59,7 +68,6 @@ class Session:
         self.source = Source(source.path, texts[source.path]) if texts and source.path in texts else source
         self.files = Files(roots, texts)
         self.overrides = Overrides(overrides)
-        self.warnings: list[Diagnostic] = []
         self.descriptions: list[Description] = []
         self.loaded: dict[str, list[Value]] = {}
         self.loading: list[str] = []
@@ -67,6 +75,7 @@ class Session:
         self.library = library_
         given = str(self.overrides.given.get("experiment.seed"))
         self.lua = Interpreter(limits, LuaTable(), int(given) if given.isdigit() else seed)
+        self.warnings = self.lua.warnings
         self.lua.strings = library(STRING, "string.")
         self._globals(lenient)
 
@@ -85,7 +94,10 @@ class Session:
         g.set("cudnn", nn)
         g.set("nngraph", NNGraph(nn))
         g.set("graph", graph_table())
-        g.set("torch", Torch())
+        g.set("torch", Torch(self.options))
+        g.set("arg", LuaTable())
+        for name, record in PASTED_LAYERS.items():
+            g.set(name, nn.index(self.lua, record))
         for name in ("cutorch", "cunn"):
             g.set(name, g.get("torch" if name == "cutorch" else "nn"))
         g.set("options", NativeFunction("options", self.options))
@@ -106,6 +118,8 @@ class Session:
             return [self.lua.globals.get({"rnn": "nn", "dpnn": "nn"}.get(name, name))]
         if name in self.loaded:
             return list(self.loaded[name])
+        if name.partition(".")[0] in PACKAGES and not self.files.exists(name):
+            return [Absent(name)]
         if name in self.loading:
             cycle = " -> ".join([*self.loading[self.loading.index(name) :], name])
             raise lua.error("E0214", f"files that require each other in a circle: {cycle}")
@@ -121,11 +135,31 @@ class Session:
         lua.span = span
         return list(self.loaded[name])
 
-    def chunk(self, source: Source) -> list[Value]:
+    def chunk(self, source: Source, env: Env | None = None) -> list[Value]:
         """Run a whole file."""
         parsed = parse(source)
         self.options.comments += parsed.comments
-        return self.lua.run(parsed.block, chunk_env())
+        return self.lua.run(parsed.block, env or chunk_env())
+
+    def main(self, env: Env, forgiving: bool) -> Value:
+        """Run the spec itself; what it returns.
+
+        ``forgiving`` (an entry is wanted, of an old file): where the file cannot go on, in the training code that follows its model
+        functions as a rule, the entry sees what was defined until then, and a warning says where that was.
+        """
+        try:
+            results = self.chunk(self.source, env)
+        except LimitError:
+            raise
+        except SpecError as failure:
+            problem = failure.diagnostics[0]
+            if not forgiving or problem.code.startswith("E01"):
+                raise
+            self.warnings.append(replace(problem, code="W0217", severity="warning", message=f"the file stops here: {problem.message}"))
+            self.lua.frames.clear()
+            self.lua.depth = 0
+            return None
+        return results[0] if results else None
 
 
 def evaluate(
@@ -147,11 +181,11 @@ def evaluate(
     """
     session = Session(source, roots, overrides or {}, lenient, limits or Limits(), library or NoLibrary(), texts, seed)
     lua = session.lua
-    results = session.chunk(session.source)
-    value = results[0] if results else None
+    env = chunk_env()
+    value = session.main(env, forgiving=lenient and entry is not None)
     whole = Span(session.source, 0, 0)
     if entry is not None:
-        value = _entry(session, value, entry)
+        value = _entry(session, value, entry, env if lenient else chunk_env())
     unknown = session.overrides.unknown()
     if unknown:
         raise SpecError(*unknown)
@@ -167,15 +201,18 @@ def evaluate(
     )
 
 
-def _entry(session: Session, value: Value, entry: str) -> Value:
-    expr = parse_expression(Source("<entry>", entry))
-    env = chunk_env()
+def _entry(session: Session, value: Value, entry: str, env: Env) -> Value:
+    """The value of an expression that sees the fields of the returned table; of an old file, its locals and globals too."""
+    block = parse_entry(Source("<entry>", entry))
+    env = Env(env)
     if isinstance(value, LuaTable):
         env.names.update(value.fields())
     elif value is not None:
         raise SpecError(error("E0431", f"an entry picks from a table that the spec returns; it returns {_kind(value)}"))
-    block = ast.Block(expr.span, (ast.Return(expr.span, (expr,)),))
-    results = session.lua.run(block, env)
+    try:
+        results = session.lua.run(block, env)
+    except SpecError as failure:
+        raise SpecError(*failure.diagnostics, *(w for w in session.warnings if w.code == "W0217")) from None
     return results[0] if results else None
 
 

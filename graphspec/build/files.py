@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from graphspec.errors import Origin, Source, SpecError, error, fail
+from graphspec.errors import NOWHERE, Origin, Source, SpecError, error, fail
 
 MAX_BYTES = 4_000_000
 """A spec file may not be larger (E0507)."""
@@ -22,7 +22,7 @@ class Files:
 
     def find(self, name: str, origin: Origin) -> Source:
         """``a.b`` as a/b.spec, else a/b.lua, under the roots in order; E0803 when there is none, E0804 outside the roots."""
-        parts = name.replace("/", ".").split(".")
+        parts = name.removeprefix("./").replace("/", ".").split(".")
         if not all(part and part != ".." for part in parts) or "\\" in name or "\0" in name:
             raise fail("E0804", f"require '{name}': a name is words with dots between, under the roots", origin)
         tried = []
@@ -47,6 +47,14 @@ class Files:
                 notes=[f"tried {', '.join(tried)}"] if tried else ["there is no root to search"],
             )
         )
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file to require by that name."""
+        try:
+            self.find(name, NOWHERE)
+        except SpecError:
+            return False
+        return True
 
     def _source(self, display: str, text: str) -> Source:
         if display not in self.sources:

@@ -15,7 +15,7 @@ from graphspec.build.limits import Budget, LimitError, Limits, over
 from graphspec.build.operators import binary, unary
 from graphspec.build.statements import STATEMENTS
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
-from graphspec.errors import Frame, Origin, Span, SpecError, error
+from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error
 from graphspec.lang import ast
 from graphspec.suggest import did_you_mean
 
@@ -41,6 +41,7 @@ class Interpreter:
         self.depth = 0
         self.span: Span | None = None
         self.log: list[str] = []
+        self.warnings: list[Diagnostic] = []
         self.seed(seed)
         self.calling: tuple[ast.Call, Env] | None = None
         """The call expression being carried out."""

@@ -105,14 +105,17 @@ class Options:
             raise lua.error("E0603", "options takes a table: `options { rnn_size = 128 }`")
         span = lua.span
         for name, default in table.fields().items():
-            if not isinstance(default, (bool, float, str)):
-                raise lua.error("E0603", f"option {name}: a default is a number, a string or a boolean, not a {type_name(default)}")
-            value, _ = self.overrides.take(name, default)
-            table.set(name, value)
-            self.values[name] = value
-            if span is not None:
-                self.help[name] = self._help(span.source, span.start, span.end, name)
+            table.set(name, self.declare(lua, name, default, self._help(span.source, span.start, span.end, name) if span else ""))
         return [table]
+
+    def declare(self, lua: Interpreter, name: str, default: Value, help_text: str) -> Value:
+        """One option; its value.  E0603 for a default that is no plain value."""
+        if not isinstance(default, (bool, float, str)):
+            raise lua.error("E0603", f"option {name}: a default is a number, a string or a boolean, not a {type_name(default)}")
+        value, _ = self.overrides.take(name, default)
+        self.values[name] = value
+        self.help[name] = help_text
+        return value
 
     def _help(self, source: Any, start: int, end: int, name: str) -> str:
         """The comment behind ``name =`` on its line."""
@@ -126,7 +129,7 @@ class Options:
 
 
 class Pasted(Host):
-    """``opt`` and ``params`` in pasted code: whatever options were given from outside; false for the rest is nil."""
+    """``opt`` and ``params`` in pasted code: whatever options were given from outside; the rest is nil."""
 
     title = "opt"
 
@@ -142,6 +145,12 @@ class Pasted(Host):
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
         self.own.set(key, value)
+
+    def adopt(self, table: LuaTable) -> None:
+        """The file makes the table itself (``params = {rnn_size = 200}``): its fields are options."""
+        for name, default in table.fields().items():
+            if name in self.overrides.given and isinstance(default, (bool, float, str)):
+                table.set(name, self.overrides.take(name, default)[0])
 
 
 class Group(Host):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from graphspec.build.env import BREAK, Env, Flow
-from graphspec.build.values import Host, LuaFunction, Value, show, to_number, truth, type_name
+from graphspec.build.values import Host, LuaFunction, LuaTable, Value, show, to_number, truth, type_name
 from graphspec.errors import Frame, Span
 from graphspec.lang import ast
 
@@ -25,6 +25,9 @@ def _assign(lua: Interpreter, stat: ast.Assign, env: Env) -> Flow:
             if owner is not None:
                 owner.names[target.name] = value
             else:
+                pasted = lua.globals.get(target.name)
+                if isinstance(value, LuaTable) and isinstance(pasted, Host) and hasattr(pasted, "adopt"):
+                    pasted.adopt(value)
                 lua.globals.set(target.name, value)
         else:
             lua.set_index(place[0], place[1], value)

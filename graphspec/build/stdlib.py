@@ -22,7 +22,6 @@ ABSENT = (
     "setfenv",
     "getfenv",
     "debug",
-    "collectgarbage",
     "coroutine",
     "package",
     "module",
@@ -207,6 +206,7 @@ BASIC: dict[str, Any] = {
     "rawget": _rawget,
     "rawset": _rawset,
     "type": _type,
+    "collectgarbage": lambda lua, args: [0.0],
     "rawequal": lambda lua, args: [args[0] is args[1] or (not isinstance(args[0], (LuaTable, Host)) and args[0] == args[1])],
 }
 

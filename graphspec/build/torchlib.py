@@ -9,6 +9,7 @@ import numpy as np
 
 from graphspec.build.bindings import ModuleHost, NodeHost, ParameterHost
 from graphspec.build.classes import class_of, torch_class
+from graphspec.build.cmdline import CmdLine
 from graphspec.build.mathlib import seed_number
 from graphspec.build.stdlib import argument, library
 from graphspec.build.tensors import TensorHost, allocate, charge, shape_text, sizes, whole, wrap
@@ -17,6 +18,7 @@ from graphspec.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
+    from graphspec.build.options import Options
 
 TENSORS = ("Tensor", "FloatTensor", "DoubleTensor", "LongTensor", "IntTensor", "ByteTensor", "CudaTensor")
 
@@ -140,8 +142,8 @@ class Torch(Host):
 
     title = "torch"
 
-    def __init__(self) -> None:
-        self.table = library(FUNCTIONS, "torch.")
+    def __init__(self, options: Options) -> None:
+        self.table = library({**FUNCTIONS, "CmdLine": lambda lua, args: [CmdLine(options)]}, "torch.")
 
     def index(self, lua: Interpreter, key: Value) -> Value:
         found = self.table.get(key)

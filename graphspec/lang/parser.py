@@ -76,14 +76,15 @@ def parse(source: Source) -> Parsed:
     return Parsed(block, tuple(comments(source)))
 
 
-def parse_expression(source: Source) -> ast.Expr:
-    """The AST of one expression."""
+def parse_entry(source: Source) -> ast.Block:
+    """The AST of an expression, as a block that returns it; or of a block that has a ``return`` of its own."""
     check_text(source)
-    wrapped = Source(source.path, "return " + source.text)
-    block = parse(wrapped).block
-    if len(block.body) != 1 or not isinstance(block.body[0], ast.Return) or len(block.body[0].values) != 1:
-        raise fail("E0101", "one expression is wanted here", Span(source, 0, len(source.text)))
-    return block.body[0].values[0]
+    returns = re.search(r"\breturn\b", source.text) is not None
+    block = parse(source if returns else Source(source.path, "return " + source.text)).block
+    last = block.body[-1] if block.body else None
+    if not isinstance(last, ast.Return) or (not returns and (len(block.body) != 1 or len(last.values) != 1)):
+        raise fail("E0101", "an entry is one expression, or statements that end with `return`", Span(source, 0, len(source.text)))
+    return block
 
 
 def parse_tree(source: Source) -> Any:

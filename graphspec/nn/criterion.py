@@ -128,3 +128,43 @@ class MSECriterion(Criterion):
         difference = b.sub(only(x[0]), only(x[1]))
         total = b.reduce_sum(b.mul(difference, difference), range(difference.type.rank))
         return mean_of(b, total, product(difference.shape)) if m.args.sizeAverage else total
+
+
+@register
+class MaskedLoss(Criterion):
+    """The negative log likelihood of the targets that are not 0, over the batch size, with its accuracy:
+    ``{log_p [B, n], int32 [B]} -> {loss [], correct [], counted []}``.
+
+    ``correct`` counts the rows, of those that count, whose target is the likeliest class; it has no gradient.
+    """
+
+    name = "MaskedLoss"
+    doc = "the negative log likelihood of targets that are not 0, the number of right answers, and the number counted"
+    source = "https://github.com/wojciechz/learning_to_execute (layers/MaskedLoss.lua); Zaremba and Sutskever, 2014"
+    samples = (
+        Sample((), ((3, 4), Leaf((3,), index=True, high=4))),
+        Sample((), ((4, 3), Leaf((4,), index=True, values=(2, 0, 3, 0)))),
+        Sample((), ((2, 5), Leaf((2,), index=True, values=(0, 0)))),
+    )
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        prediction, target = s.table(x, 2)
+        rows = s.unknown("B")
+        s.set(prediction, (rows, s.unknown("n")), FLOAT)
+        s.set(target, (rows,), "int32")
+        for cell in s.table(y, 3):
+            s.set(cell, (), FLOAT)
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        prediction, target = pair(x)
+        rows, classes = prediction.shape
+        index = b.zero_based(target, classes + 1, base_shift=-1)  # 0 stands for the targets that do not count
+        counts = b.compare(index, b.full_like(index, 0), "gt")
+        place = b.maximum(b.sub(index, b.full_like(index, 1)), b.full_like(index, 0))
+        picked = b.pick(prediction, place)
+        none = b.full_like(picked, 0)
+        loss = b.neg(mean_of(b, b.reduce_sum(b.where(counts, picked, none), [0]), rows))
+        likeliest = b.stop_gradient(b.reduce_max(prediction, [1]))
+        right = b.logical(counts, b.compare(b.stop_gradient(picked), likeliest, "eq"), "and")
+        one = b.full_like(picked, 1)
+        return loss, *(b.reduce_sum(b.where(which, one, none), [0]) for which in (right, counts))

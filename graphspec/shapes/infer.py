@@ -314,7 +314,7 @@ class Types(Solver):
 
     def _default(self, cell: Cell, rank: int, use: Use) -> None:
         hints = ["B", "n", "m", "k", "l"][:rank]
-        self.set(cell, [self.letter(h) for h in hints], FLOAT)
+        self.set(cell, [self.letter(h) for h in hints], None if self.find(cell).dtype else FLOAT)
         self.find(cell).note = "assumed"
         self.assumed.append((cell, use))
 

@@ -1,0 +1,159 @@
+"""Old files as they are: what Torch's training scripts lean on, beside their model functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphspec
+from graphspec import SpecError
+from graphspec.open import Opened, open_spec
+
+NET = """
+local function net(n)
+  local x = nn.Identity()()
+  return nn.gModule({x}, {nn.Linear(n, 2)(x)})
+end
+"""
+
+
+def opened(text: str, entry: str | None = None, **settings: Any) -> Opened:
+    return open_spec(text, entry, **settings)
+
+
+def codes(found: Opened) -> list[str]:
+    return [w.code for w in found.warnings]
+
+
+def parameters(found: Opened) -> list[tuple[int, ...]]:
+    return [p.shape for p in found.result.all_parameters()]
+
+
+def test_a_script_that_trains_gives_its_model_to_an_entry() -> None:
+    script = NET + "local data = torch.load('train.t7')\nfor i = 1, #data do net(3):forward(data[i]) end"
+    found = opened(script, "net(3)", lenient=True)
+    assert parameters(found) == [(2, 3), (2,)]
+    assert codes(found) == ["W0217"]
+    assert "torch has no 'load'" in found.warnings[0].message
+    assert found.warnings[0].span is not None and found.warnings[0].span.line == 6
+    with pytest.raises(SpecError, match="torch has no 'load'"):
+        opened(script, "net(3)")
+
+
+def test_where_a_script_stopped_is_told_when_its_entry_fails() -> None:
+    with pytest.raises(SpecError) as caught:
+        opened("local n = torch.load('n.t7')\n" + NET, "net(3)", lenient=True)
+    assert [d.code for d in caught.value.diagnostics] == ["E0202", "W0217"]
+
+
+def test_limits_and_syntax_errors_are_not_forgiven() -> None:
+    for text, code in ((NET + "while true do end", "E0501"), (NET + "local 3", "E0101")):
+        with pytest.raises(SpecError) as caught:
+            opened(text, "net(3)", lenient=True)
+        assert caught.value.code == code
+
+
+def test_an_entry_may_be_statements() -> None:
+    found = opened(NET.replace("local function net(n)", "function net(n)\n n = size"), "size = 5 return net()", lenient=True)
+    assert parameters(found) == [(2, 5), (2,)]
+    for entry in ("1 2", "net(3), net(4)", "local a = 3"):
+        with pytest.raises(SpecError) as caught:
+            opened(NET + "return {net = net}", entry)
+        assert caught.value.code.startswith("E01")
+
+
+CMDLINE = """
+local cmd = torch.CmdLine()
+cmd:text('Train'); cmd:text()
+cmd:option('-rnn_size', 3, 'units in each layer')
+cmd:option('-model', 'lstm', 'lstm, gru or rnn')
+cmd:option('-bias', false)
+local opt = cmd:parse(arg)
+"""
+
+
+def test_options_of_a_command_line_are_options() -> None:
+    text = CMDLINE + NET + "return net(opt.rnn_size)"
+    assert parameters(opened(text)) == [(2, 3), (2,)]
+    found = opened(text, options={"rnn_size": 7})
+    assert parameters(found) == [(2, 7), (2,)]
+    assert found.evaluation.options == {"rnn_size": 7, "model": "lstm", "bias": False}
+    assert found.evaluation.option_help["rnn_size"] == "units in each layer"
+    with pytest.raises(SpecError, match="no option rnn_sise") as caught:
+        opened(text, options={"rnn_sise": 7})
+    assert caught.value.diagnostics[0].helps == ("did you mean `rnn_size`?",)
+
+
+@pytest.mark.parametrize("name", ["opt", "params"])
+def test_a_table_of_parameters_takes_options(name: str) -> None:
+    assert parameters(opened(f"{NET}\nreturn net({name}.size)", options={"size": 4})) == [(2, 4), (2,)]
+    own = f"{name} = {{size = 3, other = 'x'}}\n{NET}\nreturn net({name}.size)"
+    assert parameters(opened(own)) == [(2, 3), (2,)]
+    assert parameters(opened(own, options={"size": 4})) == [(2, 4), (2,)]
+
+
+def test_packages_may_be_required_and_not_used(tmp_path: Path) -> None:
+    needed = "require 'nn' require 'env' local hdf5 = require 'hdf5' local stringx = require('pl.stringx') pcall(require, 'cutorch')\n"
+    assert parameters(opened(needed + "collectgarbage()\n" + NET + "return net(3)"))
+    with pytest.raises(SpecError) as caught:
+        opened(needed + "hdf5.open('x')")
+    assert caught.value.code == "E0209"
+    (tmp_path / "paths.lua").write_text("return {n = 3}")  # a file of that name goes before the package
+    (tmp_path / "main.spec").write_text(NET + "return net(require('./paths').n)")
+    assert parameters(opened(str(tmp_path / "main.spec"))) == [(2, 3), (2,)]
+
+
+HAND_WRITTEN = """
+local OneHot, parent = torch.class('OneHot', 'nn.Module')
+function OneHot:__init(outputSize)
+  parent.__init(self)
+  self.outputSize = outputSize
+  self._eye = torch.eye(outputSize)
+end
+function OneHot:updateOutput(input)
+  self.output:resize(input:size(1), self.outputSize):zero()
+  self.output:copy(self._eye:index(1, input:long()))
+  return self.output
+end
+"""
+
+
+@pytest.mark.parametrize("own", ["", HAND_WRITTEN])
+def test_layers_that_repositories_carry_along(own: str) -> None:
+    found = opened(own + "local x = nn.Identity()()\nreturn nn.gModule({x}, {OneHot(4)(x)})")
+    assert codes(found) == (["W0218"] if own else [])
+    model = graphspec.compile(own + "local x = nn.Identity()()\nreturn nn.gModule({x}, {OneHot(4)(x)})")
+    np.testing.assert_array_equal(model(np.array([2, 4])), np.eye(4)[[1, 3]])
+
+
+def test_embedding_is_a_lookup_table() -> None:
+    model = graphspec.compile("local x = nn.Identity()()\nreturn nn.gModule({x}, {Embedding(5, 2)(x)})")
+    assert model(np.array([1, 5, 5])).shape == (3, 2)
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_masked_loss(base: int) -> None:
+    text = "local p, t = nn.Identity()(), nn.Identity()()\nreturn nn.gModule({p, t}, {MaskedLoss()({p, t})})"
+    model = graphspec.compile(text, dtype="float64", index_base=base)
+    log_p = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]]))
+    target = np.array([1, 3, 0, 3]) + base - 1
+    loss, correct, counted = model(log_p, target)
+    assert loss == pytest.approx(-(np.log(0.5) + np.log(0.1) + np.log(0.4)) / 4)
+    assert (correct, counted) == (2, 3)
+    dp, _ = model.backward([log_p, target], [1.0, 1.0, 1.0])
+    wanted = np.zeros((4, 3))
+    wanted[[0, 1, 3], [0, 2, 2]] = -1 / 4
+    np.testing.assert_allclose(dp, wanted)
+    for bad in (-1, 4):
+        with pytest.raises(SpecError) as caught:
+            model(log_p, np.array([1, 3, bad, 3]) + base - 1)
+        assert caught.value.code == "E0310"
+
+
+def test_an_index_input_that_nobody_types_gets_a_shape() -> None:
+    """The dtype was known (a LookupTable reads it), the rank was not: assuming one failed with a traceback."""
+    model = graphspec.compile("local x = nn.Identity()()\nreturn nn.gModule({x}, {nn.LookupTable(5, 2)(x)})")
+    assert str(model.inputs) == "int32[B]"
