@@ -7,6 +7,7 @@ letters) and to guards at run time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Union
@@ -32,7 +33,8 @@ class Size:
     def __init__(self, terms: Mapping[Monomial, int] | Iterable[tuple[Monomial, int]] = ()) -> None:
         items = terms.items() if isinstance(terms, Mapping) else terms
         self.terms = tuple(sorted((m, c) for m, c in items if c != 0))
-        self._hash = hash(self.terms)
+        number = self.value
+        self._hash = hash(self.terms if number is None else number)  # a size is equal to the number that it is
 
     @staticmethod
     @lru_cache(maxsize=4096)
@@ -118,16 +120,21 @@ class Size:
         return Size(quotient)
 
     def _long_division(self, divisor: Size) -> Size | None:
+        names = sorted(self.letters | divisor.letters)
+
+        def order(term: tuple[Monomial, int]) -> tuple[int, ...]:
+            """Lexicographic by powers: products keep this order, so every step removes the highest term for good."""
+            powers = dict(term[0])
+            return tuple(powers.get(name, 0) for name in names)
+
         rest, quotient = self, Size()
-        lead = Size([divisor.terms[-1]])
-        for _ in range(64):
-            if not rest.terms:
-                return quotient
-            step = Size([rest.terms[-1]]).divide(lead)
+        lead = Size([max(divisor.terms, key=order)])
+        while rest.terms:
+            step = Size([max(rest.terms, key=order)]).divide(lead)
             if step is None:
                 return None
             quotient, rest = quotient + step, rest - step * divisor
-        return None
+        return quotient
 
     def substitute(self, values: Mapping[str, SizeLike]) -> Size:
         """The size with letters replaced (letters not named stay)."""
@@ -181,32 +188,32 @@ def product(sizes: Iterable[SizeLike]) -> Size:
 
 def parse_size(text: str) -> Size:
     """The size that ``str`` wrote; ValueError when it is not one."""
+    words = re.split(r"\s*([+-])\s*", text.strip())
+    if not words[0]:  # a sign comes first
+        del words[0]
+    else:
+        words.insert(0, "+")
+    if not words or len(words) % 2:
+        raise ValueError(f"not a size: {text!r}")
     total = Size()
-    for sign, body in _signed_parts(text):
-        part = Size.const(sign)
+    for sign, body in zip(words[::2], words[1::2], strict=True):
+        part = Size.const(-1 if sign == "-" else 1)
         for factor in body.split("*"):
-            name, _, power = factor.strip().partition("^")
-            base = Size.const(int(name)) if name.isdigit() else Size.letter(name)
-            if not name or not (name.isdigit() or name[0].isalpha() or name[0] in "_?"):
-                raise ValueError(f"not a size: {text!r}")
-            for _ in range(int(power or 1)):
-                part = part * base
+            part = part * _factor(factor.strip(), text)
         total = total + part
     return total
 
 
-def _signed_parts(text: str) -> list[tuple[int, str]]:
-    words = text.replace("-", " - ").replace("+", " + ").split()
-    parts, sign = [], 1
-    for word in words:
-        if word in "+-":
-            sign = -1 if word == "-" else 1
-        else:
-            parts.append((sign, word))
-            sign = 1
-    if not parts:
+def _factor(word: str, text: str) -> Size:
+    """A number, a letter, or a letter with a power."""
+    if re.fullmatch("[0-9]+", word):
+        return Size.const(int(word))
+    name, mark, power = word.partition("^")
+    letter = "_" + name[1:] if name.startswith("?") and name != "?" else name  # inference's own letters are ?1B, ?2n ...
+    if not letter.isidentifier() or (mark and not re.fullmatch("[0-9]+", power)):
         raise ValueError(f"not a size: {text!r}")
-    return parts
+    number = int(power or 1)
+    return Size([(((name, number),) if number else (), 1)])
 
 
 def _multiply(a: Monomial, b: Monomial) -> Monomial:
