@@ -13,7 +13,7 @@ from typing import Any
 
 from graphspec.errors import NOWHERE, Origin
 from graphspec.ir.core import Block, Op, TensorType, Value, index_type, tensor
-from graphspec.ir.ops import primitive
+from graphspec.ir.ops import check_attributes, primitive
 from graphspec.sizes import Size, SizeLike, size
 
 
@@ -43,6 +43,7 @@ class Builder:
     def emit(self, name: str, *inputs: Value, blocks: Sequence[Block] = (), **attrs: Any) -> tuple[Value, ...]:
         """Any primitive by name; returns its outputs."""
         rule = primitive(name)
+        check_attributes(rule, attrs)
         types = rule.infer([v.type for v in inputs], attrs, blocks)
         op = Op(name, inputs, attrs, types, blocks, self.origin)
         self.block.ops.append(op)

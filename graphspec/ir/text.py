@@ -18,12 +18,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from graphspec.errors import NOWHERE
-from graphspec.ir.core import DTYPES, Block, Guard, Op, Port, Program, TensorType, Value, tensor
+from graphspec.ir.core import DTYPES, Block, Guard, Op, Port, Program, Role, TensorType, Value, tensor
 from graphspec.ir.ops import IRError
 from graphspec.sizes import Size, parse_size
+
+NAME = r"%[\w.]+"
+TYPE = r"\w+\[[^\[\]]*\]"
+STRING = r"\"(?:[^\"\\]|\\.)*\""
+VALUE = rf"<[^<>]*>|{STRING}|\[[^\[\]{{}}]*\]|[\w.+-]+"
+ATTR = rf"\w+=(?:{VALUE})"
+MAX_DEPTH = 50
+"""Bodies inside each other that a text may have."""
 
 
 def print_program(program: Program) -> str:
@@ -77,8 +85,10 @@ class _Printer:
                 ]
             outputs = ", ".join(self.define(v) for v in op.outputs)
             types = ", ".join(str(v.type) for v in op.outputs)
-            head = f"{pad}{outputs} = {op.name}({inputs}){attrs} : {types}" + (" {" if op.blocks else "")
-            lines.append(f"{head:<100}  ; {op.origin}" if op.origin.span is not None else head)
+            left, right = (f"{outputs} = ", f" : {types}") if op.outputs else ("", "")
+            head = f"{pad}{left}{op.name}({inputs}){attrs}{right}" + (" {" if op.blocks else "")
+            origin = str(op.origin).replace("\n", " ")  # a path may hold anything
+            lines.append(f"{head:<100}  ; {origin}" if op.origin.span is not None else head)
             lines += inner
         return lines
 
@@ -102,29 +112,31 @@ def _attr(value: Any) -> str:
 
 
 def parse_program(text: str) -> Program:
-    """The program that was printed; IRError where the text is not one."""
-    lines = _Lines(text)
-    words = lines.take().split()
-    if len(words) != 2 or words[0] != "program":
-        raise IRError("the text does not begin with `program NAME`")
-    program = Program(Block(), [], [], [], words[1])
+    """The program that was printed; IRError where the text is not one.  What the ops mean is the verifier's business."""
+    try:
+        return _program(_Lines(text))
+    except IRError:
+        raise
+    except ValueError as failure:  # of a size or a number
+        raise IRError(f"not IR: {failure}") from None
+
+
+def _program(lines: _Lines) -> Program:
+    program = Program(Block(), [], [], [], _match(r"program (\S+)", lines.take())[1])
     names: dict[str, Value] = {}
-    while (line := lines.peek()) is not None:
-        if line.startswith("in "):
-            match = _match(r"in\s+(%[\w.]+): (.*?) (\"(?:[^\"\\]|\\.)*\") (\w+)$", lines.take())
-            value = Value(parse_type(match[2]), _hint(match[1]))
-            names[match[1]] = value
-            program.block.params.append(value)
-            program.inputs.append(Port(json.loads(match[3]), match[4]))  # type: ignore[arg-type]
-        elif line.startswith("guard "):
-            match = _match(r"guard (.*) == (.*?) (\"(?:[^\"\\]|\\.)*\")$", lines.take())
-            program.guards.append(Guard(parse_size(match[1]), parse_size(match[2]), json.loads(match[3]), NOWHERE))
-        elif line.startswith("out "):
-            match = _match(r"out (%[\w.]+) (\"(?:[^\"\\]|\\.)*\") (\w+)(?: updates (\"(?:[^\"\\]|\\.)*\"))?$", lines.take())
-            program.block.results.append(_value(names, match[1]))
-            program.outputs.append(Port(json.loads(match[2]), match[3], json.loads(match[4]) if match[4] else None))  # type: ignore[arg-type]
-        else:
-            program.block.ops.append(_op(lines, names))
+    while lines.ahead("in "):
+        match = _match(rf"in\s+({NAME}): (.*?) ({STRING}) (\w+)", lines.take())
+        program.block.params.append(_define(names, match[1], Value(parse_type(match[2]), _hint(match[1]))))
+        program.inputs.append(_port(match[3], match[4]))
+    while lines.ahead("guard "):
+        match = _match(rf"guard (.*) == (.*?) ({STRING})", lines.take())
+        program.guards.append(Guard(parse_size(match[1]), parse_size(match[2]), json.loads(match[3]), NOWHERE))
+    while not lines.ended and not lines.ahead("out "):
+        program.block.ops.append(_op(lines, names, 0))
+    while not lines.ended:
+        match = _match(rf"out ({NAME}) ({STRING}) (\w+)(?: updates ({STRING}))?", lines.take())
+        program.block.results.append(_value(names, match[1]))
+        program.outputs.append(_port(match[2], match[3], match[4]))
     return program
 
 
@@ -132,26 +144,43 @@ class _Lines:
     """Lines without comments and blanks, one at a time."""
 
     def __init__(self, text: str) -> None:
-        self.lines = [line.split("  ; ")[0].strip() for line in text.splitlines()]
-        self.lines = [line for line in self.lines if line]
+        bare = (re.sub(rf"({STRING})|  ; .*", r"\1", line).strip() for line in text.split("\n"))
+        self.lines = [line for line in bare if line]
         self.at = 0
 
-    def peek(self) -> str | None:
-        return self.lines[self.at] if self.at < len(self.lines) else None
+    @property
+    def ended(self) -> bool:
+        return self.at == len(self.lines)
+
+    def ahead(self, start: str) -> bool:
+        """Whether the next line begins so."""
+        return not self.ended and self.lines[self.at].startswith(start)
 
     def take(self) -> str:
-        line = self.peek()
-        if line is None:
+        if self.ended:
             raise IRError("the text ends too early")
         self.at += 1
-        return line
+        return self.lines[self.at - 1]
 
 
-def _match(pattern: str, line: str) -> re.Match[str]:
-    match = re.match(pattern, line)
+def _match(pattern: str, text: str) -> re.Match[str]:
+    match = re.fullmatch(pattern, text)
     if match is None:
-        raise IRError(f"not IR: {line}")
+        raise IRError(f"not IR: {text}")
     return match
+
+
+def _port(name: str, role: str, updates: str | None = None) -> Port:
+    if role not in get_args(Role):
+        raise IRError(f"not a role: {role}")
+    return Port(json.loads(name), role, json.loads(updates) if updates else None)  # type: ignore[arg-type]
+
+
+def _define(names: dict[str, Value], name: str, value: Value) -> Value:
+    if name in names:
+        raise IRError(f"{name} is defined twice")
+    names[name] = value
+    return value
 
 
 def _value(names: Mapping[str, Value], name: str) -> Value:
@@ -160,49 +189,65 @@ def _value(names: Mapping[str, Value], name: str) -> Value:
     return names[name]
 
 
+def _split(text: str, pattern: str) -> list[str]:
+    """The parts of a list with commas, each of that pattern."""
+    if not text.strip():
+        return []
+    _match(rf"\s*{pattern}(?:, {pattern})*\s*", text)
+    return re.findall(pattern, text)
+
+
 def _hint(name: str) -> str:
     stem = name[1:].split(".")[0]
     return "" if stem == "v" else stem
 
 
-def _op(lines: _Lines, names: dict[str, Value]) -> Op:
-    match = _match(r"((?:%[\w.]+(?:, )?)*) = (\w+)\(([^)]*)\)(.*) : (.*?)( \{)?$", lines.take())
-    inputs = [_value(names, name) for name in re.findall(r"%[\w.]+", match[3])]
+def _op(lines: _Lines, names: dict[str, Value], depth: int) -> Op:
+    head = rf"(?:({NAME}(?:, {NAME})*) = )?(\w+)\(([^()]*)\)((?: {ATTR})*)(?: : ({TYPE}(?:, {TYPE})*))?( \{{)?"
+    match = _match(head, lines.take())
+    parts = [[_value(names, name) for name in _split(part, NAME)] for part in match[3].split("|")]
     attrs = dict(_attrs(match[4]))
-    blocks = [_body(lines)] if match[6] else []
-    types = [parse_type(t) for t in re.findall(r"\w+\[[^\]]*\]", match[5])]
-    op = Op(match[2], inputs, attrs, types, blocks)
-    for name, value in zip(re.findall(r"%[\w.]+", match[1]), op.outputs, strict=True):
-        value.name = _hint(name)
-        names[name] = value
+    counts = [attrs.get("consts"), attrs.get("carries")] if match[2] == "scan" else []
+    if [len(part) for part in parts[:-1]] != counts:
+        raise IRError(f"the operands are not consts | carries | xs: {match[0]}")
+    blocks = [_body(lines, depth + 1)] if match[6] else []
+    op = Op(match[2], [v for part in parts for v in part], attrs, [parse_type(t) for t in _split(match[5] or "", TYPE)], blocks)
+    outputs = _split(match[1] or "", NAME)
+    if len(outputs) != len(op.outputs):
+        raise IRError(f"{len(outputs)} values of {len(op.outputs)} types: {match[0]}")
+    for name, value in zip(outputs, op.outputs, strict=True):
+        _define(names, name, value).name = _hint(name)
     return op
 
 
-def _body(lines: _Lines) -> Block:
-    head = lines.take()
-    if not head.startswith("body("):
-        raise IRError(f"a body is wanted: {head}")
-    block, names = Block(), {}
-    for name, kind in re.findall(r"(%[\w.]+): (\w+\[[^\]]*\])", head):
-        names[name] = Value(parse_type(kind), _hint(name))
-        block.params.append(names[name])
-    while (line := lines.peek()) is not None and not line.startswith("yield"):
-        block.ops.append(_op(lines, names))
-    block.results = [_value(names, name) for name in re.findall(r"%[\w.]+", lines.take())]
-    if lines.take() != "}":
-        raise IRError("a body ends with }")
+def _body(lines: _Lines, depth: int) -> Block:
+    if depth > MAX_DEPTH:
+        raise IRError(f"more than {MAX_DEPTH} bodies inside each other")
+    block = Block()
+    names: dict[str, Value] = {}
+    for param in _split(_match(r"body\((.*)\)", lines.take())[1], f"{NAME}: {TYPE}"):
+        name, kind = param.split(": ")
+        block.params.append(_define(names, name, Value(parse_type(kind), _hint(name))))
+    while not lines.ended and not lines.ahead("yield"):
+        block.ops.append(_op(lines, names, depth))
+    block.results = [_value(names, name) for name in _split(_match("yield(.*)", lines.take())[1], NAME)]
+    _match("}", lines.take())
     return block
 
 
 def _attrs(text: str) -> Iterator[tuple[str, Any]]:
-    for name, sizes, plain in re.findall(r" (\w+)=(?:<([^>]*)>|(\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|\S+))", text):
-        if plain:
-            value = json.loads(plain)
+    seen: set[str] = set()
+    for name, written in re.findall(rf" (\w+)=({VALUE})", text):
+        if name in seen:
+            raise IRError(f"two attributes {name}:{text}")
+        seen.add(name)
+        if not written.startswith("<"):
+            value = json.loads(written)
             yield name, tuple(value) if isinstance(value, list) else value
         elif name == "shape":
-            yield name, tuple(parse_size(part) for part in sizes.split(",") if part.strip())
+            yield name, tuple(parse_size(part) for part in written[1:-1].split(","))
         else:
-            yield name, parse_size(sizes)
+            yield name, parse_size(written[1:-1])
 
 
 def parse_type(text: str) -> TensorType:
@@ -210,13 +255,18 @@ def parse_type(text: str) -> TensorType:
     match = re.fullmatch(r"(\w+)\[(.*)\]", text.strip())
     if match is None or match[1] not in DTYPES:
         raise IRError(f"not a type: {text}")
-    return tensor([parse_size(part) for part in match[2].split(",") if part.strip()], match[1])
+    return tensor([parse_size(part) for part in match[2].split(",")] if match[2].strip() else [], match[1])
 
 
 def same_program(a: Program, b: Program) -> bool:
     """Whether two programs are the same but for names and origins."""
     guards = [[(g.left, g.right, g.message) for g in p.guards] for p in (a, b)]
     return a.name == b.name and a.inputs == b.inputs and a.outputs == b.outputs and guards[0] == guards[1] and _same_block(a.block, b.block)
+
+
+def _written(op: Op) -> dict[str, str]:
+    """Attributes as they are printed: so NaN is itself, and 0.0 is neither -0.0 nor 0 nor false."""
+    return {name: _attr(value) for name, value in op.attrs.items()}
 
 
 def _same_block(a: Block, b: Block) -> bool:
@@ -226,7 +276,7 @@ def _same_block(a: Block, b: Block) -> bool:
     if any(x.type != y.type for x, y in pairs.items()):
         return False
     for left, right in zip(a.ops, b.ops, strict=True):
-        alike = left.name == right.name and left.attrs == right.attrs and len(left.inputs) == len(right.inputs)
+        alike = left.name == right.name and _written(left) == _written(right) and len(left.inputs) == len(right.inputs)
         if not alike or any(pairs.get(x) is not y for x, y in zip(left.inputs, right.inputs, strict=True)):
             return False
         if [v.type for v in left.outputs] != [v.type for v in right.outputs] or len(left.blocks) != len(right.blocks):

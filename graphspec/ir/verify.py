@@ -1,15 +1,18 @@
 """The verifier: the rules that all IR keeps, checked after every pass in tests.
 
-V1 a value is defined once, before it is read, in the same block; V2 a body reads nothing from outside; V3 an op's outputs
-have the types its
-primitive's rule gives; V4 ports match parameters and results one to one, names differ; V5 a result that updates an input has its type, and
-no input is updated twice; V6 the letters of every type are letters of some input.
+V1 a value is defined once, before it is read, in the same block; V2 a body reads nothing from outside; V3 an op has the attributes
+that its primitive takes, and outputs of the types that its rule gives; V4 ports match parameters and results one to one, names differ;
+V5 a result that updates an input has its type, and no input is updated twice; V6 the letters of every type, attribute and guard are letters
+of some input.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from graphspec.ir.core import Block, Op, Program, Value
-from graphspec.ir.ops import IRError, primitive
+from graphspec.ir.ops import IRError, check_attributes, primitive
+from graphspec.sizes import Size
 
 
 def verify(program: Program) -> None:
@@ -26,6 +29,8 @@ def verify(program: Program) -> None:
             raise IRError(f"V4: a port name is used twice: {min(n for n in names if names.count(n) > 1)}")
     _updates(program)
     known = {letter for v in block.params for n in v.shape for letter in n.letters}
+    for guard in program.guards:
+        _letters((guard.left, guard.right), known, f"in a guard of {guard.origin}")
     _block(block, set(), known)
 
 
@@ -49,9 +54,7 @@ def _block(block: Block, everywhere: set[Value], letters: set[str]) -> None:
     def define(value: Value, place: str) -> None:
         if value in everywhere:
             raise IRError(f"V1: {value} is defined twice{place}")
-        extra = {letter for n in value.shape for letter in n.letters} - letters
-        if extra:
-            raise IRError(f"V6: nothing fixes the size {', '.join(sorted(extra))} of {value}{place}")
+        _letters(value.shape, letters, f"of {value}{place}")
         everywhere.add(value)
         defined.add(value)
 
@@ -66,6 +69,8 @@ def _block(block: Block, everywhere: set[Value], letters: set[str]) -> None:
         for inner in op.blocks:
             _block(inner, everywhere, letters)
         _types(op, place)
+        for attr in op.attrs.values():
+            _letters(attr if isinstance(attr, tuple) else (attr,), letters, place.strip())
         for value in op.outputs:
             define(value, place)
     for value in block.results:
@@ -73,10 +78,18 @@ def _block(block: Block, everywhere: set[Value], letters: set[str]) -> None:
             raise IRError(f"V1: the result {value} is not defined in its block")
 
 
+def _letters(sizes: Iterable[object], known: set[str], place: str) -> None:
+    extra = {letter for n in sizes if isinstance(n, Size) for letter in n.letters} - known
+    if extra:
+        raise IRError(f"V6: nothing fixes the size {', '.join(sorted(extra))} {place}")
+
+
 def _types(op: Op, place: str) -> None:
     try:
-        wanted = primitive(op.name).infer([v.type for v in op.inputs], op.attrs, op.blocks)
-    except (IRError, KeyError, AttributeError) as failure:
+        rule = primitive(op.name)
+        check_attributes(rule, op.attrs)
+        wanted = rule.infer([v.type for v in op.inputs], op.attrs, op.blocks)
+    except IRError as failure:
         raise IRError(f"V3: {failure}{place}") from None
     given = [v.type for v in op.outputs]
     if wanted != given:

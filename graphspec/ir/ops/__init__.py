@@ -6,6 +6,19 @@ What each one means is said by :mod:`graphspec.ir.builder` and done, slowly and 
 from __future__ import annotations
 
 from graphspec.ir.ops import control, pointwise, product, random, reduce, shape
-from graphspec.ir.ops.record import PRIMITIVES, Case, IRError, Primitive, primitive
+from graphspec.ir.ops.record import PRIMITIVES, Case, IRError, Primitive, check_attributes, primitive
 
-__all__ = ["PRIMITIVES", "Case", "IRError", "Primitive", "control", "pointwise", "primitive", "product", "random", "reduce", "shape"]
+__all__ = [
+    "PRIMITIVES",
+    "Case",
+    "IRError",
+    "Primitive",
+    "check_attributes",
+    "control",
+    "pointwise",
+    "primitive",
+    "product",
+    "random",
+    "reduce",
+    "shape",
+]

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from graphspec.ir.core import Block, TensorType, index_type, stacked
 from graphspec.ir.ops.record import Attrs, Primitive, define, need
-from graphspec.sizes import Size
 
 
 def _infer(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:
     need(len(blocks) == 1, "scan owns one block")
-    need(isinstance(attrs.get("trip"), Size) and isinstance(attrs.get("reverse"), bool), "scan: trip is a size, reverse a bool")
     nc, nk, ny = attrs["consts"], attrs["carries"], attrs["ys"]
     body = blocks[0]
     params, results = [v.type for v in body.params], [v.type for v in body.results]
@@ -31,4 +29,5 @@ def _infer(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -
     return [*results[:nk], *(stacked(t, attrs["trip"]) for t in results[nk : nk + ny]), *results[nk + ny :]]
 
 
-define(Primitive("scan", "runs its body once for each step; its gradient is in graphspec.autodiff", _infer))
+define(Primitive("scan", "runs its body once for each step; its gradient is in graphspec.autodiff", _infer,
+                 takes="trip reverse consts carries ys"))

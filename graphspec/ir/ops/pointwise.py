@@ -98,7 +98,7 @@ def _infer_compare(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[B
     return [TensorType(types[0].shape, "bool")]
 
 
-define(Primitive("compare", "lt, le, gt, ge, eq, ne", _infer_compare, pointwise=True,
+define(Primitive("compare", "lt, le, gt, ge, eq, ne", _infer_compare, pointwise=True, takes="how",
                  cases=tuple(Case((((2, 3), dtype),) * 2, {"how": how}, index=3) for how in COMPARISONS for dtype in ("float64", "int32"))))
 
 
@@ -109,7 +109,7 @@ def _infer_logical(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[B
     return [types[0]]
 
 
-define(Primitive("logical", "and, or", _infer_logical, pointwise=True,
+define(Primitive("logical", "and, or", _infer_logical, pointwise=True, takes="how",
                  cases=tuple(Case((((2, 3), "bool"),) * 2, {"how": how}) for how in ("and", "or"))))
 
 
@@ -141,5 +141,5 @@ def _cast(b: Builder, op: Op, g: Sequence[Value | None]) -> list[Value | None]:
 
 
 define(Primitive("cast", "another dtype; floats are cut towards 0 on the way to integers", _infer_cast, _cast, pointwise=True,
-                 cases=(Case((((2, 3), "float64"),), {"dtype": "float64"}), Case((((3,), "bool"),), {"dtype": "float64"}),
+                 takes="dtype", cases=(Case((((2, 3), "float64"),), {"dtype": "float64"}), Case((((3,), "bool"),), {"dtype": "float64"}),
                         Case((((3,), "int32"),), {"dtype": "float64"}, index=5))))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from graphspec.ir.core import Block, Op, TensorType, Value
 from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
+from graphspec.sizes import size
 
 if TYPE_CHECKING:
     from graphspec.ir.builder import Builder
@@ -70,8 +71,8 @@ def _scatter(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [None, b.gather(only(g), op.inputs[0])]
 
 
-define(Primitive("scatter_add", "rows added up where index says", _infer_scatter, _scatter,
-                 cases=(Case((((2, 2), "int32"), ((2, 2, 3), "float64")), {"size": 5}, index=5),)))
+define(Primitive("scatter_add", "rows added up where index says", _infer_scatter, _scatter, takes="size",
+                 cases=(Case((((2, 2), "int32"), ((2, 2, 3), "float64")), {"size": size(5)}, index=5),)))
 
 
 def _infer_pick(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -100,8 +101,8 @@ def _place(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [None, b.pick(only(g), op.inputs[0])]
 
 
-define(Primitive("place", "zeros with one element put into each row", _infer_place, _place,
-                 cases=(Case((((4,), "int32"), ((4,), "float64")), {"size": 5}, index=5),)))
+define(Primitive("place", "zeros with one element put into each row", _infer_place, _place, takes="size",
+                 cases=(Case((((4,), "int32"), ((4,), "float64")), {"size": size(5)}, index=5),)))
 
 
 def _infer_check(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -110,5 +111,5 @@ def _infer_check(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]
     return [types[0]]
 
 
-define(Primitive("check_index", "the index itself, after every element was found in base .. base+size-1", _infer_check,
-                 cases=(Case((((3,), "int32"),), {"size": 9, "base": 0}, index=9),)))
+define(Primitive("check_index", "the index itself, after every element was found in base .. base+size-1", _infer_check, takes="size base",
+                 cases=(Case((((3,), "int32"),), {"size": size(9), "base": 0}, index=9),)))

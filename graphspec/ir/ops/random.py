@@ -24,6 +24,7 @@ define(
         "random",
         "uniform in [0, 1) or standard normal: a function of (seed, site, step, scan indices, element)",
         _infer,
+        takes="kind site shape dtype",
         cases=tuple(
             Case(
                 (((), "int64"), ((), "int64"), ((), "int32")),

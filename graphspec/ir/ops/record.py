@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from graphspec.ir.core import Block, Op, TensorType, Value
+from graphspec.ir.core import DTYPES, Block, Op, TensorType, Value
+from graphspec.sizes import Size
 
 if TYPE_CHECKING:
     from graphspec.ir.builder import Builder
@@ -48,6 +49,8 @@ class Primitive:
     view: bool = False
     """Moves no data where strides can say it."""
     cases: tuple[Case, ...] = ()
+    takes: str = ""
+    """The names of its attributes; all must be given.  What each may be is said once, in ``ATTRIBUTES``."""
 
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -67,6 +70,43 @@ def primitive(name: str) -> Primitive:
         return PRIMITIVES[name]
     except KeyError:
         raise IRError(f"there is no primitive {name}") from None
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _all(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple) and all(of(v) for v in value)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, Size) and (value.value is None or value.value >= 0)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("size", "start", "length", "before", "after", "trip"), _is_size),
+    **dict.fromkeys(("axis", "base", "site", "consts", "carries", "ys"), _whole),
+    **dict.fromkeys(("how", "kind"), _is_text),
+    "shape": _all(_is_size),
+    "axes": _all(_whole),
+    "reverse": lambda value: isinstance(value, bool),
+    "value": lambda value: isinstance(value, (int, float)),
+    "dtype": lambda value: value in DTYPES,
+}
+"""What an attribute of that name may be, in every primitive."""
+
+
+def check_attributes(record: Primitive, attrs: Attrs) -> None:
+    """IRError unless the attributes are those that the primitive takes, each of its kind."""
+    wanted = sorted(record.takes.split())
+    need(sorted(attrs) == wanted, f"{record.name} takes the attributes {', '.join(wanted) or 'none'}, got {', '.join(attrs) or 'none'}")
+    for name, value in attrs.items():
+        need(ATTRIBUTES[name](value), f"{record.name}: {name} = {value!r}")
 
 
 def need(condition: bool, message: str) -> None:

@@ -42,8 +42,8 @@ AXES = (
     Case((((3,), "float64"),), {"axes": (0,)}),
 )
 
-define(Primitive("reduce_sum", "sum over axes", _infer, _sum, cases=(*AXES, Case((((0, 3), "float64"),), {"axes": (0,)}))))
-define(Primitive("reduce_max", "largest over axes; the gradient is shared evenly among equals", _infer, _max, cases=AXES))
+define(Primitive("reduce_sum", "sum over axes", _infer, _sum, takes="axes", cases=(*AXES, Case((((0, 3), "float64"),), {"axes": (0,)}))))
+define(Primitive("reduce_max", "largest over axes; the gradient is shared evenly among equals", _infer, _max, takes="axes", cases=AXES))
 
 
 def _infer_argmax(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:

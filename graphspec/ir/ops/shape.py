@@ -36,6 +36,7 @@ define(
         "one constant in every element",
         _infer_full,
         view=True,
+        takes="value shape dtype",
         cases=(
             Case((), {"value": 1.5, "shape": (size(2), size(3)), "dtype": "float64"}),
             Case((), {"value": 1, "shape": (), "dtype": "bool"}),
@@ -50,7 +51,7 @@ def _infer_iota(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     return [TensorType((attrs["size"],), attrs["dtype"])]
 
 
-define(Primitive("iota", "0, 1, ... size-1", _infer_iota, cases=(Case((), {"size": size(4), "dtype": "int32"}),)))
+define(Primitive("iota", "0, 1, ... size-1", _infer_iota, takes="size dtype", cases=(Case((), {"size": size(4), "dtype": "int32"}),)))
 
 
 def _infer_size(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -58,7 +59,7 @@ def _infer_size(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     return [TensorType((), attrs["dtype"])]
 
 
-define(Primitive("size", "a size as a scalar", _infer_size, cases=(Case((), {"size": size(4), "dtype": "float64"}),)))
+define(Primitive("size", "a size as a scalar", _infer_size, takes="size dtype", cases=(Case((), {"size": size(4), "dtype": "float64"}),)))
 
 
 def _infer_reshape(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
@@ -79,6 +80,7 @@ define(
         _infer_reshape,
         _reshape,
         view=True,
+        takes="shape",
         cases=(Case((((2, 6), "float64"),), {"shape": (size(3), size(4))}), Case((((1,), "float64"),), {"shape": ()})),
     )
 )
@@ -103,6 +105,7 @@ define(
         _infer_transpose,
         _transpose,
         view=True,
+        takes="axes",
         cases=(Case((((2, 3), "float64"),), {"axes": (1, 0)}), Case((((2, 3, 4), "float64"),), {"axes": (2, 0, 1)})),
     )
 )
@@ -130,6 +133,7 @@ define(
         _infer_broadcast,
         _broadcast,
         view=True,
+        takes="shape axes",
         cases=(
             Case((((3,), "float64"),), {"shape": (size(2), size(3)), "axes": (1,)}),
             Case((((), "float64"),), {"shape": (size(2),), "axes": ()}),
@@ -162,6 +166,7 @@ define(
         _infer_slice,
         _slice,
         view=True,
+        takes="axis start length",
         cases=(
             Case((((5, 2), "float64"),), {"axis": 0, "start": size(1), "length": size(3)}),
             Case((((2, 4), "float64"),), {"axis": 1, "start": size(0), "length": size(2)}),
@@ -189,6 +194,7 @@ define(
         "zeros before and after along one axis",
         _infer_pad,
         _pad,
+        takes="axis before after",
         cases=(
             Case((((2, 3), "float64"),), {"axis": 1, "before": size(1), "after": size(2)}),
             Case((((3,), "float64"),), {"axis": 0, "before": size(0), "after": size(1)}),
@@ -224,6 +230,7 @@ define(
         "one after another along one axis",
         _infer_concat,
         _concat,
+        takes="axis",
         cases=(
             Case((((2, 3), "float64"), ((2, 1), "float64")), {"axis": 1}),
             Case((((2,), "float64"), ((0,), "float64"), ((3,), "float64")), {"axis": 0}),
@@ -256,6 +263,7 @@ define(
         _infer_shift,
         _shift,
         view=True,
+        takes="reverse",
         cases=tuple(Case((((3,), "float64"), ((4, 3), "float64")), {"reverse": r}) for r in (False, True)),
     )
 )
