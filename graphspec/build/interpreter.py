@@ -16,7 +16,7 @@ from graphspec.build.operators import binary, unary
 from graphspec.build.statements import STATEMENTS
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error
-from graphspec.lang import ast
+from graphspec.lang import PYTHON, ast
 from graphspec.suggest import did_you_mean
 
 _serial = itertools.count()
@@ -144,7 +144,10 @@ class Interpreter:
 
     def _name_value(self, expr: ast.Name, env: Env) -> Value:
         owner = env.find(expr.name)
-        return owner.names[expr.name] if owner is not None else self.globals.get(expr.name)
+        value = owner.names[expr.name] if owner is not None else self.globals.get(expr.name)
+        if value is None and expr.name in ("None", "True", "False") and owner is None:
+            raise self.error("E0105", f"`{expr.name}` is Python, not Lua", expr.span, helps=[PYTHON[expr.name]])
+        return value
 
     def _varargs(self, expr: ast.Varargs, env: Env) -> Value:
         return env.varargs[0] if env.varargs else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,6 +59,10 @@ class Nesting:
             yield token
 
 
+_parsing = threading.Lock()
+"""The post-lexer knows one source at a time."""
+
+
 @lru_cache(maxsize=1)
 def grammar() -> Lark:
     """The parser tables, built at first use."""
@@ -73,7 +78,11 @@ def parse(source: Source) -> Parsed:
         block = Build(source).transform(tree)
     except VisitError as failure:
         raise failure.orig_exc from None
-    return Parsed(block, tuple(comments(source)))
+    found = tuple(comments(source))
+    for comment in found:
+        if re.match(r"--\[=*\[", comment.span.text) and not comment.span.text.endswith("]"):
+            raise fail("E0108", "this long comment is never closed", Span(source, comment.span.start, comment.span.start + 4))
+    return Parsed(block, found)
 
 
 def parse_entry(source: Source) -> ast.Block:
@@ -89,15 +98,16 @@ def parse_entry(source: Source) -> ast.Block:
 
 def parse_tree(source: Source) -> Any:
     lark = grammar()
-    nesting: Any = lark.options.postlex
-    nesting.source = source
     text = source.text
     if text.startswith("#"):  # a shebang line is a comment, as for the lua command
         text = " " * len(source.line(1)) + text[len(source.line(1)) :]
-    try:
-        return lark.parse(text)
-    except (UnexpectedToken, UnexpectedCharacters) as failure:
-        raise syntax_errors(lark, source, failure) from None
+    nesting: Any = lark.options.postlex
+    with _parsing:
+        nesting.source = source
+        try:
+            return lark.parse(text)
+        except (UnexpectedToken, UnexpectedCharacters):
+            raise syntax_errors(lark, source, text) from None
 
 
 def check_text(source: Source) -> None:
