@@ -93,4 +93,4 @@ def _types(op: Op, place: str) -> None:
         raise IRError(f"V3: {failure}{place}") from None
     given = [v.type for v in op.outputs]
     if wanted != given:
-        raise IRError(f"V3: outputs {given}, the rule gives {wanted}{place}")
+        raise IRError(f"V3: outputs {', '.join(map(str, given))}; the rule gives {', '.join(map(str, wanted))}{place}")
