@@ -121,8 +121,9 @@ CODES: dict[str, str] = {
     "E0805": "a file cannot be written",
     "E0806": "the folder holds a run already",
     "E0807": "an argument that makes no sense",
+    "E0808": "a file that cannot be laid out anew without a change of meaning",
     # Warnings
-    "W0217": "an old file stops before its end",
+    "W0217": "a statement of an old file is left out",
     "W0218": "a class stands for a module of ours",
     "W0306": "input shapes were assumed",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",

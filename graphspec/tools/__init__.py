@@ -1,0 +1,1 @@
+"""Tools for the text of specs: the formatter and the Pygments lexer."""
