@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, type_name
-from graphspec.errors import Diagnostic, Origin
+from graphspec.errors import Origin
 from graphspec.graph import (
-    REGISTRY,
     FlatParameters,
     GModule,
     Module,
@@ -16,7 +15,6 @@ from graphspec.graph import (
     ParameterView,
     Table,
     connect,
-    gmodule,
     new_module,
 )  # fmt: skip
 from graphspec.suggest import did_you_mean
@@ -123,6 +121,9 @@ class ModuleHost(GraphHost):
         return [NodeHost(connect(self.module, given, located(lua)))]
 
     def index(self, lua: Interpreter, key: Value) -> Value:
+        added = lua.added_methods and lua.added_method(self.module.record, key)
+        if added:
+            return added
         method = self.methods.get(key)
         if method is not None:
             return bound(self, str(key), method)
@@ -346,41 +347,3 @@ def _record_method(name: str) -> Method:
         return ModuleHost(owner.module.record.call(owner.module, name, [unwrap(lua, a) for a in args], lua.origin()))
 
     return method
-
-
-class Namespace(Host):
-    """``nn``: every record by name, ``gModule``; fields of one's own (``nn.MyLayer``) may be added."""
-
-    def __init__(self, name: str, lenient: bool, warn: Callable[[Diagnostic], None]) -> None:
-        self.title = name
-        self.own = LuaTable()
-        self.lenient = lenient
-        self.warn = warn
-
-    def index(self, lua: Interpreter, key: Value) -> Value:
-        found = self.own.get(key)
-        if found is not None or not isinstance(key, str):
-            return found
-        if key == "gModule":
-            return NativeFunction("nn.gModule", self._gmodule)
-        if key in REGISTRY:
-            return NativeFunction(f"nn.{key}", lambda inner, args: self._construct(inner, key, args))
-        raise lua.error("E0401", f"there is no module nn.{key}", helps=did_you_mean(key, REGISTRY, "nn.{}"))
-
-    def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
-        self.own.set(key, value)
-
-    def _construct(self, lua: Interpreter, name: str, args: list[Value]) -> list[Value]:
-        lua.budget.node(lua.origin())
-        return [ModuleHost(new_module(name, [unwrap(lua, a) for a in args], located(lua)))]
-
-    def _gmodule(self, lua: Interpreter, args: list[Value]) -> list[Value]:
-        lists = []
-        for value in args:
-            if not isinstance(value, LuaTable):
-                break
-            found = nodes_of(lua, value, "nn.gModule")
-            lists.append(found if isinstance(found, list) else list(found.values()) if isinstance(found, dict) else [found])
-        if len(args) != 2 or len(lists) != 2:
-            raise lua.error("E0406", "nn.gModule takes two tables: `nn.gModule({inputs}, {outputs})`")
-        return [ModuleHost(gmodule(lists[0], lists[1], lua.origin(), lenient=self.lenient, warn=self.warn))]

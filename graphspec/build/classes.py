@@ -14,7 +14,7 @@ from graphspec.build.bindings import GraphHost, ModuleHost, NodeHost, located, n
 from graphspec.build.interpreter import Thrown
 from graphspec.build.limits import LimitError
 from graphspec.build.stdlib import argument
-from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, type_name
+from graphspec.build.values import Builtin, Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, type_name
 from graphspec.errors import SpecError, error
 from graphspec.graph import REGISTRY, Node, connect, gmodule, new_module
 from graphspec.suggest import did_you_mean
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ABSTRACT = ("nn.Module", "nn.Container", "nn.Criterion", "nn.Decorator")
 """Classes of Torch that compute nothing themselves."""
 
-STANDS_IN = {"Embedding": "LookupTable"}
+STANDS_IN = {"Embedding": "LookupTable", "LookupTableGPU": "LookupTable", "LinearNB": "LinearNoBias"}
 """Names that repositories give to a layer that has another name here."""
 
 
@@ -84,7 +84,8 @@ class ObjectHost(GraphHost):
         """A module of ours to use instead: one of the same name, where ``updateOutput`` computes with values."""
         record = STANDS_IN.get(self.last_name, self.last_name)
         if self.native is None and record in REGISTRY and self._computes(lua):
-            self.native = ModuleHost(new_module(record, [unwrap(lua, a) for a in self.given], located(lua)))
+            given = self.given[: len(REGISTRY[record].arguments)]
+            self.native = ModuleHost(new_module(record, [unwrap(lua, a) for a in given], located(lua)))
             self.replaced = True
             text = f"nn.{record} is used for {self.name}, whose updateOutput computes with values"
             lua.warnings.append(error("W0218", text, lua.origin(), severity="warning"))
@@ -128,12 +129,27 @@ class ObjectHost(GraphHost):
 
 
 class NativeClass(Host):
-    """A class of ours as the parent of one written in Lua: ``parent.__init(self, ...)``, ``parent.add(self, module)``."""
+    """A class of ours: called, it constructs (``nn.Linear(3, 4)``); as the parent of one written in Lua it has ``parent.__init(self, ...)``
+    and its methods; methods added to it (``function nn.Module:tag() ... end``) are seen by every module of that class."""
 
-    def __init__(self, name: str) -> None:
+    lua_type = "table"
+
+    def __init__(self, name: str, construct: Builtin | None = None) -> None:
         self.title = self.name = name
+        self.construct = construct
+
+    def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
+        if self.construct is None:
+            raise lua.error("E0202", f"{self.name} is an abstract class: it cannot be called")
+        return self.construct(lua, args)
+
+    def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
+        lua.added_methods.setdefault(self.name, {})[key] = value
 
     def index(self, lua: Interpreter, key: Value) -> Value:
+        added = lua.added_methods.get(self.name, {}).get(key)
+        if added is not None:
+            return added
         if key == "__init":
             return NativeFunction(f"{self.name}.__init", self._init)
         if key == "__typename":
@@ -144,6 +160,8 @@ class NativeClass(Host):
             return None
 
         def call(inner: Interpreter, args: list[Value]) -> list[Value]:
+            if args and isinstance(args[0], ModuleHost):
+                return inner.call(args[0].index(inner, key), args)
             owner = self._owner(inner, args, str(key))
             if key in ("forward", "updateOutput"):
                 if self._overrides(inner, owner) and key == "forward":

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from graphspec.build import methods  # noqa: F401  (gives modules and nodes their methods)
-from graphspec.build.bindings import ModuleHost, Namespace, NodeHost
+from graphspec.build.bindings import ModuleHost, NodeHost
+from graphspec.build.cutorch import Cutorch
 from graphspec.build.describe import Description, Library, NoLibrary
 from graphspec.build.env import Env, chunk_env
 from graphspec.build.files import Files
 from graphspec.build.interpreter import Interpreter
 from graphspec.build.limits import LimitError, Limits
 from graphspec.build.mathlib import math_table
+from graphspec.build.namespace import Namespace
 from graphspec.build.nngraphlib import NNGraph, graph_table
 from graphspec.build.options import ExperimentFunction, ExperimentHost, Group, Options, Overrides, Pasted
 from graphspec.build.stdlib import ABSENT, BASIC, TABLE, Absent, argument, library
 from graphspec.build.strings import STRING
 from graphspec.build.torchlib import Torch
-from graphspec.build.values import LuaTable, NativeFunction, Value, type_name
+from graphspec.build.values import LuaFunction, LuaTable, NativeFunction, Value, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Source, Span, SpecError, error
-from graphspec.lang import parse, parse_entry
+from graphspec.lang import ast, parse, parse_entry
 
-BUILT_IN = ("nn", "nngraph", "graph", "torch", "cutorch", "cunn", "cudnn", "rnn", "dpnn", "optim", "data", "math", "string", "table")
+BUILT_IN = (
+    "nn", "nngraph", "graph", "paths", "torch", "cutorch", "cunn", "cudnn", "rnn", "dpnn", "optim", "data", "math", "string", "table",
+)  # fmt: skip
 """Names that ``require`` gives without a file."""
 
+OURS = ("data", "optim", "graph", "rnn", "dpnn")
+"""Of those, names that a file may have: then it is meant."""
+
 PACKAGES = (
-    "env", "sys", "paths", "lfs", "xlua", "image", "hdf5", "cjson", "tds", "pl", "cltorch", "clnn", "fbnn", "fbcunn", "gnuplot",
+    "env", "sys", "lfs", "xlua", "image", "hdf5", "cjson", "tds", "pl", "cltorch", "clnn", "fbnn", "fbcunn", "gnuplot",
     "loadcaffe", "posix", "ffi",
 )  # fmt: skip
 """Torch packages that model files require and models do not use: requiring one is fine, using it is E0209."""
@@ -77,6 +84,8 @@ class Session:
         self.lua = Interpreter(limits, LuaTable(), int(given) if given.isdigit() else seed)
         self.warnings = self.lua.warnings
         self.lua.strings = library(STRING, "string.")
+        self.forgiving = False
+        """Whether statements that cannot run are left out: training code beside the model functions that an entry wants."""
         self._globals(lenient)
 
     def _globals(self, lenient: bool) -> None:
@@ -98,23 +107,42 @@ class Session:
         g.set("arg", LuaTable())
         for name, record in PASTED_LAYERS.items():
             g.set(name, nn.index(self.lua, record))
-        for name in ("cutorch", "cunn"):
-            g.set(name, g.get("torch" if name == "cutorch" else "nn"))
+        g.set("cutorch", Cutorch(g.get("torch")))
+        g.set("cunn", nn)
+        g.set("paths", self._paths())
+        for name in ("include", "dofile", "require"):
+            g.set(name, NativeFunction(name, self._require))
         g.set("options", NativeFunction("options", self.options))
         g.set("data", Group("data", self.library, self.overrides, self.descriptions))
         g.set("optim", Group("optim", self.library, self.overrides, self.descriptions))
         g.set("experiment", NativeFunction("experiment", ExperimentFunction(self.library, self.overrides)))
-        g.set("require", NativeFunction("require", self._require))
-        g.set("include", NativeFunction("include", self._require))
         g.set("cuda", NativeFunction("cuda", lambda lua, args: args[:1]))
         g.set("usePrealloc", NativeFunction("usePrealloc", lambda lua, args: []))
         pasted = Pasted(self.overrides)
         g.set("opt", pasted)
         g.set("params", pasted)
 
+    def _paths(self) -> LuaTable:
+        """What model files do with the package ``paths``; it reaches no file but by ``dofile``."""
+        text = PurePosixPath
+
+        def joined(lua: Interpreter, args: list[Value]) -> list[Value]:
+            return [str(text(*(argument(lua, args, i + 1, "string", "concat") for i in range(len(args)))))]
+
+        table = library({
+            "dofile": self._require,
+            "concat": joined,
+            "basename": lambda lua, args: [text(argument(lua, args, 1, "string", "basename")).name],
+            "dirname": lambda lua, args: [str(text(argument(lua, args, 1, "string", "dirname")).parent)],
+            "thisfile": lambda lua, args: [argument(lua, args, 1, "string", "thisfile", "")],
+        }, "paths.")  # fmt: skip
+        table.metatable = LuaTable()
+        table.metatable.set("__index", Absent("paths"))
+        return table
+
     def _require(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         name = argument(lua, args, 1, "string", "require").removesuffix(".lua").removesuffix(".spec")
-        if name in BUILT_IN:
+        if name in BUILT_IN and not (name in OURS and self.files.exists(name)):
             return [self.lua.globals.get({"rnn": "nn", "dpnn": "nn"}.get(name, name))]
         if name in self.loaded:
             return list(self.loaded[name])
@@ -136,30 +164,27 @@ class Session:
         return list(self.loaded[name])
 
     def chunk(self, source: Source, env: Env | None = None) -> list[Value]:
-        """Run a whole file."""
+        """Run a whole file; of an old one (``forgiving``), whatever of its statements can run."""
         parsed = parse(source)
         self.options.comments += parsed.comments
-        return self.lua.run(parsed.block, env or chunk_env())
-
-    def main(self, env: Env, forgiving: bool) -> Value:
-        """Run the spec itself; what it returns.
-
-        ``forgiving`` (an entry is wanted, of an old file): where the file cannot go on, in the training code that follows its model
-        functions as a rule, the entry sees what was defined until then, and a warning says where that was.
-        """
-        try:
-            results = self.chunk(self.source, env)
-        except LimitError:
-            raise
-        except SpecError as failure:
-            problem = failure.diagnostics[0]
-            if not forgiving or problem.code.startswith("E01"):
+        env = env or chunk_env()
+        if not self.forgiving:
+            return self.lua.run(parsed.block, env)
+        for stat in parsed.block.body:
+            try:
+                results = self.lua.run(ast.Block(stat.span, (stat,)), env)
+            except LimitError:
                 raise
-            self.warnings.append(replace(problem, code="W0217", severity="warning", message=f"the file stops here: {problem.message}"))
-            self.lua.frames.clear()
-            self.lua.depth = 0
-            return None
-        return results[0] if results else None
+            except SpecError as failure:
+                problem = failure.diagnostics[0]
+                text = f"this statement is left out: {problem.message}"
+                self.warnings.append(replace(problem, code="W0217", severity="warning", message=text))
+                self.lua.frames.clear()
+                self.lua.depth = 0
+                continue
+            if isinstance(stat, ast.Return):
+                return results
+        return []
 
 
 def evaluate(
@@ -180,9 +205,12 @@ def evaluate(
     Raises SpecError with everything that is wrong, positioned.
     """
     session = Session(source, roots, overrides or {}, lenient, limits or Limits(), library or NoLibrary(), texts, seed)
+    session.forgiving = lenient and entry is not None
     lua = session.lua
     env = chunk_env()
-    value = session.main(env, forgiving=lenient and entry is not None)
+    results = session.chunk(session.source, env)
+    value = results[0] if results else None
+    session.forgiving = False
     whole = Span(session.source, 0, 0)
     if entry is not None:
         value = _entry(session, value, entry, env if lenient else chunk_env())
@@ -204,10 +232,12 @@ def evaluate(
 def _entry(session: Session, value: Value, entry: str, env: Env) -> Value:
     """The value of an expression that sees the fields of the returned table; of an old file, its locals and globals too."""
     block = parse_entry(Source("<entry>", entry))
-    env = Env(env)
+    outer, env = env, Env(env)
     if isinstance(value, LuaTable):
         env.names.update(value.fields())
-    elif value is not None:
+    elif isinstance(value, LuaFunction):
+        env.names[Path(session.source.path).stem] = value
+    elif value is not None and not outer.names:
         raise SpecError(error("E0431", f"an entry picks from a table that the spec returns; it returns {_kind(value)}"))
     try:
         results = session.lua.run(block, env)

@@ -16,6 +16,7 @@ from graphspec.build.operators import binary, unary
 from graphspec.build.statements import STATEMENTS
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error
+from graphspec.graph import Record
 from graphspec.lang import PYTHON, ast
 from graphspec.suggest import did_you_mean
 
@@ -47,6 +48,8 @@ class Interpreter:
         """The call expression being carried out."""
         self.debug = False
         """nngraph.setDebug: an error in a graph's shapes comes with a picture of it."""
+        self.added_methods: dict[str, dict[Value, Value]] = {}
+        """By class of ours: what a file added to it (``function nn.Module:tag() ... end``)."""
         self.classes: dict[str, LuaTable] = {}
         """Methods of the classes that ``torch.class`` made."""
         self.strings: LuaTable = LuaTable()
@@ -77,12 +80,17 @@ class Interpreter:
             return []
         expr, env = self.calling
         found: dict[str, str] = {}
-        for name in _names_in(expr):
+        for name in ast.names_in(expr):
             owner = env.find(name)
             value = owner.names[name] if owner is not None else None
             if isinstance(value, float):
                 found[name] = to_text(value)
         return list(found.items())
+
+    def added_method(self, record: Record, key: Value) -> Value:
+        """What a file added to a module's class, or to those above it."""
+        above = ["nn.Container", "nn.Module"] if record.children else ["nn.Module"]
+        return next((m[key] for name in (f"nn.{record.name}", *above) if key in (m := self.added_methods.get(name, {}))), None)
 
     @contextmanager
     def frame(self, frame: Frame) -> Iterator[None]:
@@ -361,20 +369,6 @@ class Interpreter:
         del self.frames[frames:]
         self.depth = depth
         return [False, value]
-
-
-def _names_in(expr: ast.Expr) -> Iterator[str]:
-    """Variables in a call's own arguments and in what is called, not in functions defined there."""
-    if isinstance(expr, ast.Name):
-        yield expr.name
-    elif isinstance(expr, ast.Call):
-        for part in (expr.function, *expr.args):
-            yield from _names_in(part)
-    elif isinstance(expr, ast.Binary):
-        yield from _names_in(expr.left)
-        yield from _names_in(expr.right)
-    elif isinstance(expr, (ast.Unary, ast.Paren)):
-        yield from _names_in(expr.operand if isinstance(expr, ast.Unary) else expr.inner)
 
 
 def shorten(text: str) -> str:

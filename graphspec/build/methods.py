@@ -154,6 +154,7 @@ ModuleHost.methods = {
     "double": _self,
     "cuda": _self,
     "clearState": _self,
+    "usePrealloc": _self,
     "zeroGradParameters": _self,
     "forward": _forward,
     "updateOutput": _forward,

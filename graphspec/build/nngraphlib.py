@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from graphspec.build.bindings import Namespace, NodeHost, located, nodes_of
+from graphspec.build.bindings import NodeHost, located, nodes_of
+from graphspec.build.namespace import Namespace
 from graphspec.build.stdlib import library
 from graphspec.build.values import Host, LuaTable, Value, truth
 from graphspec.graph import Node, connect, new_module

@@ -18,7 +18,6 @@ ABSENT = (
     "load",
     "loadstring",
     "loadfile",
-    "dofile",
     "setfenv",
     "getfenv",
     "debug",

@@ -10,7 +10,7 @@ import numpy as np
 from graphspec.build.bindings import ModuleHost, NodeHost, ParameterHost
 from graphspec.build.classes import class_of, torch_class
 from graphspec.build.cmdline import CmdLine
-from graphspec.build.mathlib import seed_number
+from graphspec.build.mathlib import math_table, seed_number
 from graphspec.build.stdlib import argument, library
 from graphspec.build.tensors import TensorHost, allocate, charge, shape_text, sizes, whole, wrap
 from graphspec.build.values import Host, LuaTable, Value, show_key, type_name
@@ -159,6 +159,8 @@ class Torch(Host):
         self.table.set(key, value)
 
 
+MATH = math_table().fields()
+
 FUNCTIONS: dict[str, Any] = {
     **dict.fromkeys(TENSORS, _tensor),
     "zeros": _made("zeros", lambda lua, shape: np.zeros(shape)),
@@ -178,5 +180,12 @@ FUNCTIONS: dict[str, Any] = {
     "isTypeOf": lambda lua, args: [_typename(lua, args[:1]) == args[1:2]],
     "class": torch_class,
     **dict.fromkeys(("setdefaulttensortype", "setnumthreads", "setheaptracking"), _nothing),
+    "getnumthreads": lambda lua, args: [1.0],
+    "initialSeed": lambda lua, args: [1.0],
+    "seed": lambda lua, args: [1.0],
+    "random": lambda lua, args: MATH["random"].call(lua, args),
+    "tic": lambda lua, args: [0.0],
+    "toc": lambda lua, args: [0.0],
+    "round": lambda lua, args: [float(round(argument(lua, args, 1, "number", "round")))],
     "getdefaulttensortype": lambda lua, args: ["torch.DoubleTensor"],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Union
 
@@ -186,3 +187,17 @@ class Break(Syntax):
 
 
 Stat = Union[Assign, CallStat, Do, While, Repeat, If, For, ForIn, FunctionStat, LocalFunction, Local, Return, Break]
+
+
+def names_in(expr: Expr) -> Iterator[str]:
+    """Variables in a call's own arguments and in what is called, not in functions defined there."""
+    if isinstance(expr, Name):
+        yield expr.name
+    elif isinstance(expr, Call):
+        for part in (expr.function, *expr.args):
+            yield from names_in(part)
+    elif isinstance(expr, Binary):
+        yield from names_in(expr.left)
+        yield from names_in(expr.right)
+    elif isinstance(expr, (Unary, Paren)):
+        yield from names_in(expr.operand if isinstance(expr, Unary) else expr.inner)

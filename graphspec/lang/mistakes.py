@@ -229,7 +229,8 @@ def _character(source: Source, at: int) -> tuple[Diagnostic, str]:
     if text in "\"'":
         stop = source.text.find("\n", at)
         whole = Span(source, at, stop if stop > 0 else len(source.text))
-        return error("E0108", "this string is not closed on its line", whole, helps=["a string over several lines is written [[ ... ]]"]), "1"
+        helps = ["a string over several lines is written [[ ... ]]"]
+        return error("E0108", "this string is not closed on its line", whole, helps=helps), "1"
     return error("E0109", f"the character {text!r} has no meaning in Lua", span), ""
 
 

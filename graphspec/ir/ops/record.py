@@ -90,12 +90,13 @@ def _is_text(value: Any) -> bool:
 
 ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("size", "start", "length", "before", "after", "trip"), _is_size),
-    **dict.fromkeys(("axis", "base", "site", "consts", "carries", "ys"), _whole),
+    **dict.fromkeys(("axis", "site", "consts", "carries", "ys"), _whole),
     **dict.fromkeys(("how", "kind"), _is_text),
     "shape": _all(_is_size),
     "axes": _all(_whole),
     "reverse": lambda value: isinstance(value, bool),
     "value": lambda value: isinstance(value, (int, float)),
+    "base": lambda value: value in (-1, 0, 1),
     "dtype": lambda value: value in DTYPES,
 }
 """What an attribute of that name may be, in every primitive."""

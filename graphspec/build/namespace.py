@@ -1,0 +1,57 @@
+"""``nn``: every record by name, and whatever a file adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from graphspec.build.bindings import ModuleHost, located, nodes_of, unwrap
+from graphspec.build.classes import ABSTRACT, STANDS_IN, NativeClass
+from graphspec.build.values import Host, LuaTable, NativeFunction, Value
+from graphspec.errors import Diagnostic
+from graphspec.graph import REGISTRY, gmodule, new_module
+from graphspec.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from graphspec.build.interpreter import Interpreter
+
+
+class Namespace(Host):
+    """``nn``: every record by name, ``gModule``; fields of one's own (``nn.MyLayer``) may be added."""
+
+    def __init__(self, name: str, lenient: bool, warn: Callable[[Diagnostic], None]) -> None:
+        self.title = name
+        self.own = LuaTable()
+        self.lenient = lenient
+        self.warn = warn
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        found = self.own.get(key)
+        if found is not None or not isinstance(key, str):
+            return found
+        if key == "gModule":
+            return NativeFunction("nn.gModule", self._gmodule)
+        record = STANDS_IN.get(key, key)
+        if record in REGISTRY:
+            return NativeClass(f"nn.{record}", lambda inner, args: self._construct(inner, record, args))
+        if f"nn.{key}" in ABSTRACT:
+            return NativeClass(f"nn.{key}")
+        raise lua.error("E0401", f"there is no module nn.{key}", helps=did_you_mean(key, REGISTRY, "nn.{}"))
+
+    def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
+        self.own.set(key, value)
+
+    def _construct(self, lua: Interpreter, name: str, args: list[Value]) -> list[Value]:
+        lua.budget.node(lua.origin())
+        return [ModuleHost(new_module(name, [unwrap(lua, a) for a in args], located(lua)))]
+
+    def _gmodule(self, lua: Interpreter, args: list[Value]) -> list[Value]:
+        lists = []
+        for value in args:
+            if not isinstance(value, LuaTable):
+                break
+            found = nodes_of(lua, value, "nn.gModule")
+            lists.append(found if isinstance(found, list) else list(found.values()) if isinstance(found, dict) else [found])
+        if len(args) != 2 or len(lists) != 2:
+            raise lua.error("E0406", "nn.gModule takes two tables: `nn.gModule({inputs}, {outputs})`")
+        return [ModuleHost(gmodule(lists[0], lists[1], lua.origin(), lenient=self.lenient, warn=self.warn))]
