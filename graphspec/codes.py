@@ -125,6 +125,8 @@ CODES: dict[str, str] = {
     # Warnings
     "W0217": "a statement of an old file is left out",
     "W0218": "a class stands for a module of ours",
+    "W0219": "a local that is never read",
+    "W0220": "a local that hides another one",
     "W0306": "input shapes were assumed",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0705": "a damaged checkpoint is skipped",

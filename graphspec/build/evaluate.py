@@ -25,6 +25,7 @@ from graphspec.build.torchlib import Torch
 from graphspec.build.values import LuaFunction, LuaTable, NativeFunction, Value, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Source, Span, SpecError, error
 from graphspec.lang import ast, parse, parse_entry
+from graphspec.lang.lint import lint
 
 BUILT_IN = (
     "nn", "nngraph", "graph", "paths", "torch", "cutorch", "cunn", "cudnn", "rnn", "dpnn", "optim", "data", "math", "string", "table",
@@ -86,6 +87,7 @@ class Session:
         self.lua.strings = library(STRING, "string.")
         self.forgiving = False
         """Whether statements that cannot run are left out: training code beside the model functions that an entry wants."""
+        self.lenient = lenient
         self._globals(lenient)
 
     def _globals(self, lenient: bool) -> None:
@@ -167,6 +169,8 @@ class Session:
         """Run a whole file; of an old one (``forgiving``), whatever of its statements can run."""
         parsed = parse(source)
         self.options.comments += parsed.comments
+        if not self.lenient:
+            self.warnings.extend(lint(parsed.block))
         env = env or chunk_env()
         if not self.forgiving:
             return self.lua.run(parsed.block, env)
