@@ -86,6 +86,7 @@ CODES: dict[str, str] = {
     "E0506": "too many nodes",
     "E0507": "a spec file that is too large",
     "E0508": "tensors that are too large",
+    "E0510": "a graph that is too large to draw",
     # Options, experiments and data
     "E0601": "an option of the wrong type",
     "E0602": "an option that the spec does not have",
@@ -122,6 +123,7 @@ CODES: dict[str, str] = {
     "E0806": "the folder holds a run already",
     "E0807": "an argument that makes no sense",
     "E0808": "a file that cannot be laid out anew without a change of meaning",
+    "E0820": "a package that is not installed",
     # Warnings
     "W0217": "a statement of an old file is left out",
     "W0218": "a class stands for a module of ours",

@@ -57,6 +57,7 @@ LAYERS: dict[str, str] = {
     "library": "build data training.fields training.schedules training.optimizers",
     "open": "errors suggest graph lang build nn program library",
     # On top, and only on top:
+    "draw": "errors graph shapes program",
     "api": "* of the above",
     "training": "* of the above",
     "tools": "* of the above",
@@ -178,7 +179,7 @@ def test_few_packages_are_needed_and_torch_is_none_of_them() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     assert packages(project["dependencies"]) == {"numpy", "lark", "safetensors", "rich", "threadpoolctl"}
-    assert set(extras) == {"test", "gpu-cuda12", "gpu-cuda13", "data", "plots", "onnx", "lsp", "mpi"}
+    assert set(extras) == {"test", "gpu-cuda12", "gpu-cuda13", "data", "draw", "plots", "onnx", "lsp", "mpi"}
     assert "torch" not in set().union(*map(packages, extras.values()))
 
 

@@ -10,6 +10,8 @@ from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, overrides, spec_arguments, typed
 from graphspec.cli.dot import to_dot
 from graphspec.cli.output import Output
+from graphspec.cli.shapes import shape_report, shape_rows
+from graphspec.draw import make_scene, to_svg
 from graphspec.engine import device_named
 from graphspec.errors import fail
 from graphspec.graph import Parameter, name_parameters
@@ -28,8 +30,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     sub.add_argument(
         "--emit",
-        choices=("ir", "plan", "dot", "json"),
-        help="print the tensor IR, the Plan, a Graphviz drawing, or the Plan as JSON, instead",
+        choices=("ir", "plan", "dot", "svg", "json", "shapes"),
+        help="print the tensor IR, the Plan, a drawing as Graphviz text or SVG, or the Plan as JSON, instead",
     )
     sub.add_argument("--at", default="", metavar="B=50,T=50", help="sizes to count memory and work for (default: 1 each)")
 
@@ -48,6 +50,16 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if args.emit == "ir":
         out.warnings(warnings)
         out.text(print_program(program), end="")
+        return 0
+    if args.emit == "svg":
+        out.text(to_svg(make_scene(model, args.spec)), end="")
+        return 0
+    if args.emit == "shapes":
+        fixed = shape_report(model)
+        if args.json:
+            out.json(fixed)
+        else:
+            out.table(shape_rows(fixed), indent="")
         return 0
     if args.emit == "dot":
         out.text(to_dot(model), end="")

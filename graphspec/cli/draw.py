@@ -1,0 +1,55 @@
+"""``graphspec draw``: the model as a picture, an SVG file or a page to explore."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from graphspec.build import ExperimentSpec
+from graphspec.cli.common import opened, spec_arguments, typed
+from graphspec.cli.output import Output
+from graphspec.draw import make_scene, to_svg
+from graphspec.errors import fail
+from graphspec.graph import name_parameters
+from graphspec.open import Opened
+from graphspec.program import Typed, assumptions
+from graphspec.training.step import set_up
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    spec_arguments(sub)
+    sub.add_argument("-o", "--out", metavar="FILE", help="where to write it (default: standard output)")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    found = opened(args)
+    model = model_of(found)
+    out.warnings([*found.warnings, *assumptions(model)])
+    scene = make_scene(model, title_of(args.spec, args.entry))
+    text = None if args.json and not args.out else to_svg(scene)
+    if args.out and text is not None:
+        try:
+            Path(args.out).write_text(text, encoding="utf-8")
+        except OSError as problem:
+            raise fail("E0805", f"cannot write {args.out}: {problem.strerror}") from None
+    if args.json:
+        out.json({**scene.to_json(), **({"file": args.out} if args.out else {})})
+    elif args.out:
+        out.text(f"{args.out}: {len(scene.root.children)} parts, {scene.count:,} parameters")
+    elif text is not None:
+        out.text(text, end="")
+    return 0
+
+
+def model_of(found: Opened) -> Typed:
+    """What there is to draw: the model, or an experiment's model with its loss."""
+    if isinstance(found.result, ExperimentSpec):
+        setup = set_up(found.result, "float32")
+        name_parameters([setup.graph, *([found.result.step] if found.result.step else [])])
+        return setup.typed
+    return typed(found, "float32")
+
+
+def title_of(spec: str, entry: str | None) -> str:
+    """The file's name and the entry."""
+    return f"{Path(spec).name}: {entry}" if entry else Path(spec).name

@@ -1,0 +1,7 @@
+"""Pictures of models: a typed graph as nested boxes (gather, scene), placed (layout), written as SVG (svg)."""
+
+from graphspec.draw.gather import make_scene
+from graphspec.draw.scene import Scene
+from graphspec.draw.svg import to_svg
+
+__all__ = ["Scene", "make_scene", "to_svg"]
