@@ -150,6 +150,21 @@ def test_emit(run: Any, form: str) -> None:
         assert {"ir": "matmul", "plan": "matmul", "dot": "digraph"}[form] in said.out
 
 
+def test_what_fixed_each_shape(run: Any, elsewhere: Path) -> None:
+    text = "local x, y = nn.Identity()(), nn.Identity{'B', 4}()\nlocal h = nn.Linear(3, 4)(x)\nlocal z = nn.CAddTable()({h, y})\n"
+    (elsewhere / "shapes.spec").write_text(text + "return nn.gModule({x, y}, {z})")
+    said = run("compile shapes.spec --emit shapes")
+    assert [line.split() for line in said.out.splitlines()] == [
+        ["node", "module", "shape", "fixed", "by"],
+        ["x", "nn.Identity", "[B,", "3]", *"B: nn.CAddTable()({h, y}) at line 3; 3: nn.Linear(3, 4)(x) at line 2".split()],
+        ["y", "nn.Identity", "[B,", "4]", "itself"],
+        ["h", "nn.Linear", "[B,", "4]", *"nn.Identity{'B', 4}() at line 1".split()],
+        ["z", "nn.CAddTable", "[B,", "4]", *"nn.Identity{'B', 4}() at line 1".split()],
+    ]
+    first = run("compile shapes.spec --emit shapes --json").json[0]
+    assert first["fixed_by"][1] == {"size": "3", "by": "nn.Linear(3, 4)(x)", "file": "shapes.spec", "line": 2, "column": 11}
+
+
 def test_the_listing_is_checked_whole(run: Any) -> None:
     said = run(f"check {LSTM} --entry {NETWORK} --json")
     found = said.json

@@ -24,7 +24,7 @@ UNKNOWN = "?"
 class Cell:
     """A node of a union-find forest; ask :meth:`Solver.find` for its representative."""
 
-    __slots__ = ("link", "dims", "items", "dtype", "note")
+    __slots__ = ("link", "dims", "items", "dtype", "note", "origin")
 
     def __init__(self) -> None:
         self.link: Cell | None = None
@@ -33,6 +33,8 @@ class Cell:
         self.dtype: str | None = None
         self.note = ""
         """How it came by its type, when it was assumed."""
+        self.origin = NOWHERE
+        """What stated its rank first."""
 
 
 CellTree = Union[Cell, Sequence["CellTree"]]
@@ -63,6 +65,8 @@ class Solver:
 
     def __init__(self) -> None:
         self.bindings: dict[str, Size] = {}
+        self.bound_at: dict[str, Origin] = {}
+        """For each letter that is bound: what stated that."""
         self.pending: list[Pending] = []
         self.changes = 0
         self.origin: Origin = NOWHERE
@@ -121,6 +125,7 @@ class Solver:
         if number is not None and number < 0:
             raise Mismatch(f"a size would have to be {number}")
         self.bindings[letter] = value
+        self.bound_at[letter] = self.origin
         self.changes += 1
 
     def settle(self) -> None:
@@ -182,7 +187,7 @@ class Solver:
             return
         wanted = tuple(size(n) for n in dims)
         if cell.dims is None:
-            cell.dims = wanted
+            cell.dims, cell.origin = wanted, self.origin
             self.changes += 1
         elif len(cell.dims) != len(wanted):
             raise Mismatch(f"rank {len(wanted)} is wanted here, got {self.show(cell)}")
@@ -216,6 +221,7 @@ class Solver:
                 self.equate(left_n, right_n, axis)
         if a.dtype and b.dtype and a.dtype != b.dtype:
             raise Mismatch(f"{_dtype(a.dtype)} and {_dtype(b.dtype)}")
+        b.origin = b.origin if b.dims is not None else a.origin
         b.dims = b.dims if b.dims is not None else a.dims
         b.items = b.items if b.items is not None else a.items
         b.dtype = b.dtype or a.dtype
@@ -241,6 +247,19 @@ class Solver:
             return "?"
         kind = "" if cell.dtype in (None, FLOAT) else f"{cell.dtype} "
         return kind + "[" + ", ".join(show(self.resolve(n)) for n in cell.dims) + "]"
+
+
+    def fixed_by(self, cell: Cell) -> list[tuple[Origin, bool]]:
+        """For each axis of a tensor, what fixed its size, and whether that was another statement than the one that gave the rank."""
+        cell = self.find(cell)
+        found = []
+        for n in cell.dims or ():
+            origin, later = cell.origin, False
+            while (letter := next((name for name in sorted(n.letters) if name in self.bound_at), None)) is not None:
+                origin, later = self.bound_at[letter], True
+                n = n.substitute({letter: self.bindings[letter]})
+            found.append((origin, later))
+        return found
 
 
 def show(n: Size) -> str:
