@@ -80,7 +80,7 @@ class _Printer:
                 inner += [
                     f"{pad}  body({params})",
                     *self.ops(body, depth + 1),
-                    f"{pad}  yield {', '.join(map(self.name, body.results))}",
+                    f"{pad}  yield {', '.join(map(self.name, body.results))}".rstrip(),
                     f"{pad}}}",
                 ]
             outputs = ", ".join(self.define(v) for v in op.outputs)

@@ -1,4 +1,7 @@
-"""Dead code: ops whose results nobody reads, and what a scan carries, stacks, sums or is given for nothing."""
+"""Dead code: ops whose results nobody reads, and what a scan carries, stacks, sums or is given for nothing.
+
+Checks of indices stay: they are there for their errors.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def _clean(block: Block) -> None:
     live = set(block.results)
     kept: list[Op] = []
     for op in reversed(block.ops):
-        if not any(v in live for v in op.outputs) and op.name != "check_index":
+        if not any(v in live for v in op.outputs) and not _checks(op):
             continue
         if op.name == "scan":
             _clean_scan(op, live)
@@ -26,7 +29,20 @@ def _clean(block: Block) -> None:
     block.ops = kept[::-1]
 
 
+def _checks(op: Op) -> bool:
+    """Whether an index is checked here or inside: the error is wanted even where the value is not."""
+    return op.name == "check_index" or any(_checks(inner) for block in op.blocks for inner in block.ops)
+
+
 def _clean_scan(op: Op, live: set[Value]) -> None:
+    """To the fixpoint: what a scan inside is no longer given need not be handed in from here."""
+    before = -1
+    while before != (now := len(op.inputs) + sum(len(inner.inputs) for inner in op.blocks[0].walk())):
+        before = now
+        _clean_once(op, live)
+
+
+def _clean_once(op: Op, live: set[Value]) -> None:
     p = scan_parts(op)
     ys = [i for i, v in enumerate(p.ys) if v in live]
     sums = [i for i, v in enumerate(p.sums) if v in live]
@@ -54,6 +70,6 @@ def _reached(body: Block, wanted: list[Value]) -> set[Value]:
     """Everything the wanted values are computed from."""
     reached = set(wanted)
     for op in reversed(body.ops):
-        if op.name == "check_index" or any(v in reached for v in op.outputs):
+        if _checks(op) or any(v in reached for v in op.outputs):
             reached.update(op.inputs)
     return reached

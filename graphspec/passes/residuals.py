@@ -88,7 +88,8 @@ class _Again:
         found = {}
         for param, init, following in zip(self.parts.body_carries, self.parts.carries, self.parts.next_carries, strict=True):
             for v in given:
-                if v.op is not None and v.op.name == "shift" and v.op.inputs == (init, stack_of.get(following)):
+                shift = v.op if v.op is not None and v.op.name == "shift" else None
+                if shift and shift.inputs == (init, stack_of.get(following)) and shift.attrs["reverse"] == source.attrs["reverse"]:
                     found[param] = v
         return found
 

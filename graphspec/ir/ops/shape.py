@@ -251,9 +251,8 @@ def _infer_shift(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]
 def _shift(b: Builder, op: Op, g: Given) -> list[Value | None]:
     d, reverse = only(g), op.attrs["reverse"]
     trip = d.shape[0]
-    first = b.select(d, 0, trip - 1 if reverse else 0)
-    rest = b.slice(d, 0, 0 if reverse else 1, trip - 1)
-    return [first, b.pad(rest, 0, 1 if reverse else 0, 0 if reverse else 1)]
+    around = b.pad(d, 0, 1 if reverse else 0, 0 if reverse else 1)  # so that there is something to select of no steps
+    return [b.select(around, 0, trip if reverse else 0), b.slice(around, 0, 0 if reverse else 1, trip)]
 
 
 define(
