@@ -8,7 +8,7 @@ from pathlib import Path
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, spec_arguments, typed
 from graphspec.cli.output import Output
-from graphspec.draw import make_scene, to_svg
+from graphspec.draw import make_scene, to_html, to_svg
 from graphspec.errors import fail
 from graphspec.graph import name_parameters
 from graphspec.open import Opened
@@ -19,6 +19,7 @@ from graphspec.training.step import set_up
 def arguments(sub: argparse.ArgumentParser) -> None:
     spec_arguments(sub)
     sub.add_argument("-o", "--out", metavar="FILE", help="where to write it (default: standard output)")
+    sub.add_argument("--html", action="store_true", help="a page to explore: pan, zoom, search, the spec's line for each node")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     model = model_of(found)
     out.warnings([*found.warnings, *assumptions(model)])
     scene = make_scene(model, title_of(args.spec, args.entry))
-    text = None if args.json and not args.out else to_svg(scene)
+    text = None if args.json and not args.out else to_html(scene) if args.html else to_svg(scene)
     if args.out and text is not None:
         try:
             Path(args.out).write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ COMMANDS = {
     "compile": "infer shapes, compile, and say what came of it",
     "run": "train an experiment",
     "sample": "write with a trained model",
-    "draw": "draw the model as an SVG picture",
+    "draw": "draw the model: an SVG picture, or a page to explore",
     "check": "compare gradients with finite differences",
     "doctor": "what this machine has",
 }

@@ -88,3 +88,8 @@ ONE_ROW = 22.0
 def even(n: float) -> float:
     """The next even number: the middle then is a whole one, and lines can be straight."""
     return float(2 * math.ceil(n / 2))
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A parameter's shape: 5 × 20."""
+    return " × ".join(map(str, shape)) or "one number"

@@ -153,7 +153,7 @@ class Plan:
         for s, chain in chains.items():
             route: Points = []
             for k in chain:
-                start = k.a.item.y + k.a.h if k.a.item else tops[k.a.layer]
+                start = k.a.item.y + k.a.h if k.a.item else tops[k.a.layer] if k.a.key else bottoms[k.a.layer]
                 stop = k.b.item.y if k.b.item else bottoms[k.b.layer]
                 if k.a.key and k.a.key[0] == "start":
                     start = HEADER + 3 + NEST * box.loops.index(k.a.key[1])

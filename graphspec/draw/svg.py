@@ -104,6 +104,7 @@ def _heading(box: Box, places: list[float]) -> str:
 
 def _line(points: Points) -> str:
     """Straight along an axis, an S between layers, round corners; an arrow at the end."""
+    points = [p for i, p in enumerate(points) if not 0 < i < len(points) - 1 or not points[i - 1][0] == p[0] == points[i + 1][0]]
     path = [f"M{points[0][0]:g} {points[0][1]:g}"]
     for i, ((x0, y0), (x1, y1)) in enumerate(pairwise(points), 1):
         after = points[i + 1] if i + 1 < len(points) else None
