@@ -166,7 +166,7 @@ def _compiles(opened: Opened, texts: dict[str, str]) -> bool:
             texts={**known, **texts},
             seed=opened.seed,
         )
-        infer(pick_module(again))
+        infer(pick_module(again), tries=1)
     except SpecError:
         return False
     return True

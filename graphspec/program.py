@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from graphspec.autodiff import gradients
-from graphspec.errors import Diagnostic, error, fail
+from graphspec.errors import Diagnostic, SpecError, error, fail
 from graphspec.graph import Module, Parameter, name_parameters
 from graphspec.ir.core import Guard, Port, Program, TensorType, Value, tensor
 from graphspec.ir.rewrite import erase_stops
 from graphspec.lower import Lowering, Scope, Session, Tree, flatten, name_nodes, unflatten
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types, Use, name_letters
+from graphspec.shapes.ranks import MAX_TRIES, Attempt, search
 from graphspec.sizes import Size, product
 
 Signature = Union[int, tuple["Signature", ...], None]
@@ -56,20 +57,29 @@ def leaf_names(stem: str, tree: Any) -> list[str]:
     return [name for position, item in enumerate(tree, 1) for name in leaf_names(f"{stem}.{position}", item)]
 
 
-def infer(module: Module, dtype: str = "float32", signature: Signature = None, index_base: int = 1) -> Typed:
-    """Type every use in ``module``; SpecError with all that does not fit."""
-    types = Types()
+def infer(module: Module, dtype: str = "float32", signature: Signature = None, index_base: int = 1, tries: int = MAX_TRIES) -> Typed:
+    """Type every use in ``module``; SpecError with all that does not fit.  ``tries`` of 1 assumes nothing but the usual ranks."""
+    return search(lambda plan: _infer(module, dtype, signature, index_base, plan), tries)
+
+
+def _infer(module: Module, dtype: str, signature: Signature, index_base: int, plan: tuple[int, ...]) -> Attempt[Typed]:
+    """One attempt, with assumed ranks by ``plan``."""
+    types = Types(plan)
     use = Use(module, Cell(), Cell(), module.origin)
-    if signature is not None:
-        types.current = use
-        _impose(types, use.x, signature)
-    types.run(use)
-    assumed = [types.show(cell) for cell, _ in types.assumed]
-    name_letters(types, [use.x])
-    lowering = Lowering(Session(types, dtype, False), use, Scope())
-    typed = Typed(module, types, use, lowering.type_of(use.x), lowering.type_of(use.y), dtype, assumed, name_nodes(use), index_base)
-    _check_letters(typed)
-    return typed
+    try:
+        if signature is not None:
+            types.current = use
+            _impose(types, use.x, signature)
+        types.run(use)
+        assumed = [types.show(cell) for cell, _ in types.assumed]
+        name_letters(types, [use.x])
+        lowering = Lowering(Session(types, dtype, False), use, Scope())
+        typed = Typed(module, types, use, lowering.type_of(use.x), lowering.type_of(use.y), dtype, assumed, name_nodes(use), index_base)
+        _check_letters(typed)
+    except SpecError as failure:
+        return Attempt(failure, len(types.assumed), len(types.uses))
+    fixed = any(n.value is not None for cell, _ in types.assumed for n in (types.dims(cell) or ())[:1])
+    return Attempt(typed, len(types.assumed), len(types.uses), doubtful=fixed or bool(types.pending))
 
 
 def _impose(types: Types, cell: Cell, signature: Signature) -> None:

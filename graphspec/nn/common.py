@@ -47,6 +47,11 @@ def axis_of(dimension: int, rank: int, input_dims: int | None = None) -> int:
     return axis
 
 
+def usual_rank(dimension: int, input_dims: int | None = None) -> int:
+    """The rank to assume of a tensor that has this dimension: a batch axis and as many as that takes, at least ``[B, n]``."""
+    return max(dimension, 2) if input_dims is None else input_dims + 1
+
+
 def offset_of(index: int, length: Size, what: str = "index") -> Size:
     """Torch's 1-based index along an axis of that length (negative: from the end) as an offset from 0; Mismatch when outside."""
     number = length.value

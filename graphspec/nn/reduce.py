@@ -8,7 +8,7 @@ from typing import ClassVar
 from graphspec.errors import Origin
 from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, mean_of, only, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, mean_of, only, usual_rank, with_axis, without
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -50,7 +50,7 @@ class Sum(Record):
             n = s.unknown("n")
             s.set(x, with_axis(known, axis, n) if a.squeeze else (*known[:axis], n, *known[axis + 1 :]))
         else:
-            s.wish(x, 2)
+            s.wish(x, usual_rank(a.dimension, a.nInputDims))
 
     @staticmethod
     def reduced(dims: tuple[Size, ...], axis: int, squeeze: bool) -> tuple[Size, ...]:

@@ -9,8 +9,8 @@ from typing import Any
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, Table, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, offset_of, only, unless_known, with_axis, without
-from graphspec.shapes.cells import Cell, Mismatch
+from graphspec.nn.common import TORCH, axis_of, offset_of, only, unless_known, usual_rank, with_axis, without
+from graphspec.shapes.cells import UNKNOWN, Cell, Mismatch, hint_of
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product, size
 
@@ -139,7 +139,7 @@ class View(BatchRule):
         s.same_dtype(x, y)
         dims = s.dims(x)
         if dims is None:
-            s.wish(x, 2)
+            s.wish(x, (m.args.numInputDims or 1) + 1)
             return
         sizes = [s.unknown("n") if n == -1 else s.size(n) for n in m.args.sizes]
         first = max(len(dims) - m.args.numInputDims, 0) if m.args.numInputDims else 0
@@ -148,6 +148,8 @@ class View(BatchRule):
             s.equate(product(inner), product(sizes))
             s.set(y, [product(lead), *sizes] if lead else sizes)
             if s.resolve(product(inner)) != s.resolve(product(sizes)):
+                if m.args.sizes[0] == -1:
+                    s.guess(lambda: self._trailing(s, inner, sizes))
                 unless_known(s, m, "the size that -1 stands for is not known before the run", f"views {s.show(x)}")
             return
         batch = product(inner).divide(product(sizes))
@@ -162,7 +164,9 @@ class View(BatchRule):
         total, wanted, known = product(inner), product(sizes), s.dims(y)
         if total.value is not None and wanted.value is not None:
             raise Mismatch(f"{total} elements cannot be viewed as {' x '.join(map(str, sizes))}")
-        if lead:
+        if lead and len(inner) > len(sizes):
+            s.guess(lambda: View._trailing(s, inner, sizes))
+        elif lead:
             s.equate(total, wanted)
             s.set(y, [product(lead), *sizes])
         elif known is None:
@@ -175,6 +179,21 @@ class View(BatchRule):
             batch = s.resolve(s.unknown("B"))
             rest = total.divide(batch)
             s.equate(total if rest is None else rest, batch * wanted if rest is None else wanted)
+
+
+    @staticmethod
+    def _trailing(s: Types, inner: Sequence[Size], sizes: Sequence[Size]) -> None:
+        """Nothing says more of assumed sizes: the last ones are those of the view, and what is left in front is a batch."""
+        if not any(name.startswith(UNKNOWN) for n in inner for name in s.resolve(n).letters):
+            return
+        open_end = (s.resolve(sizes[0]).lone or "").startswith(UNKNOWN)  # the -1
+        pairs = zip(inner[:0:-1], sizes[:0:-1], strict=False) if open_end else zip(inner[::-1], sizes[::-1], strict=False)
+        for n, wanted in pairs:
+            s.equate(n, wanted)
+        if open_end and len(sizes) > len(inner):
+            batch = [Size.letter(name) for name in sorted(s.resolve(inner[0]).letters) if hint_of(name) == "B"]
+            if batch:
+                s.equate(sizes[0], batch[0])
 
 
 def set_input_dims(record: Record, m: Module, args: Sequence[Any], origin: Origin) -> Module:
@@ -197,7 +216,7 @@ class Select(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.same_dtype(x, y)
-        s.wish(x, 2)
+        s.wish(x, usual_rank(m.args.dimension))
         s.relate(x, y, lambda d: self._forward(m.args, d), lambda d: with_axis(d, axis_of(m.args.dimension, len(d) + 1), s.unknown("n")))
 
     @staticmethod
@@ -230,7 +249,7 @@ class Narrow(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.same_dtype(x, y)
-        s.wish(x, 2)
+        s.wish(x, usual_rank(m.args.dimension))
         length = s.size(m.args.length)
 
         def forward(dims: tuple[Size, ...]) -> Sequence[Size]:

@@ -9,7 +9,7 @@ from graphspec.errors import SpecError
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
-from graphspec.nn.common import INPLACE, TORCH, axis_of, equal_shapes, only, unless_known, with_axis, without
+from graphspec.nn.common import INPLACE, TORCH, axis_of, equal_shapes, only, unless_known, usual_rank, with_axis, without
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -124,7 +124,7 @@ class JoinTable(Record):
         s.same_dtype(y, *items)
         known = [d for d in map(s.dims, (*items, y)) if d is not None]
         if not known:
-            s.wish(items[0], 2)
+            s.wish(items[0], usual_rank(m.args.dimension, m.args.nInputDims))
             return
         rank = len(known[0])
         axis = axis_of(m.args.dimension, rank, m.args.nInputDims)
@@ -168,7 +168,7 @@ class SplitTable(Record):
                 dims = with_axis(known, axis, Size.const(len(pieces)))
                 s.set(x, dims)
         if dims is None:
-            s.wish(x, 2)
+            s.wish(x, usual_rank(m.args.dimension, m.args.nInputDims))
             return
         axis = axis_of(m.args.dimension, len(dims), m.args.nInputDims)
         if pieces is None:
@@ -194,6 +194,7 @@ class Rearrange(Record):
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         items = s.items(x)
         if items is None:
+            s.guess(lambda: self._as_taken(s, x))
             unless_known(s, m, "what its input holds is not known", "is this a table?")
             return
         outcome = self.types(s, m, items)
@@ -202,6 +203,18 @@ class Rearrange(Record):
         elif outcome is not None:
             for mine, theirs in zip(s.table(y, len(outcome)), outcome, strict=True):
                 s.same(mine, theirs)
+
+    @staticmethod
+    def _as_taken(s: Types, x: Cell) -> None:
+        """A table that nobody typed has as many elements as are taken from it, here and elsewhere."""
+        takers = [use.module for use in s.uses if use.module is not None and s.find(use.x) is s.find(x)]
+        most = max((record.last(taker.args) for taker in takers if isinstance(record := taker.record, Rearrange)), default=0)
+        if most:
+            s.table(x, most)
+
+    def last(self, a: SimpleNamespace) -> int:
+        """The last element that is asked for by its number; 0 if none is."""
+        return 0
 
     def types(self, s: Types, m: Module, items: Sequence[Cell]) -> Cell | Sequence[Cell] | None:
         raise NotImplementedError
@@ -216,6 +229,9 @@ class SelectTable(Rearrange):
     source = TORCH + "table.md#selecttable"
     arguments = (Argument("index", "int"),)
     samples = (Sample((1,), ((2, 3), (4,))), Sample((-1,), ((2,), (3, 2))), Sample((2,), ((2,), ((3,), (1, 2)))))
+
+    def last(self, a: SimpleNamespace) -> int:
+        return abs(int(a.index))
 
     def types(self, s: Types, m: Module, items: Sequence[Cell]) -> Cell:
         return items[table_index(m.args.index, len(items))]
@@ -241,6 +257,9 @@ class NarrowTable(Rearrange):
     source = TORCH + "table.md#narrowtable"
     arguments = (Argument("offset"), Argument("length", "int", 1))
     samples = (Sample((1, 2), ((2, 3), (4,), (1,))), Sample((2,), ((2,), (3, 2))), Sample((2, -1), ((2,), (3,), (1, 2))))
+
+    def last(self, a: SimpleNamespace) -> int:
+        return int(a.offset + max(a.length, 1) - 1)
 
     def types(self, s: Types, m: Module, items: Sequence[Cell]) -> Sequence[Cell]:
         return items[self.range(m.args, len(items))]

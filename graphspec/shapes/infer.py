@@ -15,6 +15,7 @@ from graphspec.errors import Diagnostic, Fix, Origin, SpecError, error
 from graphspec.graph import GModule, Inputs, Module, Node
 from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, CellTree, Mismatch, Solver, hint_of
 from graphspec.shapes.hints import repeat_hint
+from graphspec.shapes.ranks import rank_of
 from graphspec.sizes import Size, SizeLike
 
 
@@ -45,12 +46,14 @@ class Use:
 class Types(Solver):
     """The solver as records see it: the facts of one model, and which use is being looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.uses: list[Use] = []
         self.problems: list[Diagnostic] = []
         self.current: Use
         self.assumed: list[tuple[Cell, Use]] = []
+        self.plan = plan
+        """Which rank each assumption takes in turn (``shapes/ranks.py``); 0, the usual one, after its end."""
 
     # -- for records -----------------------------------------------------------------------------------------------
 
@@ -290,12 +293,17 @@ class Types(Solver):
 
     def _assume(self) -> bool:
         """Type one thing nobody typed; False when there is none."""
+        wished: dict[Cell, tuple[int, Use]] = {}
         for use in self.uses:
             for cell, rank in use.wishes:
                 if self.is_table(cell) is None:
+                    most, first = wished.get(self.find(cell), (0, use))
+                    wished[self.find(cell)] = (max(most, rank), first)
+        for use in self.uses:  # from the inputs on: what is said of one module says what comes after
+            for cell, (rank, first) in wished.items():
+                if first is use:
                     self._default(cell, rank, use)
                     return True
-        for use in self.uses:
             for action in list(use.guesses):
                 before = self.changes
                 self._try(use, action)
@@ -313,7 +321,9 @@ class Types(Solver):
         return False
 
     def _default(self, cell: Cell, rank: int, use: Use) -> None:
-        hints = ["B", "n", "m", "k", "l"][:rank]
+        place = len(self.assumed)
+        rank = rank_of(rank, self.plan[place] if place < len(self.plan) else 0)
+        hints = ["B", *"nmkl", *"n" * rank][:rank]
         self.set(cell, [self.letter(h) for h in hints], None if self.find(cell).dtype else FLOAT)
         self.find(cell).note = "assumed"
         self.assumed.append((cell, use))
