@@ -1,0 +1,236 @@
+"""Passes: pairs of programs before and after, equal results on the reference, and nothing left to do a second time.
+
+A pair is ``tests/passes/<pass>.<what>.in.ir`` and ``.out.ir``, as they are printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphspec.autodiff import gradients
+from graphspec.check import choose_sizes
+from graphspec.errors import SpecError
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import FLOATS, Port, Program, scan_parts, tensor
+from graphspec.ir.rewrite import copy_program
+from graphspec.ir.text import parse_program, print_program, same_program
+from graphspec.ir.verify import verify
+from graphspec.open import open_spec, pick_module
+from graphspec.passes import PASSES, Pass, optimise
+from graphspec.program import backward_program, forward_program, infer, named_parameters
+from graphspec.reference import interpret
+from graphspec.sizes import Size
+from graphspec.training.step import set_up, training_program
+from random_programs import Generator, draw_arguments
+
+HERE = Path(__file__).parent
+BY_NAME: dict[str, Pass] = dict(PASSES)
+PAIRS = sorted(path.name.removesuffix(".in.ir") for path in (HERE / "passes").glob("*.in.ir"))
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+def draw(program: Program, letters: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """Arguments for any program; whole numbers are such that its index checks let them pass."""
+    rng = np.random.default_rng(seed)
+    letters = choose_sizes(program) if letters is None else letters
+    checks = [op.attrs for op in program.block.walk() if op.name == "check_index"]
+    low = max((a["base"] for a in checks), default=1)
+    high = min((a["base"] + a["size"].evaluate(letters) for a in checks), default=4)
+    arguments: dict[str, np.ndarray[Any, Any]] = {}
+    for port, v in zip(program.inputs, program.block.params, strict=True):
+        shape = [n.evaluate(letters) for n in v.shape]
+        drawn = rng.uniform(0.1, 1, shape) if v.dtype in FLOATS else rng.integers(low, high, shape) if shape else np.array(5)
+        arguments[port.name] = drawn.astype(v.dtype)
+    return arguments
+
+
+def agree(wanted: Arrays, found: Arrays) -> None:
+    """Passes leave out work and do some again; every number is computed by the same operations."""
+    assert wanted.keys() == found.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        assert found[name].dtype == value.dtype
+
+
+def run(name: str, program: Program) -> str | None:
+    """The pass on a program; it verifies, and a second time there is nothing left to do."""
+    told = BY_NAME[name](program)
+    verify(program)
+    once = print_program(program)
+    assert BY_NAME[name](program) is None, f"{name} goes on"
+    assert print_program(program) == once
+    return told
+
+
+# -- pairs ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_pair(pair: str) -> None:
+    before, after = ((HERE / "passes" / f"{pair}.{side}.ir").read_text(encoding="utf-8") for side in ("in", "out"))
+    program = parse_program(before)
+    verify(program)
+    told = run(pair.split(".")[0], program)
+    assert print_program(program) == after
+    assert bool(told) == (before != after)
+    first, second = parse_program(before), parse_program(after)
+    assert print_program(first) == before
+    for letters in ({"B": 2, "T": 3}, {"B": 1, "T": 1}, {"B": 3, "T": 0}):
+        arguments = draw(first, letters)
+        agree(interpret(first, arguments), interpret(second, arguments))
+
+
+def test_every_pass_has_a_pair_that_changes_something() -> None:
+    texts = {pair: [(HERE / "passes" / f"{pair}.{side}.ir").read_text(encoding="utf-8") for side in ("in", "out")] for pair in PAIRS}
+    assert {pair.split(".")[0] for pair, (before, after) in texts.items() if before != after} == set(BY_NAME)
+    assert len(list((HERE / "passes").iterdir())) == 2 * len(PAIRS)
+
+
+def test_a_check_that_is_kept_still_fails() -> None:
+    program = parse_program((HERE / "passes" / "dead-code.checks.out.ir").read_text(encoding="utf-8"))
+    arguments = draw(program, {"B": 2, "T": 3})
+    arguments["index"][2, 1] = 5
+    with pytest.raises(SpecError) as caught:
+        interpret(program, arguments)
+    assert caught.value.code == "E0310"
+
+
+def test_what_a_pass_did_is_told() -> None:
+    program = parse_program((HERE / "passes" / "dead-code.ops.in.ir").read_text(encoding="utf-8"))
+    assert optimise(program, check=True) == ["dead-code: 4 ops removed"]
+    assert optimise(program, check=True) == []
+
+
+# -- whole specs ---------------------------------------------------------------------------------------------------------
+
+ENTRIES: dict[str, tuple[str | None, ...]] = {
+    "lstm": ("network({rnn_size = 3, n_layers = 2})",),
+    "char_rnn": ("unroll(5, 3, 2, {})", "unroll(5, 3, 1, {dropout = true})"),
+    "feedback": ("iterate()", "say('greedy')", "say('sample')"),
+}
+"""How to open specs that return no module."""
+SPECS = {path.stem: path for folder in (HERE.parent / "specs", HERE / "specs") for path in sorted(folder.glob("*.spec"))}
+EXPERIMENTS = {"char_lm": {"rnn_size": 3, "data.batch": 2, "data.seq_len": 4}}
+
+
+def test_every_entry_is_of_a_spec() -> None:
+    assert ENTRIES.keys() | EXPERIMENTS.keys() <= SPECS.keys()
+    assert {path.stem for path in SPECS.values() if "experiment {" in path.read_text(encoding="utf-8")} == EXPERIMENTS.keys()
+
+
+def spec_programs() -> dict[str, Callable[[], Program]]:
+    found: dict[str, Callable[[], Program]] = {}
+    for name in SPECS.keys() - EXPERIMENTS.keys():
+        for i, entry in enumerate(ENTRIES.get(name, (None,))):
+            for direction in (forward_program, backward_program):
+                found[f"{name}-{i}-{direction.__name__}"] = lambda n=name, e=entry, d=direction: module_program(n, e, d)  # type: ignore[misc]
+    for name in EXPERIMENTS:
+        found[f"{name}-training"] = lambda n=name: experiment_program(n)  # type: ignore[misc]
+    return found
+
+
+def module_program(name: str, entry: str | None, direction: Callable[..., Program]) -> Program:
+    module = pick_module(open_spec(SPECS[name], entry))
+    named_parameters(module)
+    return direction(infer(module, "float64"), True)
+
+
+def experiment_program(name: str) -> Program:
+    return training_program(set_up(open_spec(SPECS[name], options=EXPERIMENTS[name]).result, "float64"))
+
+
+PROGRAMS = spec_programs()
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_specs_give_the_same_before_and_after_each_pass(name: str) -> None:
+    program = PROGRAMS[name]()
+    verify(program)
+    arguments = draw(program)
+    wanted = interpret(program, arguments)
+    assert all(np.all(np.isfinite(a)) for a in wanted.values())
+    origins = {str(op.origin) for op in program.block.walk()}
+    for each, _ in PASSES:
+        run(each, program)
+        agree(wanted, interpret(program, arguments))
+    assert {str(op.origin) for op in program.block.walk()} <= origins
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(PROGRAMS) if "forward" not in name])
+def test_gradients_keep_no_more_than_before(name: str) -> None:
+    """The passes together: fewer bytes a step in what loops stack."""
+    before = PROGRAMS[name]()
+    after = copy_program(before)
+    optimise(after, check=True)
+    assert same_program(before, PROGRAMS[name]()), "a copy was changed"
+    letters = choose_sizes(before)
+
+    def stacked(program: Program) -> int:
+        scans = [op for op in program.block.ops if op.name == "scan"]
+        return sum(int(np.prod([n.evaluate(letters) for n in v.shape])) for op in scans for v in op.outputs)
+
+    assert stacked(after) <= stacked(before)
+
+
+# -- random programs -----------------------------------------------------------------------------------------------------
+
+
+def backward_of(program: Program) -> Program:
+    """The gradients of every float result by every float input."""
+    program = copy_program(program)
+    b = Builder(program.block, "float64")
+    wrt = [v for v in program.block.params if v.type.is_float]
+    results = {v: b.param(v.type, f"d{i}") for i, v in enumerate(dict.fromkeys(program.block.results)) if v.type.is_float}
+    found = [(v, g) for v, g in zip(wrt, gradients(b, results, wrt), strict=True) if g is not None]
+    b.block.results = [g for _, g in found]
+    ports = [*program.inputs, *(Port(v.name, "input") for v in results.values())]
+    return Program(b.block, ports, [Port(f"g{v.name}", "output") for v, _ in found])
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32))
+def test_random_programs_and_their_gradients(seed: int) -> None:
+    forward = Generator(seed).program()
+    for program in (forward, backward_of(forward)):
+        verify(program)
+        original = copy_program(program)
+        for name, _ in PASSES:
+            run(name, program)
+        for letters in ({"B": 2, "T": 3}, {"B": 3, "T": 0}):
+            arguments = {**draw(original, letters, seed), **draw_arguments(forward, letters, seed)}
+            with np.errstate(all="ignore"):
+                agree(interpret(original, arguments), interpret(program, arguments))
+
+
+def test_residuals_are_dropped_that_plain_arithmetic_gives_back() -> None:
+    """The backward loop of an LSTM-like cell reads gates and states, and no products of them."""
+    b = Builder(dtype="float64")
+    T, B = Size.letter("T"), Size.letter("B")
+    xs = b.param(tensor([T, B, 8], "float64"), "xs")
+    h0, c0 = b.param(tensor([B, 2], "float64"), "h0"), b.param(tensor([B, 2], "float64"), "c0")
+
+    def cell(i: Builder, t: Any, consts: Any, carries: Any, xs: Any) -> Any:
+        h, c = carries
+        gates = [i.slice(xs[0], 1, 2 * k, 2) for k in range(4)]
+        new_c = i.add(i.mul(i.sigmoid(i.add(gates[0], h)), c), i.mul(i.sigmoid(gates[1]), i.tanh(gates[2])))
+        new_h = i.mul(i.sigmoid(gates[3]), i.tanh(new_c))
+        return [new_h, new_c], [new_h], []
+
+    _, (hs,), _ = b.scan(T, [], [h0, c0], [xs], cell)
+    (dx,) = gradients(b, {hs: b.param(hs.type, "d")}, [xs])
+    assert dx is not None
+    b.block.results = [dx]
+    program = Program(b.block, [Port(v.name, "input") for v in b.block.params], [Port("dx", "output")])
+    optimise(program, check=True)
+
+    forward, _ = (op for op in program.block.ops if op.name == "scan")
+    kept = [v.op.name for v in scan_parts(forward).body_ys if v.op is not None]
+    assert sorted(kept) == ["add", "sigmoid", "sigmoid", "sigmoid", "tanh", "tanh"], "the gates, and the state, which is the add"
