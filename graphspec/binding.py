@@ -44,14 +44,14 @@ def bind_sizes(program: Program, shapes: Mapping[str, Sequence[int]], partial: b
 
 
 def check_guards(program: Program, letters: Mapping[str, int]) -> None:
-    """Raise E0311 for equations of sizes that this binding breaks."""
+    """Raise E0311 for equations and bounds of sizes that this binding breaks."""
     broken = []
     for guard in program.guards:
         left, right = guard.left.evaluate(letters), guard.right.evaluate(letters)
-        if left != right:
-            broken.append(
-                error("E0311", f"{guard.left} must equal {guard.right}, but they are {left} and {right}", guard.origin, guard.message)
-            )
+        if left > right if guard.at_most else left != right:
+            relation = "be at most" if guard.at_most else "equal"
+            text = f"{guard.left} must {relation} {guard.right}, but they are {left} and {right}"
+            broken.append(error("E0311", text, guard.origin, guard.message))
     if broken:
         raise SpecError(*broken)
 

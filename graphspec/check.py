@@ -28,6 +28,12 @@ Backward = Callable[[Point, Sequence[Array]], Point]
 Run = Callable[[Program, Mapping[str, Any]], Mapping[str, Any]]
 """What executes a program: arguments by name to results by name."""
 
+MAX_ELEMENTS = 2000
+"""Places in which a model is tried, by default."""
+
+MAX_ROUNDS = 10
+"""Attempts to find sizes that are within all bounds."""
+
 STEPS = (1e-3, 1e-4, 1e-5)
 """Distances of the five-point stencil, relative to max(1, |x|): the first has an error of about 1e-12; the others are for
 functions with a kink or a steep place nearby."""
@@ -81,7 +87,8 @@ def compare(
     """Check the gradients of ``sum(cotangent * output)``, cotangents drawn at random, at ``point`` (float64 arrays by name).
 
     ``backward(point, cotangents)`` gives the gradient of each tensor of the point.  ``parameters`` names those that are
-    parameters; the others are inputs.  Of tensors with more than ``limit`` elements that many are tried, drawn at random.
+    parameters; the others are inputs.  Of tensors with more than ``limit`` elements that many are tried, drawn at random, and one
+    random direction through all of them.
     """
     rng = np.random.default_rng(seed)
     cotangents: list[Array] = [np.asarray(rng.standard_normal(y.shape)) for y in forward(point)]
@@ -93,7 +100,12 @@ def compare(
         chosen = every if limit is None or value.size <= limit else np.sort(rng.choice(every, limit, replace=False))
         a = np.asarray(analytic[name], np.float64).reshape(-1)[chosen]
         near = tolerance * largest
-        n = np.array([_difference(forward, point, name, int(i), cotangents, float(a[k]), near) for k, i in enumerate(chosen)])
+        ways = [_axis(value, int(i)) for i in chosen]
+        if chosen is not every:
+            way = np.asarray(rng.standard_normal(value.shape))
+            ways.append(way / np.linalg.norm(way))
+            a = np.append(a, np.sum(ways[-1] * analytic[name]))
+        n = np.array([_difference(forward, point, name, way, cotangents, float(wanted), near) for way, wanted in zip(ways, a, strict=True)])
         entries.append(Entry(name, "parameter" if name in parameters else "input", value.shape, relative_error(a, n, largest)))
     return Report(tuple(entries), tolerance)
 
@@ -113,13 +125,20 @@ def relative_error(a: Array, n: Array, largest: float) -> float:
     return error / scale if scale else 0.0
 
 
+def _axis(value: Array, index: int) -> Array:
+    """The direction of one element."""
+    way = np.zeros(value.shape)
+    way.reshape(-1)[index] = 1
+    return way
+
+
 def _difference(
-    forward: Forward, point: Point, name: str, index: int, cotangents: Sequence[Array], wanted: float, near: float
+    forward: Forward, point: Point, name: str, way: Array, cotangents: Sequence[Array], wanted: float, near: float
 ) -> float:
-    """The derivative by one element, of the step that comes closest to ``wanted`` (the first one that is ``near`` a tenth)."""
+    """The derivative along ``way``, of the step that comes closest to ``wanted`` (the first one that is ``near`` a tenth)."""
     best = float("inf")
     for step in STEPS:
-        found = _stencil(forward, point, name, index, cotangents, step)
+        found = _stencil(forward, point, name, way, cotangents, step)
         if not abs(best - wanted) <= abs(found - wanted):
             best = found
         if abs(best - wanted) <= 0.1 * near:
@@ -127,15 +146,12 @@ def _difference(
     return best
 
 
-def _stencil(forward: Forward, point: Point, name: str, index: int, cotangents: Sequence[Array], step: float) -> float:
+def _stencil(forward: Forward, point: Point, name: str, way: Array, cotangents: Sequence[Array], step: float) -> float:
     """``(8 (f(x+h) - f(x-h)) - (f(x+2h) - f(x-2h))) / 12h``, output by output, so that little is lost to rounding."""
-    x = float(point[name].reshape(-1)[index])
-    h = step * max(1.0, abs(x))
+    h = step * max(1.0, float(np.max(np.abs(point[name]), where=way != 0, initial=0.0)))
 
     def at(offset: float) -> Sequence[Array]:
-        moved = point[name].copy()
-        moved.reshape(-1)[index] = x + offset
-        return forward({**point, name: moved})
+        return forward({**point, name: point[name] + offset * way})
 
     parts = zip(cotangents, at(h), at(-h), at(2 * h), at(-2 * h), strict=True)
     total = sum(float(np.sum(c * (8 * (one - minus) - (two - minus_two)))) for c, one, minus, two, minus_two in parts)
@@ -204,6 +220,7 @@ def check(
 ) -> Report:
     """Check a whole model (typed in float64): parameters drawn at ``scale``, inputs and open sizes made up.
 
+    ``limit`` is that of :func:`compare`; by default a model of more than ``MAX_ELEMENTS`` numbers is tried in as many places.
     E0322 when the outputs are not finite for any inputs that are tried.
     """
     rng = np.random.default_rng(seed)
@@ -217,6 +234,8 @@ def check(
             finite = all(np.all(np.isfinite(y)) for y in probe.forward(point))
         if finite:
             names = [p.name for p in probe.parameters]
+            if limit is None and sum(x.size for x in point.values()) > MAX_ELEMENTS:
+                limit = max(MAX_ELEMENTS // len(point), 10)
             return compare(probe.forward, probe.backward, point, names, tolerance=tolerance, limit=limit, seed=seed)
     raise fail("E0322", "the outputs are not finite, so gradients cannot be checked", typed.module.origin)
 
@@ -237,16 +256,29 @@ def on_device(device: Device | None) -> Run:
 
 
 def choose_sizes(program: Program) -> dict[str, int]:
-    """A small size for each letter: all different where the program's guards allow it."""
+    """A small size for each letter: all different where the program's guards allow it, and as large as they ask for."""
     names = program.letters
     choices = [{name: 3 + i for i, name in enumerate(names)}, *(dict.fromkeys(names, n) for n in (3, 2, 4, 6))]
     for letters in choices:
+        _raise_to_bounds(program, letters)
         try:
             check_guards(program, letters)
         except SpecError:
             continue
         return letters
     return choices[0]
+
+
+def _raise_to_bounds(program: Program, letters: dict[str, int]) -> None:
+    """Make letters larger until every bound ``left <= right`` holds that larger ones can make hold."""
+    for _ in range(MAX_ROUNDS):
+        short = [(g, g.left.evaluate(letters) - g.right.evaluate(letters)) for g in program.guards if g.at_most]
+        wanting = [(g.right.letters - g.left.letters, missing) for g, missing in short if missing > 0]
+        if not any(grow for grow, _ in wanting):
+            return
+        for grow, missing in wanting:
+            for letter in sorted(grow)[:1]:
+                letters[letter] += missing
 
 
 def _draw(t: TensorType, program: Program, letters: Mapping[str, int], rng: np.random.Generator, low: float, high: float) -> Array:

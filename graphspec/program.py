@@ -133,6 +133,7 @@ class Frame:
         erase_stops(self.b.block)
         types = self.typed.types
         guards = [Guard(types.resolve(p.left), types.resolve(p.right), "sizes must be equal", p.origin) for p in types.pending]
+        guards += [Guard(p.left, p.right, "this axis is too short", p.origin, at_most=True) for p in types.open_bounds()]
         return Program(self.b.block, self.ports, [port for port, _ in outputs], guards, name)
 
 

@@ -60,7 +60,28 @@ def test_a_sample_of_large_tensors() -> None:
 
     x = np.linspace(-1, 1, 1000)
     assert compare(forward, backward, {"x": x}, limit=10).ok
-    assert calls == 1 + 4 * 10
+    assert calls == 1 + 4 * (10 + 1)
+
+
+def test_what_a_sample_misses_the_direction_sees() -> None:
+    def backward(point: Mapping[str, Array], cotangents: Sequence[Array]) -> dict[str, Array]:
+        gradient = np.cos(point["x"]) * cotangents[0]
+        gradient[777] += 1e-3
+        return {"x": gradient}
+
+    x = np.linspace(-1, 1, 1000)
+    assert not compare(lambda p: [np.sin(p["x"])], backward, {"x": x}, limit=2).ok
+
+
+def test_a_large_model_is_sampled() -> None:
+    x = source("B", 300)
+    assert check(typed([x], use("Linear", (300, 500), x)), scale=0.1).ok
+
+
+@pytest.mark.parametrize(("name", "args"), [("Narrow", (2, 13, 4)), ("Narrow", (2, 3, -4)), ("Select", (2, 13)), ("Select", (-1, -20))])
+def test_sizes_are_large_enough_for_what_is_taken(name: str, args: tuple[int, ...]) -> None:
+    x = source("B", "n")
+    assert check(typed([x], use("Tanh", (), use(name, args, x)))).ok
 
 
 def test_domains_are_found() -> None:

@@ -119,6 +119,7 @@ def test_ports_guards_and_names_of_every_kind() -> None:
     odd = ['a "quoted" one', "semi  ; colon", "back\\slash", "new\nline", "ünï", "] : {", "%v.0", "->"]
     ports = [*(Port(name, "input") for name in odd), Port("s", "state"), Port("n", "noise"), Port("g", "gradient"), Port("p", "parameter")]
     guards = [Guard(2 * B, T + 1, 'said "so"  ; here', Origin()), Guard(B, B * T - 3, "", Origin())]
+    guards.append(Guard(B, T, "<= this", Origin(), at_most=True))
     b.block.results = [total, params[8]]
     program = Program(b.block, ports, [Port('new "s"', "state", "s"), Port("loss", "loss")], guards, "train")
     again = reads_back(program)

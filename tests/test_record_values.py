@@ -9,10 +9,12 @@ import pytest
 
 from gradcheck import show, source, typed, use
 from graphspec.check import check
+from graphspec.engine import Engine
 from graphspec.errors import NOWHERE, SpecError
 from graphspec.graph import connect, gmodule, new_module
 from graphspec.program import Typed, backward_program, forward_program, infer, named_parameters, noise_types
 from graphspec.reference import interpret
+from graphspec_runtime import open_device
 
 
 def run(found: Typed, training: bool, *inputs: Any, **more: Any) -> dict[str, Any]:
@@ -122,6 +124,18 @@ def test_batch_normalisation_of_one_row_stays_finite() -> None:
     results = run(found, True, np.ones((1, 2)), **{names[0]: np.zeros(2), names[1]: np.ones(2)})
     np.testing.assert_allclose(results[f"new {names[1]}"], 0.9)
     np.testing.assert_allclose(results[f"new {names[0]}"], 0.1)
+
+
+@pytest.mark.parametrize(("name", "args", "fits"), [("Narrow", (2, 3, 4), 6), ("Select", (2, 5), 5), ("Narrow", (2, 3, -2), 3)])
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_nothing_is_taken_from_beyond_an_axis(name: str, args: tuple[int, ...], fits: int, device: str | None) -> None:
+    x = source("B", "n")
+    engine = Engine(forward_program(typed([x], use(name, args, x)), False), open_device(device) if device else None)
+    rest = {"parameters": np.zeros(0, np.float64), "seed": np.array(1), "step": np.array(0)}
+    engine.run({"input": np.ones((2, fits)), **rest})
+    with pytest.raises(SpecError) as caught:
+        engine.run({"input": np.ones((2, fits - 1)), **rest})
+    assert caught.value.code == "E0311"
 
 
 def test_sizes_equal_by_a_guard_only() -> None:

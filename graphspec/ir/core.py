@@ -144,12 +144,13 @@ class Port:
 
 @dataclass(frozen=True)
 class Guard:
-    """Two sizes that must turn out equal when the letters are bound, with the spec line that says so."""
+    """Two sizes that must turn out equal (or ``left`` at most ``right``) when the letters are bound, with the spec line that says so."""
 
     left: Size
     right: Size
     message: str
     origin: Origin
+    at_most: bool = False
 
 
 @dataclass

@@ -42,7 +42,7 @@ def print_program(program: Program) -> str:
     for port, value in zip(program.inputs, block.params, strict=True):
         lines.append(f"  in  {printer.define(value)}: {value.type} {json.dumps(port.name)} {port.role}")
     for guard in program.guards:
-        lines.append(f"  guard {guard.left} == {guard.right} {json.dumps(guard.message)}")
+        lines.append(f"  guard {guard.left} {'<=' if guard.at_most else '=='} {guard.right} {json.dumps(guard.message)}")
     lines += printer.ops(block, 1)
     for port, value in zip(program.outputs, block.results, strict=True):
         updates = f" updates {json.dumps(port.updates)}" if port.updates is not None else ""
@@ -129,8 +129,8 @@ def _program(lines: _Lines) -> Program:
         program.block.params.append(_define(names, match[1], Value(parse_type(match[2]), _hint(match[1]))))
         program.inputs.append(_port(match[3], match[4]))
     while lines.ahead("guard "):
-        match = _match(rf"guard (.*) == (.*?) ({STRING})", lines.take())
-        program.guards.append(Guard(parse_size(match[1]), parse_size(match[2]), json.loads(match[3]), NOWHERE))
+        match = _match(rf"guard (.*) (==|<=) (.*?) ({STRING})", lines.take())
+        program.guards.append(Guard(parse_size(match[1]), parse_size(match[3]), json.loads(match[4]), NOWHERE, match[2] == "<="))
     while not lines.ended and not lines.ahead("out "):
         program.block.ops.append(_op(lines, names, 0))
     while not lines.ended:
@@ -260,7 +260,7 @@ def parse_type(text: str) -> TensorType:
 
 def same_program(a: Program, b: Program) -> bool:
     """Whether two programs are the same but for names and origins."""
-    guards = [[(g.left, g.right, g.message) for g in p.guards] for p in (a, b)]
+    guards = [[(g.left, g.right, g.message, g.at_most) for g in p.guards] for p in (a, b)]
     return a.name == b.name and a.inputs == b.inputs and a.outputs == b.outputs and guards[0] == guards[1] and _same_block(a.block, b.block)
 
 

@@ -217,12 +217,13 @@ class Select(Record):
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.same_dtype(x, y)
         s.wish(x, usual_rank(m.args.dimension))
-        s.relate(x, y, lambda d: self._forward(m.args, d), lambda d: with_axis(d, axis_of(m.args.dimension, len(d) + 1), s.unknown("n")))
+        s.relate(x, y, lambda d: self._forward(s, m.args, d), lambda d: with_axis(d, axis_of(m.args.dimension, len(d) + 1), s.unknown("n")))
 
     @staticmethod
-    def _forward(a: SimpleNamespace, dims: tuple[Size, ...]) -> tuple[Size, ...]:
+    def _forward(s: Types, a: SimpleNamespace, dims: tuple[Size, ...]) -> tuple[Size, ...]:
         axis = axis_of(a.dimension, len(dims))
         offset_of(a.index, dims[axis])
+        s.at_most(abs(a.index), dims[axis])
         return without(dims, axis)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
@@ -254,7 +255,10 @@ class Narrow(Record):
 
         def forward(dims: tuple[Size, ...]) -> Sequence[Size]:
             axis = axis_of(m.args.dimension, len(dims))
-            return (*dims[:axis], narrowed(m.args.offset, length, dims[axis]), *dims[axis + 1 :])
+            taken = narrowed(m.args.offset, length, dims[axis])
+            s.at_most(0, taken)
+            s.at_most(taken + (m.args.offset - 1), dims[axis])
+            return (*dims[:axis], taken, *dims[axis + 1 :])
 
         def backward(dims: tuple[Size, ...]) -> Sequence[Size]:
             axis = axis_of(m.args.dimension, len(dims))

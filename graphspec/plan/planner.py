@@ -46,7 +46,7 @@ def make_plan(program: Program) -> Plan:
     outputs = tuple(
         Output(port.name, port.role, code.view(place), port.updates) for port, place in zip(program.outputs, results, strict=True)
     )
-    guards = tuple(Guard(to_expr(g.left), to_expr(g.right), g.message, code.origin(g.origin)) for g in program.guards)
+    guards = tuple(Guard(to_expr(g.left), to_expr(g.right), g.message, code.origin(g.origin), g.at_most) for g in program.guards)
     return Plan(
         name=program.name,
         letters=tuple(program.letters),

@@ -19,7 +19,7 @@ def print_plan(plan: Plan) -> str:
     for o in plan.outputs:
         lines.append(f"  {o.name} = {_view(plan, o.view)}{f'  updates {o.updates}' if o.updates else ''}")
     for g in plan.guards:
-        lines.append(f"guard {show(g.left)} == {show(g.right)}  ; {g.message}")
+        lines.append(f"guard {show(g.left)} {'<=' if g.at_most else '=='} {show(g.right)}  ; {g.message}")
     return "\n".join(lines) + "\n"
 
 

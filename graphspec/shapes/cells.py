@@ -68,6 +68,7 @@ class Solver:
         self.bound_at: dict[str, Origin] = {}
         """For each letter that is bound: what stated that."""
         self.pending: list[Pending] = []
+        self.bounds: list[Pending] = []
         self.changes = 0
         self.origin: Origin = NOWHERE
         self._count = 0
@@ -96,6 +97,16 @@ class Solver:
                 raise Mismatch(f"{show(a)} vs {show(b)}", axis, a, b)
             if not any({p.left, p.right} == {a, b} for p in self.pending):
                 self.pending.append(Pending(a, b, self.origin))
+
+    def at_most(self, small: SizeLike, big: SizeLike) -> None:
+        """State that one size is at most another: for the run to see, where inference cannot."""
+        self.bounds.append(Pending(size(small), size(big), self.origin))
+
+    def open_bounds(self) -> list[Pending]:
+        """The bounds that nothing known decides, each once."""
+        resolved = [Pending(self.resolve(b.left), self.resolve(b.right), b.origin) for b in self.bounds]
+        undecided = [b for b in resolved if any(factor < 0 for _, factor in (b.right - b.left).terms)]
+        return list({(b.left, b.right, b.origin): b for b in undecided}.values())
 
     def _solve(self, a: Size, b: Size) -> bool:
         for letter, other in sorted(((a.lone, b), (b.lone, a)), key=lambda pair: not (pair[0] or "").startswith(UNKNOWN)):

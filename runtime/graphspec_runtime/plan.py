@@ -132,12 +132,13 @@ class Output:
 
 @dataclass(frozen=True)
 class Guard:
-    """Two sizes that must be equal once the letters are bound."""
+    """Two sizes that must be equal (or ``left`` at most ``right``) once the letters are bound."""
 
     left: Expr
     right: Expr
     message: str
     origin: int = -1
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Plan:
             arguments=tuple(Argument(**{**a, "shape": _freeze(a["shape"])}) for a in data["arguments"]),
             outputs=tuple(Output(o["name"], o["role"], _view_from_json(o["view"]), o["updates"]) for o in data["outputs"]),
             code=tuple(_step_from_json(step) for step in data["code"]),
-            guards=tuple(Guard(_freeze(g["left"]), _freeze(g["right"]), g["message"], g["origin"]) for g in data["guards"]),
+            guards=tuple(Guard(_freeze(g["left"]), _freeze(g["right"]), g["message"], g["origin"], g["at_most"]) for g in data["guards"]),
             origins=tuple(data["origins"]),
         )
 

@@ -60,8 +60,9 @@ def check_guards(plan: Plan, sizes: Mapping[str, int]) -> None:
     """PlanError for the first guard that the binding breaks."""
     for guard in plan.guards:
         left, right = evaluate(guard.left, sizes), evaluate(guard.right, sizes)
-        if left != right:
-            sides = f"{show(guard.left)} = {left}, {show(guard.right)} = {right}"
+        if left > right if guard.at_most else left != right:
+            both = ((guard.left, left), (guard.right, right))
+            sides = ", ".join(f"{show(side)} = {n}" if letters_of(side) else str(n) for side, n in both)
             raise PlanError("guard", f"{guard.message} ({sides})", plan.origin(guard.origin), left=left, right=right)
 
 
