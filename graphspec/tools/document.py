@@ -33,6 +33,16 @@ class Text(Doc):
         super().__init__(len(text) if first < 0 else first, len(text) if first < 0 else first, first >= 0)
 
 
+class Aside(Text):
+    """Text that breaks no group before it, as a comment at the end of the line does not."""
+
+    __slots__ = ()
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.head, self.breaks = 0, True
+
+
 class Line(Doc):
     """A space (or ``flat`` text) in a flat group, else a newline, with an empty line before it if ``blank``."""
 
@@ -74,15 +84,16 @@ class IfBroken(Doc):
 
 
 class Comment(Doc):
-    """A comment after what stands on its line (``own``: on a line of its own); the line ends after it.
+    """A comment after what stands on its line (``own``: on a line of its own); the line ends after it.  ``line``: it begins as one
+    that runs to the end of its line.
 
     Where no line was expected to end, the next one is indented more.  Its width breaks no group before it.
     """
 
-    __slots__ = ("own", "text")
+    __slots__ = ("line", "own", "text")
 
-    def __init__(self, text: str, own: bool) -> None:
-        self.text, self.own = text, own
+    def __init__(self, text: str, line: bool, own: bool = False) -> None:
+        self.text, self.line, self.own = text, line, own
         super().__init__(NEVER, 0, True)
 
 
@@ -157,18 +168,18 @@ class Printer:
         self.fresh, self.spaces, self.ended = True, 0, None
 
     def text(self, text: str) -> None:
-        if not text.strip(" "):
-            if not self.fresh and self.ended is None:
-                self.spaces += len(text)
-            return
-        if self.ended is not None:
-            self.newline(self.ended)
-        self.out.append(" " * (self.indent if self.fresh else self.spaces))
-        self.out.append(text)
-        self.column += self.spaces + len(text)
-        if "\n" in text:
-            self.column = len(text) - text.rfind("\n") - 1
-        self.fresh, self.spaces = False, 0
+        solid = text.rstrip(" ")  # spaces wait for what follows: none end a line
+        if solid:
+            if self.ended is not None:
+                self.newline(self.ended)
+            self.out.append(" " * (self.indent if self.fresh else self.spaces))
+            self.out.append(solid)
+            self.column += self.spaces + len(solid)
+            if "\n" in solid:
+                self.column = len(solid) - solid.rfind("\n") - 1
+            self.fresh, self.spaces = False, 0
+        if not self.fresh and self.ended is None:
+            self.spaces += len(text) - len(solid)
 
     def comment(self, comment: Comment, indent: int) -> None:
         deeper = indent + INDENT
@@ -177,7 +188,7 @@ class Printer:
         if self.fresh:
             deeper = self.indent
         else:
-            self.spaces = 2
+            self.spaces = 2 if comment.line else 1
         self.text(comment.text)
         self.ended = deeper
 

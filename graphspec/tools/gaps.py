@@ -83,7 +83,8 @@ def ignored() -> re.Pattern[str]:
 
 
 def start_of(part: Syntax) -> int:
-    return (part.meta.start_pos if isinstance(part, Tree) else part.start_pos) or 0
+    """Its offset; 0 for an empty block."""
+    return (getattr(part.meta, "start_pos", 0) if isinstance(part, Tree) else part.start_pos) or 0
 
 
 def tokens(tree: Tree[Token]) -> list[Token]:
@@ -152,8 +153,9 @@ class Raw:
 
     def gap(self, before: str, token: str) -> Gap:
         """Between tokens of these types (``before`` is empty at the start of the file)."""
+        tight = token in TIGHT and before not in OPENING
         if not self.lines:
-            return Gap(inline=tuple(self.remarks), tight=token in TIGHT and before not in OPENING)
+            return Gap(inline=tuple(self.remarks), tight=tight)
         head = self.head() if before else 0
         tail = len(self.remarks)
         while not self.newline and tail > head and not self.remarks[tail - 1].line:
@@ -161,7 +163,7 @@ class Raw:
             if self.remarks[tail].own:
                 break
         remarks = tuple(self.remarks)
-        return Gap(remarks[:head], remarks[head:tail], remarks[tail:], newline=self.newline, blank=self.blank)
+        return Gap(remarks[:head], remarks[head:tail], remarks[tail:], tight, self.newline, self.blank)
 
 
 def read(text: str, start: int, end: int) -> Raw:

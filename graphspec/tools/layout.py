@@ -13,7 +13,7 @@ from typing import Any
 
 from lark import Token, Tree
 
-from graphspec.tools.document import Comment, Concat, Doc, Fill, Group, Hard, Hug, IfBroken, Indented, Line, Text, concat
+from graphspec.tools.document import Aside, Comment, Concat, Doc, Fill, Group, Hard, Hug, IfBroken, Indented, Line, Text, concat
 from graphspec.tools.gaps import Gap, start_of
 
 LEVELS = {"or": 1, "and": 2, "==": 3, "~=": 3, "<": 3, ">": 3, "<=": 3, ">=": 3, "..": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
@@ -75,7 +75,7 @@ class Layout:
         children = part.children
         match part.data:
             case "block" | "fields":
-                self.held.update(start_of(c) for c in children if isinstance(c, Tree) and not c.data == "empty_stat")
+                self.held.update(start_of(c) for c in children if isinstance(c, Tree) and c.data != "empty_stat")
             case "exprs" | "names" | "targets" | "params":
                 self.held.update(start_of(c) for c in children[1:] if isinstance(c, Tree) or c.type != "COMMA")
             case "args" | "func_body" if isinstance(children[0], Token) and len(children) > 2:
@@ -88,12 +88,12 @@ class Layout:
         gap = self.gaps[start_of(token)]
         if not gap or start_of(token) in self.held:
             return Text(str(token))
-        own = [Comment(r.text, own=True) for r in gap.own]
+        own = [Comment(r.text, r.line, own=True) for r in gap.own]
         inline = [f" {r.text}" if gap.tight else f"{r.text} " for r in gap.inline]
         return concat(*self.after(gap), *own, *inline, str(token))
 
     def after(self, gap: Gap) -> list[Doc]:
-        return [Comment(r.text, own=False) for r in gap.after]
+        return [Comment(" ".join(r.text for r in gap.after), gap.after[0].line)] if gap.after else []
 
     def before(self, gap: Gap, line: Callable[[bool], Doc], first: bool = False) -> list[Doc]:
         """The comments on lines before an entry, and its own line; ``line`` makes that, told whether an empty one goes before it."""
@@ -109,7 +109,7 @@ class Layout:
     def closing(self, gap: Gap, first: bool) -> list[Doc]:
         """The comments before what closes a list or block."""
         if not gap.broken:
-            return [Text(f" {r.text}") for r in gap.inline]
+            return [Aside(f" {r.text}") for r in gap.inline]
         found = self.after(gap)
         for i, remark in enumerate((*gap.own, *gap.inline)):
             found += [Hard(remark.blank and (i > 0 or not first)), Text(remark.text)]
