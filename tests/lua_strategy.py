@@ -13,9 +13,31 @@ from hypothesis import strategies as st
 
 NAMES = ["x", "h", "prev_h", "i2h", "gates", "opt", "nn", "size", "self", "next_c", "_", "order", "endless"]
 FIELDS = ["rnn_size", "Linear", "weight", "data", "input_size", "dtype", "n"]
-MODULES = ["Linear(3, 4)", "Identity()", "Identity{'B', 3}", "Tanh()", "CAddTable()", "CMulTable()", "LookupTable(9, 4)", "gModule({x}, {h})"]
+MODULES = [
+    "Linear(3, 4)",
+    "Identity()",
+    "Identity{'B', 3}",
+    "Tanh()",
+    "CAddTable()",
+    "CMulTable()",
+    "LookupTable(9, 4)",
+    "gModule({x}, {h})",
+]
 NUMBERS = ["0", "1", "2", "10", "3.5", ".5", "3.", "1e-3", "2E+2", "0xFF", "007", "1e308"]
-STRINGS = ["'B'", '"int32"', "''", r"'it\'s'", r'"a\tb\\"', "'--'", "'[['", "[[long]]", "[[]]", "[==[ ]] -- ]==]", "[[\none\n  two]]", '"a\\\nb"']
+STRINGS = [
+    "'B'",
+    '"int32"',
+    "''",
+    r"'it\'s'",
+    r'"a\tb\\"',
+    "'--'",
+    "'[['",
+    "[[long]]",
+    "[[]]",
+    "[==[ ]] -- ]==]",
+    "[[\none\n  two]]",
+    '"a\\\nb"',
+]
 OPERATORS = ["+", "-", "*", "/", "%", "^", "..", "==", "~=", "<", "<=", ">", ">=", "and", "or"]
 COMMENTS = ["-- why", "--", "--- doc", "-- 'quote", "-- [[not long]]", "---[[ nor this", "-- é ]]", "--\ttab  "]
 BLOCK_COMMENTS = ["--[[ b ]]", "--[[]]", "--[==[ ]] ]==]", "--[[\n  two\n    lines\n]]", "--[[ 'q ]]"]
@@ -114,7 +136,7 @@ class Programs:
         return ["for", *self.names(), "in", *self.values(depth), "do", *self.block(depth), "end"]
 
     def function(self, depth: int) -> Tokens:
-        name = [self.r.choice(NAMES)] + self.r.choice([[], [".", "f"], [":", "m"], [".", "f", ":", "m"]])
+        name = [self.r.choice(NAMES), *self.r.choice([[], [".", "f"], [":", "m"], [".", "f", ":", "m"]])]
         return ["function", *name, *self.body(depth)]
 
     def local_function(self, depth: int) -> Tokens:
@@ -179,7 +201,7 @@ class Programs:
         if kind < 6:
             return [self.r.choice([*NUMBERS, *STRINGS, "nil", "true", "false", "..."])]
         if kind < 8:
-            return self.expression(depth - 1) + [self.r.choice(OPERATORS)] + self.expression(depth - 1)
+            return [*self.expression(depth - 1), self.r.choice(OPERATORS), *self.expression(depth - 1)]
         if kind == 8:
             return [self.r.choice(["-", "not", "#"]), *self.expression(depth - 1)]
         if kind == 9:
