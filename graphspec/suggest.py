@@ -5,10 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_LENGTH = 80
+"""Of names that are compared: what is longer was not mistyped."""
+
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like ``name``, if any is like it (case aside)."""
-    names = list(known)
+    if len(name) > MAX_LENGTH:
+        return None
+    names = [n for n in known if len(n) <= MAX_LENGTH]
     lowered = {n.lower(): n for n in names}
     match = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return lowered[match[0]] if match else None

@@ -167,7 +167,8 @@ class Session:
 
     def chunk(self, source: Source, env: Env | None = None) -> list[Value]:
         """Run a whole file; of an old one (``forgiving``), whatever of its statements can run."""
-        parsed = parse(source)
+        limits = self.lua.budget.limits
+        parsed = parse(source, limits.nesting, limits.tokens)
         self.options.comments += parsed.comments
         if not self.lenient:
             self.warnings.extend(lint(parsed.block))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphspec.build.env import Env, Flow
-from graphspec.build.limits import Budget, LimitError, Limits, over
+from graphspec.build.limits import CALL, TABLE, Budget, LimitError, Limits, over
 from graphspec.build.operators import binary, unary
 from graphspec.build.statements import STATEMENTS
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
@@ -105,7 +105,7 @@ class Interpreter:
     def run(self, block: ast.Block, env: Env) -> list[Value]:
         """A whole chunk; returns what it returns."""
         before = sys.getrecursionlimit()
-        sys.setrecursionlimit(max(before, 40_000))
+        sys.setrecursionlimit(max(before, 15_000))
         try:
             flow = self.block(block, env)
         except Thrown as thrown:
@@ -209,7 +209,7 @@ class Interpreter:
             else:
                 table.set(float(position), self.value(item.value, env))
                 position += 1
-        self.spend(len(expr.items))
+        self.spend(TABLE + len(expr.items))
         return table
 
     # -- calls -------------------------------------------------------------------------------------------------------
@@ -250,6 +250,7 @@ class Interpreter:
 
     def _enter(self, function: LuaFunction, args: list[Value], span: Span | None) -> list[Value]:
         syntax = function.syntax
+        self.spend(CALL)
         if self.depth >= self.budget.limits.depth:
             raise over("E0502", f"calls nest deeper than {self.budget.limits.depth}", self.origin(span), "depth", self.budget.limits.depth)
         env = Env(function.env, args[len(syntax.params) :] if syntax.varargs else [])

@@ -14,16 +14,22 @@ class LimitError(SpecError):
     """A limit was passed; never caught by ``pcall``."""
 
 
+TURN, CALL, TABLE, COMPARE, MATCH = 4, 8, 5, 6, 2
+"""Steps of a loop's turn, a call, a new table, a comparison while sorting, and a step of pattern matching, by the time they take."""
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What one evaluation may use.  ``depth``: nested Lua calls; ``text``: characters of one string;
-    ``elements``: of all its tensors."""
+    """What one evaluation may use.  ``steps``: about a microsecond each; ``depth``: nested Lua calls; ``text``: characters of one string;
+    ``elements``: of all its tensors; ``nesting``: of brackets and blocks; ``tokens``: of one file."""
 
-    steps: int = 5_000_000
+    steps: int = 1_000_000
     depth: int = 190
     text: int = 10_000_000
-    nodes: int = 200_000
+    nodes: int = 20_000
     elements: int = 30_000_000
+    nesting: int = 200
+    tokens: int = 50_000
 
 
 class Budget:

@@ -8,7 +8,7 @@ from graphspec.build.bindings import FlatHost, GraphHost, Method, ModuleHost, No
 from graphspec.build.stdlib import argument
 from graphspec.build.tensors import TensorHost, operand
 from graphspec.build.values import Host, LuaTable, Value, to_text, type_name
-from graphspec.graph import Module, ParameterView, split
+from graphspec.graph import GModule, Module, ParameterView, split
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
@@ -48,6 +48,10 @@ def _share(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
 
 
 def _clone(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    for module in owner.module.walk():
+        lua.budget.node(lua.origin())
+        for _ in module.nodes if isinstance(module, GModule) else ():
+            lua.budget.node(lua.origin())
     return ModuleHost(owner.module.clone(_names(lua, args, "clone"), lua.origin()))
 
 

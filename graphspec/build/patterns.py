@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from graphspec.build.limits import MATCH
 from graphspec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Matcher:
         return self.lua.error("E0210", f"malformed pattern ({message})")
 
     def _spend(self) -> None:
-        self.lua.budget.left -= 1
+        self.lua.budget.left -= MATCH
         if self.lua.budget.left < 0:
             self.lua.budget.spend(0, self.lua.origin())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from graphspec.build.env import BREAK, Env, Flow
+from graphspec.build.limits import TURN
 from graphspec.build.values import Host, LuaFunction, LuaTable, Value, show, to_number, truth, type_name
 from graphspec.errors import Frame, Span
 from graphspec.lang import ast
@@ -110,7 +111,7 @@ def _repeat(lua: Interpreter, stat: ast.Repeat, env: Env) -> Flow:
 
 def _turn(lua: Interpreter, span: Span) -> None:
     lua.span = span
-    lua.spend(1)
+    lua.spend(TURN)
 
 
 def _for(lua: Interpreter, stat: ast.For, env: Env) -> Flow:
@@ -122,8 +123,9 @@ def _for(lua: Interpreter, stat: ast.For, env: Env) -> Flow:
         _turn(lua, stat.span)
         inner = Env(env)
         inner.names[stat.name] = i
-        with lua.frame(Frame("loop", stat.head, stat.span, (stat.name, show(i)))):
-            flow = lua.block(stat.body, inner)
+        lua.frames.append(Frame("loop", stat.head, stat.span, (stat.name, show(i))))
+        flow = lua.block(stat.body, inner)
+        lua.frames.pop()
         if flow is BREAK:
             break
         if flow is not None:
@@ -154,8 +156,9 @@ def _for_in(lua: Interpreter, stat: ast.ForIn, env: Env) -> Flow:
         inner = Env(env)
         for position, name in enumerate(stat.names):
             inner.names[name] = results[position] if position < len(results) else None
-        with lua.frame(Frame("loop", stat.head, stat.span, (stat.names[0], show(control)))):
-            flow = lua.block(stat.body, inner)
+        lua.frames.append(Frame("loop", stat.head, stat.span, (stat.names[0], show(control))))
+        flow = lua.block(stat.body, inner)
+        lua.frames.pop()
         if flow is BREAK:
             return None
         if flow is not None:

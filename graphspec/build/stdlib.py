@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from graphspec.build.limits import COMPARE
 from graphspec.build.operators import compare
 from graphspec.build.values import Host, LuaTable, NativeFunction, Value, to_number, to_text, truth, type_name
 from graphspec.errors import SpecError
@@ -263,7 +264,7 @@ def _sort(lua: Interpreter, args: list[Value]) -> list[Value]:
     order = args[1] if len(args) > 1 else None
 
     def before(a: Value, b: Value) -> int:
-        lua.spend(1)
+        lua.spend(COMPARE)
         return -1 if less(a, b) else 1 if less(b, a) else 0
 
     def less(a: Value, b: Value) -> bool:

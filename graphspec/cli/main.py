@@ -14,7 +14,7 @@ from importlib import import_module
 
 from graphspec import __version__
 from graphspec.cli.output import Output
-from graphspec.errors import SpecError
+from graphspec.errors import SpecError, error
 from graphspec.suggest import did_you_mean
 
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     "sample": "write with a trained model",
     "draw": "draw the model: an SVG picture, or a page to explore",
     "check": "compare gradients with finite differences",
+    "fmt": "lay specs out in the standard way",
     "doctor": "what this machine has",
 }
 
@@ -50,7 +51,7 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
-        if name != "doctor":
+        if name not in ("doctor", "fmt"):
             sub.add_argument("--threads", type=int, metavar="N", help="threads of the matrix products")
             sub.add_argument("--lenient", action="store_true", help="dangling nodes and duplicates are warnings, for old files")
             sub.add_argument(
@@ -101,5 +102,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (nobody reads any more; the interpreter flushes it at exit)
         return OK
     except MemoryError:
-        out.note("graphspec: not enough memory for this; smaller sizes, or a smaller batch, need less")
+        out.failure(SpecError(error("E0702", "not enough memory for this", helps=["smaller sizes, or a smaller batch, need less"])))
         return FAILED

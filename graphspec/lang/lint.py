@@ -6,7 +6,6 @@ that begin with it may stay unread; parameters and loop variables too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -147,8 +146,13 @@ class Linter:
 
 def word(span: Span, name: str) -> Span:
     """Where the name stands first in a statement."""
-    match = re.search(rf"\b{re.escape(name)}\b", span.text)
-    return Span(span.source, span.start + match.start(), span.start + match.end()) if match else span
+    text, at = span.text, span.text.find(name)
+    while at >= 0:
+        around = text[max(at - 1, 0) : at] + text[at + len(name) : at + len(name) + 1]
+        if not any(ch.isalnum() or ch == "_" for ch in around):
+            return Span(span.source, span.start + at, span.start + at + len(name))
+        at = text.find(name, at + 1)
+    return span
 
 
 def parts(item: Any) -> Iterator[Any]:

@@ -13,12 +13,12 @@ from typing import Any
 from lark import Lark, Token, Transformer_NonRecursive, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken, VisitError
 
-from graphspec.errors import Source, Span, fail
+from graphspec.errors import Source, Span, SpecError, fail
 from graphspec.lang import ast
 from graphspec.lang.mistakes import PYTHON, syntax_errors
 
-MAX_NESTING = 200
-"""How deep brackets and blocks may nest (E0502)."""
+MAX_NESTING, MAX_TOKENS = 200, 50_000
+"""How deep brackets and blocks may nest (E0502), and how many tokens a file may have (E0507), unless a limit is raised."""
 
 OPENERS = {"LPAR", "LBRACE", "LSQB", "FUNCTION", "DO", "THEN", "REPEAT"}
 CLOSERS = {"RPAR", "RBRACE", "RSQB", "END", "UNTIL", "ELSEIF"}
@@ -39,24 +39,30 @@ class Parsed:
 
 
 class Nesting:
-    """A Lark post-lexer that counts how deep brackets and blocks nest, before the parser sees them."""
+    """A Lark post-lexer that counts words, and how deep brackets and blocks nest, before the parser sees them."""
 
     always_accept = ()
 
     def __init__(self) -> None:
         self.source: Source
+        self.nesting, self.tokens = MAX_NESTING, MAX_TOKENS
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         depth = 0
-        for token in stream:
+        for number, token in enumerate(stream):
+            if number >= self.tokens:
+                raise self._over("E0507", f"the file has more than {self.tokens:,} words and signs", token, "tokens", self.tokens)
             if token.type in OPENERS:
                 depth += 1
-                if depth > MAX_NESTING:
-                    at = token.start_pos or 0
-                    raise fail("E0502", f"brackets and blocks nest deeper than {MAX_NESTING}", Span(self.source, at, at + len(token)))
+                if depth > self.nesting:
+                    raise self._over("E0502", f"brackets and blocks nest deeper than {self.nesting}", token, "nesting", self.nesting)
             elif token.type in CLOSERS:
                 depth -= 1
             yield token
+
+    def _over(self, code: str, message: str, token: Token, name: str, limit: int) -> SpecError:
+        at = token.start_pos or 0
+        return fail(code, message, Span(self.source, at, at + len(token)), helps=[f"raise it with `--limit {name}={limit * 10}`"])
 
 
 _parsing = threading.Lock()
@@ -70,10 +76,10 @@ def grammar() -> Lark:
     return Lark(text, parser="lalr", lexer="basic", propagate_positions=True, postlex=Nesting(), maybe_placeholders=True)
 
 
-def parse(source: Source) -> Parsed:
-    """The AST of a file; SpecError (E01xx) with every independent syntax error."""
+def parse(source: Source, nesting: int = MAX_NESTING, tokens: int = MAX_TOKENS) -> Parsed:
+    """The AST of a file; SpecError (E01xx) with every independent syntax error, E0502 and E0507 beyond the limits."""
     check_text(source)
-    tree = parse_tree(source)
+    tree = parse_tree(source, nesting, tokens)
     try:
         block = Build(source).transform(tree)
     except VisitError as failure:
@@ -88,22 +94,30 @@ def parse(source: Source) -> Parsed:
 def parse_entry(source: Source) -> ast.Block:
     """The AST of an expression, as a block that returns it; or of a block that has a ``return`` of its own."""
     check_text(source)
-    returns = re.search(r"\breturn\b", source.text) is not None
-    block = parse(source if returns else Source(source.path, "return " + source.text)).block
-    last = block.body[-1] if block.body else None
-    if not isinstance(last, ast.Return) or (not returns and (len(block.body) != 1 or len(last.values) != 1)):
-        raise fail("E0101", "an entry is one expression, or statements that end with `return`", Span(source, 0, len(source.text)))
+    wrong = fail("E0101", "an entry is one expression, or statements that end with `return`", Span(source, 0, len(source.text)))
+    try:
+        block = parse(Source(source.path, "return " + source.text)).block
+    except SpecError:  # statements; the words of an error in an expression speak of what was written
+        returns = re.search(r"\breturn\b", source.text) is not None
+        if not returns:
+            raise
+        block = parse(source).block
+        if not block.body or not isinstance(block.body[-1], ast.Return):
+            raise wrong from None
+        return block
+    if len(block.body) != 1 or not isinstance(block.body[0], ast.Return) or len(block.body[0].values) != 1:
+        raise wrong
     return block
 
 
-def parse_tree(source: Source) -> Any:
+def parse_tree(source: Source, nesting: int = MAX_NESTING, tokens: int = MAX_TOKENS) -> Any:
     lark = grammar()
     text = source.text
     if text.startswith("#"):  # a shebang line is a comment, as for the lua command
         text = " " * len(source.line(1)) + text[len(source.line(1)) :]
-    nesting: Any = lark.options.postlex
+    counter: Any = lark.options.postlex
     with _parsing:
-        nesting.source = source
+        counter.source, counter.nesting, counter.tokens = source, nesting, tokens
         try:
             return lark.parse(text)
         except (UnexpectedToken, UnexpectedCharacters):

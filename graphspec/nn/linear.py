@@ -9,6 +9,7 @@ from typing import ClassVar
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, ParameterSpec, Record, Sample, register
 from graphspec.graph.parameter import linear_init
+from graphspec.graph.record import MAX_SIZE
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.shapes.cells import FLOAT, Cell
@@ -24,6 +25,8 @@ def declared_type(a: SimpleNamespace, origin: Origin) -> tuple[list[Size] | None
     for item in a.type.items:
         if isinstance(item, str) and item.isidentifier():
             dims.append(Size.letter(item))
+        elif isinstance(item, float) and abs(item) > MAX_SIZE:
+            raise fail("E0504", f"nn.Identity: {item:g} is past the largest size, 2^53", origin)
         elif isinstance(item, (int, float)) and not isinstance(item, bool) and float(item).is_integer() and item >= 0:
             dims.append(Size.const(int(item)))
         else:

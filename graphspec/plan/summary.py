@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from graphspec.errors import fail
+from graphspec_runtime import PlanError
 from graphspec_runtime.arena import assign
 from graphspec_runtime.plan import Instruction, Loop, Plan, evaluate
 
@@ -28,6 +30,7 @@ class Summary:
 
 
 def summarise(plan: Plan, sizes: Mapping[str, int] | None = None) -> Summary:
+    """Count what a plan does; E0702 for sizes that no machine has memory for."""
     kernels = Counter(step.kernel for step, _ in plan.walk())
     loops = _count_loops(plan.code)
     if sizes is None:
@@ -39,7 +42,10 @@ def summarise(plan: Plan, sizes: Mapping[str, int] | None = None) -> Summary:
         if step.kernel == "matmul":
             inner = evaluate(step.inputs[0].shape[-1], sizes)
             flops += turns * 2 * inner * math.prod(evaluate(n, sizes) for n in step.outputs[0].shape)
-    return Summary(kernels, loops, calls, assign(plan, sizes)[1], flops)
+    try:
+        return Summary(kernels, loops, calls, assign(plan, sizes)[1], flops)
+    except PlanError as failure:
+        raise fail("E0702", failure.message) from None
 
 
 def _count_loops(steps: tuple[Instruction | Loop, ...]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from graphspec_runtime.errors import PlanError
 from graphspec_runtime.plan import Plan, evaluate
 
 ALIGNMENT = 64
@@ -20,7 +21,7 @@ def staged(plan: Plan) -> set[int]:
 def assign(plan: Plan, sizes: Mapping[str, int]) -> tuple[dict[int, int], int]:
     """Byte offsets of the buffers in the arena, and the arena's size in bytes.
 
-    Buffers whose lifetimes meet never overlap.  Largest first, each into the tightest gap that its lifetime leaves it.
+    PlanError past 2^62 bytes.  Buffers whose lifetimes meet never overlap.  Largest first, each into the tightest gap that its lifetime leaves it.
     """
     inside = staged(plan)
     wanted = []
@@ -28,6 +29,8 @@ def assign(plan: Plan, sizes: Mapping[str, int]) -> tuple[dict[int, int], int]:
         if buffer.kind == "arena" or index in inside:
             count = evaluate(buffer.size, sizes) * np.dtype(buffer.dtype).itemsize
             wanted.append((-(-count // ALIGNMENT) * ALIGNMENT, buffer.first, buffer.last, index))
+    if sum(count for count, *_ in wanted) >= 2**62:
+        raise PlanError("memory", "these sizes need more than 2^62 bytes")
     wanted.sort(key=lambda item: (-item[0], item[1], item[3]))
     offsets: dict[int, int] = {}
     n, total = len(wanted), 0
