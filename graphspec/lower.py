@@ -103,11 +103,11 @@ class Lowering(Builder):
     def size(self, value: SizeLike) -> Size:
         """A constructor's size argument with its letters resolved."""
         self.session.types.current = self.use
-        return self.session.types.size(value)
+        return self.session.types.one_form(self.session.types.size(value))
 
     def unknown(self, name: str) -> Size:
         """The size that the record's ``shapes`` called by this name, as inferred."""
-        return self.session.types.resolve(self.use.fresh[name])
+        return self.session.types.one_form(self.use.fresh[name])
 
     def type_of(self, cell: Cell) -> Any:
         """The types on a cell: a TensorType, or a tuple of them for a table."""
@@ -164,10 +164,10 @@ class Lowering(Builder):
         return y
 
     def _fit(self, cell: Cell, x: Tree) -> Tree:
-        """The values with the sizes in the form that inference gave them here.  They differ where two forms are equal by a guard
-        only (``2*N`` and ``T*B``)."""
+        """The values with one form for each size.  There are several where two forms are equal by a guard only (``2*N`` and ``T*B``,
+        ``n + m`` and 10)."""
         if isinstance(x, Value):
-            return self.reshape(x, self.type_of(cell).shape)
+            return self.reshape(x, [self.session.types.one_form(n) for n in self.type_of(cell).shape])
         return tuple(self._fit(inner, item) for inner, item in zip(self.session.types.find(cell).items or (), x, strict=False))
 
     def graph(self, m: GModule, x: Tree) -> Tree:

@@ -275,7 +275,7 @@ class _Loop:
                 arguments.append(unflatten(_shape_of(self.given["context"]), context_in))
             result = cell.run_cell(arguments[0] if len(arguments) == 1 else tuple(arguments))
             assert isinstance(result, tuple)
-            y, new = result[0], flatten(result[1])
+            y, new = result[0], [cell.reshape(n, o.shape) for n, o in zip(flatten(result[1]), old, strict=True)]
             y_type.append(_shape_of(y))
             ys = flatten(y)
             if lengths_in:
@@ -286,7 +286,7 @@ class _Loop:
             last = [*following, *new, *(inner.buffers[key] for key in moving)]
             return last, [*ys, *following, *inner.captured.values()], []
 
-        trip = b.session.types.resolve(b.use.fresh["T"])
+        trip = b.unknown("T")
         last, ys, _ = b.scan(
             trip,
             [*parameters.values(), *kept.values(), *counters, *scope.indices, *context, *lengths],

@@ -122,6 +122,10 @@ class Solver:
                         self._bind(letter, quotient)
                         return True
         difference = a - b
+        alone = _one_letter(difference)
+        if alone is not None and alone[2] % alone[1] == 0:
+            self._bind(alone[0], Size.const(-alone[2] // alone[1]))
+            return True
         for monomial, factor in difference.terms:  # a letter that stands alone with factor +-1
             if len(monomial) == 1 and monomial[0][1] == 1 and abs(factor) == 1 and monomial[0][0].startswith(UNKNOWN):
                 letter = monomial[0][0]
@@ -145,6 +149,18 @@ class Solver:
         for equation in waiting:
             self.origin = equation.origin
             self.equate(equation.left, equation.right)
+
+    def one_form(self, n: Size) -> Size:
+        """The same form for all sizes that undecided equations call equal: a number where there is one, else the shortest."""
+        equal = {self.resolve(n)}
+        before = 0
+        while len(equal) != before:
+            before = len(equal)
+            for equation in self.pending:
+                sides = {self.resolve(equation.left), self.resolve(equation.right)}
+                if sides & equal:
+                    equal |= sides
+        return min(equal, key=lambda form: (form.value is None, len(form.terms), str(form)))
 
     # -- cells ---------------------------------------------------------------------------------------------------
 
@@ -283,8 +299,19 @@ def hint_of(letter: str) -> str:
     return letter.lstrip("?0123456789") or "n"
 
 
+def _one_letter(n: Size) -> tuple[str, int, int] | None:
+    """``(letter, c, d)`` where the size is ``c*letter + d``."""
+    rest = [(monomial, factor) for monomial, factor in n.terms if monomial]
+    if len(rest) != 1 or len(rest[0][0]) != 1 or rest[0][0][0][1] != 1:
+        return None
+    return rest[0][0][0][0], rest[0][1], dict(n.terms).get((), 0)
+
+
 def _impossible(a: Size, b: Size) -> bool:
     """Whether ``a = b`` has no solution in whole numbers because only one side is a multiple of some number (5 = 2*n)."""
+    alone = _one_letter(a - b)
+    if alone is not None and alone[2] % alone[1]:
+        return True
     for product, number in ((a, b.value), (b, a.value)):
         if number is not None and len(product.terms) == 1 and (number % product.terms[0][1] or number < 0):
             return True
