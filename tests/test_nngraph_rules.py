@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphspec
+import graphspec.build
 import graphspec.open
 from graphspec import SpecError
 
@@ -230,3 +231,15 @@ def test_every_numbered_rule_has_a_line_and_a_test() -> None:
     written = set(re.findall(r"^\| (N\d+) \|", LANGUAGE.read_text(), re.M))
     tested = {name.split("_")[1].upper() for name in globals() if re.match(r"test_n\d+_", name)}
     assert written == tested
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_the_examples_of_the_page_compile_without_a_warning(number: int) -> None:
+    blocks = re.findall(r"^```lua\n(.*?)^```", LANGUAGE.read_text(), re.M | re.S)
+    assert len(blocks) == 6
+    found = graphspec.open.open_spec(blocks[number])
+    assert found.warnings == []
+    if isinstance(found.result, graphspec.build.ExperimentSpec):
+        assert np.isfinite(graphspec.experiment(blocks[number], **{"data.batch": 4}).train_step())
+    else:
+        assert graphspec.compile(blocks[number]).flat_parameters.size >= 0

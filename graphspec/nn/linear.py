@@ -34,7 +34,7 @@ def declared_type(a: SimpleNamespace, origin: Origin) -> tuple[list[Size] | None
                        helps=["as in `nn.Identity{'T', 'B', dtype = 'int32'}()`"])
     dtype = a.type.fields.get("dtype")
     known = {"float": FLOAT, "int32": "int32", "bool": "bool"}
-    if dtype is not None and dtype not in known:
+    if dtype is not None and (not isinstance(dtype, str) or dtype not in known):
         raise fail("E0427", f"nn.Identity: dtype must be one of {', '.join(known)}, got {dtype!r}", origin)
     return (dims if a.type.items else None), known[dtype] if dtype else None
 
