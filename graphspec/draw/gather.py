@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby, takewhile
 from typing import Union
 
-from graphspec.draw.scene import Box, Edge, Facts, Item, Key, Leaf, Loop, Scene, fold
+from graphspec.draw.scene import MAX_LINES, Box, Edge, Facts, Item, Key, Leaf, Loop, Scene, fold
 from graphspec.errors import Frame, Origin, describe, fail
 from graphspec.graph import GModule, Inputs, Module, Node, Parameter
 from graphspec.program import Typed
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Use
 
-MAX_LEAVES = 1500
+MAX_LEAVES = 500
 """Leaves that are drawn; a larger graph has its innermost boxes folded, and one that is larger even so is E0510."""
 
 MAX_TEXT = 32
@@ -39,11 +39,12 @@ def make_scene(model: Typed, title: str = "", most: int = MAX_LEAVES) -> Scene:
     _count(root, gather.parameters)
     fold(scene, most)
     found = sum(1 for _ in root.leaves())
-    if found > most:
+    if found > most or len(scene.edges) > MAX_LINES:
         raise fail(
             "E0510",
-            f"a picture of {found:,} nodes is more than anybody can read (the limit is {most:,})",
+            f"a picture of {found:,} nodes and {len(scene.edges):,} lines is more than anybody can read",
             module.origin,
+            notes=[f"the limits are {most:,} nodes and {MAX_LINES:,} lines, after boxes were folded"],
             helps=["build parts of the model in functions: a call is a box, and boxes are folded where there are too many nodes"],
         )
     return scene

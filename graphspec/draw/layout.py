@@ -19,8 +19,11 @@ SCREEN = (1280.0, 900.0)
 LONG = (124.0, 0.0, 1000.0)
 """Leaves whose text is no longer (pixels) have one row of it; what is tried, the best looking first."""
 
-MAX_TRIED = 300
-"""Leaves above which there is only one try."""
+MAX_TRIED = 200
+"""Lines above which there is only one try."""
+
+WORTH = 1.06
+"""How much better another try must fit than the best so far."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,30 @@ class Drawing:
 
 def draw(scene: Scene) -> Drawing:
     """Places for everything in the scene.  Items keep the places of the picture that fits best."""
-    best, score = (LONG[0], 0), 0.0
-    if sum(1 for _ in scene.root.leaves()) <= MAX_TRIED:
-        for long in LONG:
-            for cut in (0, *cuts(scene)):
-                tried = drawing_of(scene, long, cut)
-                found = min(1.0, SCREEN[0] / tried.w, SCREEN[1] / tried.h)
-                if found > score * (1.06 if cut == best[1] else 1.12):
-                    best, score = (long, cut), found
+    drawing = drawing_of(scene, LONG[0], 0)
+    best, score = (LONG[0], 0), fit(drawing)
+    if len(drawing.lines) > MAX_TRIED:
+        return drawing
+    tries = [(long, cut) for cut in (0, *cuts(scene)) for long in LONG][1:]
+    for long, cut in tries:
+        if score * WORTH > 1:
+            break
+        found = fit(drawing_of(scene, long, cut))
+        if found > score * (WORTH if cut == best[1] else WORTH**2):
+            best, score = (long, cut), found
     return drawing_of(scene, *best)
 
 
+def fit(drawing: Drawing) -> float:
+    """How large the picture can be shown on a screen; at most 1."""
+    return min(1.0, SCREEN[0] / drawing.w, SCREEN[1] / drawing.h)
+
+
 def cuts(scene: Scene) -> list[int]:
-    """Places between the picture's outermost items where a second column may begin: before each box, but the first."""
-    boxes = [i for i, item in enumerate(scene.root.children) if isinstance(item, Box)]
-    return boxes[1:4]
+    """Places between the picture's outermost items where a second column may begin: before the boxes next to the middle."""
+    middle = scene.root.y + scene.root.h / 2
+    boxes = [i for i, item in enumerate(scene.root.children) if isinstance(item, Box)][1:]
+    return sorted(boxes, key=lambda i: abs(scene.root.children[i].y - middle))[:2]
 
 
 def drawing_of(scene: Scene, long: float, cut: int) -> Drawing:

@@ -11,12 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from graphspec.draw.scene import Item
 from graphspec.draw.straighten import Pull, straighten
 from graphspec.errors import fail
 
 SPACE, LANE = 16.0, 10.0
 """Between items of a layer, and between lines."""
+
+SWEEPS, MANY = 24, 2000
+"""Rounds of ordering, and the vertices from which on there are but two."""
 
 CURVE, AXIS = 0.002, 3e-7
 """How much more long slants cost than short ones, and how much wide items are drawn to the middle."""
@@ -84,6 +89,11 @@ def layers_of(count: int, edges: Sequence[tuple[int, int]], fed: set[int], early
     for i in range(count):
         if not above[i] and below[i] and i not in fed:
             found[i] = max(found[i], min(found[j] for j in below[i]) - 1)
+    for i in sorted(range(count), key=lambda i: (-found[i], i)):  # what reads lines that go on down goes down along them
+        if above[i] and below[i] and i not in fed:
+            lowest = min(max(found[k] for k in below[j]) for j in above[i])
+            found[i] = max(found[i], min(lowest, min(found[k] for k in below[i]) - 1))
+    for i in range(count):
         if i in early and above[i]:
             found[i] = min(found[i], max(found[j] for j in above[i]) + 1)
     rows = sorted(set(found))
@@ -99,7 +109,7 @@ def _sides(count: int, edges: Sequence[tuple[int, int]]) -> tuple[list[list[int]
     return above, below
 
 
-def order_layers(layers: list[list[Vertex]], fixed_top: bool, sweeps: int = 24) -> None:
+def order_layers(layers: list[list[Vertex]], fixed_top: bool) -> None:
     """Order the vertices of each layer so that few lines cross; with ``fixed_top`` the first layer is as it should be."""
     vertices = [v for layer in layers for v in layer]
     number = {v: i for i, v in enumerate(vertices)}
@@ -111,8 +121,10 @@ def order_layers(layers: list[list[Vertex]], fixed_top: bool, sweeps: int = 24) 
             layer.sort(key=lambda v: (_pinned(v), coords[number[v]][0], number[v]))
     for layer in layers:
         _renumber(layer)
-    best, kept = crossings(layers), [list(layer) for layer in layers]
-    for sweep in range(sweeps):
+    best, kept, idle = crossings(layers), [list(layer) for layer in layers], 0
+    for sweep in range(SWEEPS if len(vertices) <= MANY else 2):
+        if not best or idle == 4:
+            break
         down = sweep % 2 == 0
         rest = range(1, len(layers)) if down else range(len(layers) - 2, 0 if fixed_top else -1, -1)
         for at in rest:
@@ -124,8 +136,9 @@ def order_layers(layers: list[list[Vertex]], fixed_top: bool, sweeps: int = 24) 
         while swapped:
             swapped = sum(_swap(layer) for layer in layers[1 if fixed_top else 0 :]) > 0
         found = crossings(layers)
+        idle += 1
         if found < best:
-            best, kept = found, [list(layer) for layer in layers]
+            best, kept, idle = found, [list(layer) for layer in layers], 0
     for layer, order in zip(layers, kept, strict=True):
         layer[:] = order
         _renumber(layer)
@@ -173,8 +186,10 @@ def crossings(layers: Sequence[Sequence[Vertex]]) -> int:
     """How often lines cross, by inversions between one layer and the next."""
     total = 0
     for layer in layers:
-        ends = sorted((_end(v, link.out), _end(link.b, link.into)) for v in layer for link in v.below)
-        total += sum(1 for i, (a, b) in enumerate(ends) for c, d in ends[i + 1 :] if a < c and b > d)
+        ends = np.array(sorted((_end(v, k.out), _end(k.b, k.into)) for v in layer for k in v.below)).reshape(-1, 2)
+        for start in range(0, len(ends), 500):
+            a, b = ends[start : start + 500, None, 0], ends[start : start + 500, None, 1]
+            total += int(((a < ends[:, 0]) & (b > ends[:, 1])).sum())
     return total
 
 
@@ -193,9 +208,9 @@ def place(layers: list[list[Vertex]]) -> None:
                 distance = math.ceil(vertex.w + (4 if vertex.thin and vertex.w else LANE if vertex.thin or layer[i + 1].thin else SPACE))
                 apart.append((number[vertex], number[layer[i + 1]], distance))
                 x += distance
-    pulls = [Pull(number[v], axis, v.w / 2, 0.0, v.w * v.w * AXIS) for v in vertices if v.w]
+    pulls: list[Pull] = [(number[v], axis, v.w / 2, 0.0, v.w * v.w * AXIS) for v in vertices if v.w]
     for v in vertices:
-        pulls += [Pull(number[v], number[k.b], k.out - k.into, k.weight, k.weight * CURVE) for k in v.below]
+        pulls += [(number[v], number[k.b], k.out - k.into, k.weight, k.weight * CURVE) for k in v.below]
     found = straighten(igraph(), [*start, 0], pulls, apart)
     least = min(found[:axis], default=0)
     for vertex, place in zip(vertices, found, strict=False):

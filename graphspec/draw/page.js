@@ -37,8 +37,9 @@ function zoom(factor, atX = view.clientWidth / 2, atY = view.clientHeight / 2) {
   place();
 }
 function show(g) {
-  const box = g.getBBox();
-  if (scale < 0.7) scale = 1;
+  const box = g.getBBox(), at = g.getBoundingClientRect(), frame = view.getBoundingClientRect();
+  if (scale >= 0.7 && at.left > frame.left && at.right < frame.right && at.top > frame.top && at.bottom < frame.bottom) return;
+  scale = Math.max(scale, 0.9);
   x = view.clientWidth / 2 - (box.x + box.width / 2) * scale;
   y = view.clientHeight / 2 - (box.y + box.height / 2) * scale;
   place();

@@ -1,4 +1,6 @@
-"""A picture as one page to explore: pan, zoom, search, and for each node the line of the spec that made it.  It asks for nothing from outside."""
+"""A picture as one page to explore: pan, zoom, search, and for each node the line of the spec that made it.
+
+It asks for nothing from outside."""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def to_html(scene: Scene) -> str:
 def notebook_html(scene: Scene) -> str:
     """The page in a frame of its own, as notebooks show it."""
     page = to_html(scene).replace("&", "&amp;").replace('"', "&quot;")
-    return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:{HEIGHT}px;border:0" title="{text(scene.title)}"></iframe>'
+    return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:{HEIGHT}px;border:0"></iframe>'
 
 
 def _facts(scene: Scene) -> str:

@@ -11,7 +11,7 @@ from graphspec.draw.metrics import GAP, HEADING, SMALL, header, leaf_size, width
 from graphspec.draw.scene import Box, Edge, Item, Leaf, Loop
 from graphspec.draw.wires import End, Net, Points, Port, Stretch, Wires, head, stretches, tail
 
-HEADER, LABELS, PAD, ROW, LOOP = 21.0, 15.0, 10.0, 15.0, 16.0
+HEADER, LABELS, PAD, ROW, LOOP = 21.0, 15.0, 10.0, 14.0, 16.0
 """Pixels: a box's heading, the names of a Scan's ports, the margin inside a box, the least distance of layers, the room for a loop."""
 
 NEST = 5.0
@@ -141,7 +141,7 @@ class Plan:
             slant = max((abs(k.a.x + k.out - k.b.x - k.into) for v in layer for k in v.below), default=0.0)
             wall = first or (i == len(layers) - 2 and not layers[-1])
             gap = 0.0 if last or (first and not any(v.below for v in layer)) else PAD if wall else ROW
-            y += high + gap + (min(22.0, (slant - 60) * 0.05) if slant > 60 else 0.0)
+            y += high + gap + (min(14.0, (slant - 60) * 0.04) if slant > 60 else 0.0)
         lanes = LOOP * len(box.loops)
         box.w, box.h = round(PAD + inner + PAD + lanes, 1), round(y, 1)
         for i, layer in enumerate(layers):

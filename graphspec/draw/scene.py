@@ -148,10 +148,10 @@ class Scene:
 
 
 def fold(scene: Scene, most: int) -> None:
-    """Draw the innermost boxes as one leaf each, level by level, until at most ``most`` leaves are left (or no box is)."""
+    """Draw the innermost boxes as one leaf each, level by level, until there are few enough leaves and lines (or no box is left)."""
     boxes = [item for item in scene.root.walk() if isinstance(item, Box)]
     depth = max((len(box.walls) for box in boxes), default=0)
-    while depth and (depth > MAX_DEPTH or sum(1 for _ in scene.root.leaves()) > most):
+    while depth and (depth > MAX_DEPTH or sum(1 for _ in scene.root.leaves()) > most or len(scene.edges) > MAX_LINES):
         stand_ins: dict[Item, Leaf] = {}
         for box in [b for b in boxes if len(b.walls) == depth]:
             assert box.parent is not None
@@ -173,13 +173,16 @@ def _stand_in(scene: Scene, boxes: Iterable[Box], stand_ins: dict[Item, Leaf]) -
     def shown(leaf: Leaf) -> Leaf:
         return stand_ins.get(leaf, leaf)
 
-    edges = [Edge(shown(e.source), stand_ins.get(e.target, e.target)) for e in scene.edges]
-    scene.edges = [e for e in edges if e.source is not e.target]
+    ends = dict.fromkeys((shown(e.source), stand_ins.get(e.target, e.target)) for e in scene.edges)
+    scene.edges = [Edge(a, b) for a, b in ends if a is not b]
     for box in boxes:
         box.inlets = {shown(leaf): text for leaf, text in box.inlets.items()}
         box.outlets = {shown(leaf): text for leaf, text in box.outlets.items()}
         box.loops = [Loop(shown(loop.source), shown(loop.target), loop.text) for loop in box.loops]
 
+
+MAX_LINES = 1200
+"""Lines that are drawn."""
 
 MAX_DEPTH = 24
 """Boxes within boxes that are drawn; what is deeper is folded."""

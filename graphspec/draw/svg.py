@@ -6,7 +6,7 @@ from itertools import pairwise, takewhile
 from xml.sax.saxutils import escape, quoteattr
 
 from graphspec.draw.layout import Drawing, draw
-from graphspec.draw.metrics import GAP, ONE_ROW, header, second_line, summary, tag_width, width
+from graphspec.draw.metrics import GAP, HEADING, ONE_ROW, header, second_line, summary, tag_width, width
 from graphspec.draw.scene import Box, Item, Leaf, Scene
 from graphspec.draw.theme import style
 from graphspec.draw.wires import Points
@@ -27,8 +27,7 @@ def render(drawing: Drawing) -> str:
         f" aria-label={quoteattr(clean(scene.title))}>",
         f"<style>{style()}</style>",
         f'<rect width="{w}" height="{h}" class="bg"/>',
-        f'<text x="12" y="25" class="h">{text(scene.title)}</text>',
-        f'<text x="{12 + width(scene.title, 15, True) + 12:g}" y="25" class="n">{text(summary(scene))}</text>',
+        f'<text x="12" y="25"><tspan class="h">{text(scene.title)}</tspan><tspan class="n" dx="14">{text(summary(scene))}</tspan></text>',
     ]
     boxes = [item for item in scene.root.walk() if isinstance(item, Box)]
     lines += [_box(box) for box in boxes]
@@ -98,8 +97,17 @@ def _hint(item: Item) -> str:
 
 
 def _heading(box: Box, places: list[float]) -> str:
-    pieces = zip(places, header(box), strict=True)
-    return "".join(f'<text class="{kind}" x="{box.x + x:g}" y="{box.y + 15:g}">{text(value)}</text>' for x, (kind, value) in pieces)
+    """The pieces of a heading, in one text where no line runs between them."""
+    found: list[str] = []
+    end: float | None = None
+    for x, (kind, value) in zip(places, header(box), strict=True):
+        if end is None or x > end + 0.1:
+            found += ["</text>"] if found else []
+            found.append(f'<text x="{box.x + x:g}" y="{box.y + 15:g}"><tspan class="{kind}">{text(value)}</tspan>')
+        else:
+            found.append(f'<tspan class="{kind}" dx="{GAP:g}">{text(value)}</tspan>')
+        end = x + width(value, HEADING, kind == "t") + GAP
+    return "".join(found) + "</text>"
 
 
 def _line(points: Points) -> str:
