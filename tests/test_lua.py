@@ -304,3 +304,18 @@ def test_limits_say_how_to_raise_them() -> None:
     with pytest.raises(SpecError, match="--limit steps=") as caught:
         evaluate(Source("test.spec", "while true do end"), limits=Limits(steps=100))
     assert caught.value.code == "E0501"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "local t = {1}\nprint(t[0].x)",
+        "local t = {1}\nprint(t[0] + 1)",
+        "local t = {nn.Identity()()}\nnn.Tanh()(t[0])",
+        "local t = {nn.Identity()()}\nnn.CAddTable()({t[0], t[1]})",
+    ],
+)
+def test_counting_from_zero_is_told(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        run(text)
+    assert caught.value.diagnostics[0].helps == ("tables count from 1 in Lua: `[1]` is the first element",)

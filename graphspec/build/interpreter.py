@@ -17,7 +17,7 @@ from graphspec.build.statements import STATEMENTS
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error
 from graphspec.graph import Record
-from graphspec.lang import PYTHON, ast
+from graphspec.lang import FROM_ONE, PYTHON, ast
 from graphspec.suggest import did_you_mean
 
 _serial = itertools.count()
@@ -296,6 +296,8 @@ class Interpreter:
                 known += env.names
                 env = env.outer
             return did_you_mean(expr.name, [k for k in known if k != expr.name])
+        if isinstance(expr, ast.Index) and ast.counts_from_zero(expr):
+            return [FROM_ONE]
         if (
             isinstance(expr, ast.Index)
             and isinstance(expr.key, ast.Constant)

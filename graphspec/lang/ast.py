@@ -189,6 +189,13 @@ class Break(Syntax):
 Stat = Union[Assign, CallStat, Do, While, Repeat, If, For, ForIn, FunctionStat, LocalFunction, Local, Return, Break]
 
 
+def counts_from_zero(expr: Expr) -> bool:
+    """Whether it reads element 0 of a table, or is a list in which something does."""
+    if isinstance(expr, TableExpr):
+        return any(counts_from_zero(item.value) for item in expr.items)
+    return isinstance(expr, Index) and isinstance(expr.key, Constant) and expr.key.value == 0 and not isinstance(expr.key.value, bool)
+
+
 def names_in(expr: Expr) -> Iterator[str]:
     """Variables in a call's own arguments and in what is called, not in functions defined there."""
     if isinstance(expr, Name):

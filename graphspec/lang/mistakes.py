@@ -45,6 +45,9 @@ PYTHON = {
 OPENS = {"if": "`then`", "elseif": "`then`", "else": "nothing", "for": "`do`", "while": "`do`"}
 
 
+FROM_ONE = "tables count from 1 in Lua: `[1]` is the first element"
+
+
 def syntax_errors(lark: Lark, source: Source, text: str) -> SpecError:
     """All independent syntax errors, in order, up to 20.  ``text``: the source without its shebang line."""
     return SpecError(*Finder(lark, source, text).problems[:MAX_ERRORS])
