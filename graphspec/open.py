@@ -11,7 +11,7 @@ import graphspec.nn  # noqa: F401  (fills the table of records)
 from graphspec.build import Evaluation, Limits, evaluate
 from graphspec.build.files import read_text
 from graphspec.errors import Diagnostic, Source, SpecError, fail
-from graphspec.graph import GModule
+from graphspec.graph import GModule, Module
 from graphspec.library import StandardLibrary
 from graphspec.program import infer
 
@@ -122,7 +122,7 @@ def open_source(
 
 
 def pick_module(opened: Opened) -> GModule:
-    """The gModule that the spec gives; E0430 when it gives none, or several."""
+    """The gModule that the spec gives; E0430 when it gives several or an experiment, E0431 for a module alone."""
     result = opened.result
     if isinstance(result, GModule):
         return result
@@ -135,6 +135,13 @@ def pick_module(opened: Opened) -> GModule:
             f"this spec returns a table ({', '.join(names) or 'empty'}): say which model to compile",
             origin,
             helps=[f"with an entry, a Lua expression over those names: `--entry '{example}'`"],
+        )
+    if isinstance(result, Module):
+        raise fail(
+            "E0431",
+            f"this spec returns an nn.{result.record.name}, which is no graph",
+            result.origin,
+            helps=["give it an input: `local x = nn.Identity()()`, then `return nn.gModule({x}, {module(x)})`"],
         )
     raise fail("E0430", "this spec is an experiment: train it with `graphspec run`, or `graphspec.experiment` in Python", origin)
 

@@ -170,7 +170,9 @@ class View(BatchRule):
             s.equate(total, wanted)
             s.set(y, [product(lead), *sizes])
         elif known is None:
-            s.guess(lambda: s.set(y, [*inner[:1], *sizes] if len(inner) > 1 else sizes))
+            # View('B', 2, 3) of [B, n] says the batch itself
+            whole = len(inner) == 1 or (sizes[0] == inner[0] and sizes[0].lone is not None)
+            s.guess(lambda: s.set(y, sizes if whole else [*inner[:1], *sizes]))
         elif len(known) == len(sizes):
             s.equate(total, wanted)
             s.set(y, sizes)
