@@ -248,8 +248,8 @@ def noise_types(typed: Typed, names: Iterable[str]) -> dict[str, TensorType]:
             name = typed.node_names.get(where) if sub.node else None
             if name in wanted:
                 value = lowering.type_of(sub.y)
-                if not isinstance(value, TensorType):
-                    raise fail("E0314", f"the node {name} is a table: noise is for one tensor", sub.origin)
+                if sub.module is None or not sub.module.record.stochastic or not isinstance(value, TensorType):
+                    raise fail("E0314", f"the node {name} draws no noise", sub.origin, helps=["noise is for nodes such as nn.Dropout's"])
                 found[str(name)] = value.with_shape([*trips, *value.shape])
             visit(sub, where, trips)
 

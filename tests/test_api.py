@@ -11,6 +11,7 @@ import pytest
 
 import graphspec
 from graphspec import SpecError
+from graphspec_runtime import PlanError
 
 SPECS = Path(__file__).parent.parent / "specs"
 LINEAR = "local x = nn.Identity{'B', 3}()\nlocal hidden = nn.Linear(3, 2)(x)\nreturn nn.gModule({x}, {nn.Tanh()(hidden)})"
@@ -269,3 +270,13 @@ def test_a_model_without_parameters() -> None:
     np.testing.assert_array_equal(model(np.array([2.0, 3.0])), [4, 9])
     np.testing.assert_array_equal(model.backward(np.array([2.0, 3.0]), np.ones(2)), [4, 6])
     assert model.parameters == {}
+
+
+def test_a_plan_that_cannot_be_run_is_told_as_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any, arguments: Any) -> Any:
+        raise PlanError("plan", "no kernel frobnicate")
+
+    monkeypatch.setattr("graphspec.engine.Executable.run", broken)
+    with pytest.raises(SpecError, match="no kernel frobnicate") as caught:
+        graphspec.compile(LINEAR)(np.ones((4, 3)))
+    assert caught.value.code == "E0703"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, type_name
+from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show, show_key, type_name
 from graphspec.errors import Origin
 from graphspec.graph import (
     FlatParameters,
@@ -271,7 +271,7 @@ class ParameterHost(Host):
         if method is not None:
             return bound(self, str(key), method)
         if isinstance(key, float):
-            return ParameterHost(narrow(lua, self.view, 1, int(key), 1))
+            return ParameterHost(narrow(lua, self.view, 1, position(lua, key), 1))
         if isinstance(key, LuaTable):
             return ParameterHost(self._window(lua, key))
         raise lua.error("E0203", f"a parameter has no method {show_key(key)}", helps=did_you_mean(str(key), self.methods))
@@ -288,7 +288,7 @@ class ParameterHost(Host):
         for axis, part in enumerate(key.items(), 1):
             bounds = part.items() if isinstance(part, LuaTable) else [part, part]
             if bounds:
-                first, last = int(bounds[0]), int(bounds[-1])
+                first, last = position(lua, bounds[0]), position(lua, bounds[-1])
                 size = view.shape[axis - 1] if axis <= len(view.shape) else 0
                 first, last = (n + size + 1 if n < 0 else n for n in (first, last))
                 view = narrow(lua, view, axis, first, last - first + 1)
@@ -313,6 +313,13 @@ class FlatHost(Host):
         if method is not None:
             return bound(self, str(key), method)
         raise lua.error("E0203", f"a flat parameter tensor has no method {show_key(key)}", helps=did_you_mean(str(key), self.methods))
+
+
+def position(lua: Interpreter, value: Value) -> int:
+    """An index; E0211 for what is none."""
+    if not isinstance(value, float) or not value.is_integer():
+        raise lua.error("E0211", f"an index is a whole number, got {show(value)}")
+    return int(value)
 
 
 def narrow(lua: Interpreter, view: ParameterView, axis: int, start: int, length: int) -> ParameterView:

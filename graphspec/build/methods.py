@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from graphspec.build.bindings import FlatHost, GraphHost, Method, ModuleHost, NodeHost, ParameterHost, narrow
@@ -76,7 +77,7 @@ def _replace(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
 def _remove(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
     """``container:remove([position])``: the last one, if none is given."""
     children = owner.module.children
-    position = int(argument(lua, args, 1, "number", "remove", float(len(children))))
+    position = argument(lua, args, 1, "whole", "remove", float(len(children)))
     if not owner.module.record.children or not 1 <= position <= len(children):
         raise lua.error("E0207", f"remove: there is no module {position} of {len(children)}")
     return ModuleHost(children.pop(position - 1))
@@ -85,7 +86,7 @@ def _remove(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
 def _insert(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
     child = _other(lua, args, "insert")
     owner.module.add(child, lua.origin())
-    position = int(argument(lua, args, 2, "number", "insert", float(len(owner.module.children))))
+    position = argument(lua, args, 2, "whole", "insert", float(len(owner.module.children)))
     if not 1 <= position <= len(owner.module.children):
         raise lua.error("E0207", f"insert: position {position} of {len(owner.module.children)}")
     owner.module.children.insert(position - 1, owner.module.children.pop())
@@ -105,7 +106,7 @@ def _add(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
 
 
 def _get(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    position = int(argument(lua, args, 1, "number", "get"))
+    position = argument(lua, args, 1, "whole", "get")
     children = owner.module.children
     return ModuleHost(children[position - 1]) if 1 <= position <= len(children) else None
 
@@ -170,9 +171,10 @@ ModuleHost.methods = {
 
 
 def _split(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
-    n = argument(lua, args, 1, "number", "split")
-    if n != int(n):
-        raise lua.error("E0405", f"split({to_text(n)}): a whole number of pieces is wanted")
+    wanted = argument(lua, args, 1, "number", "split")
+    if not math.isfinite(wanted) or wanted != int(wanted):
+        raise lua.error("E0405", f"split({to_text(wanted)}): a whole number of pieces is wanted")
+    n = int(wanted)
     if n > lua.budget.limits.nodes:
         lua.budget.nodes = lua.budget.limits.nodes
     for _ in range(max(0, min(int(n), lua.budget.limits.nodes))):
@@ -218,12 +220,12 @@ COMMON_METHODS: dict[Any, Method] = {
 
 
 def _narrow(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
-    axis, start, length = (int(argument(lua, args, i, "number", "narrow")) for i in (1, 2, 3))
+    axis, start, length = (argument(lua, args, i, "whole", "narrow") for i in (1, 2, 3))
     return ParameterHost(narrow(lua, owner.view, axis, start, length))
 
 
 def _select(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
-    axis, at = (int(argument(lua, args, i, "number", "select")) for i in (1, 2))
+    axis, at = (argument(lua, args, i, "whole", "select") for i in (1, 2))
     return ParameterHost(narrow(lua, owner.view, axis, at, 1))
 
 
@@ -231,7 +233,7 @@ def _size(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
     shape = owner.view.shape
     if not args:
         return LuaTable([float(n) for n in shape])
-    axis = int(argument(lua, args, 1, "number", "size"))
+    axis = argument(lua, args, 1, "whole", "size")
     if not 1 <= axis <= len(shape):
         raise lua.error("E0211", f"axis {axis} of a tensor with {len(shape)} axes")
     return float(shape[axis - 1])

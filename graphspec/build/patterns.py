@@ -130,6 +130,8 @@ class Matcher:
             if s >= len(text) or not self._single(s, p, end):
                 return None
             s, p = s + 1, end
+        if any(length == -1 for _, length in self.spans):
+            raise self._bad("unfinished capture")
         return s
 
     def _most(self, s: int, p: int, end: int) -> int | None:

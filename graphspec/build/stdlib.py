@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 from graphspec.build.limits import COMPARE
@@ -29,16 +30,19 @@ ABSENT = (
 
 
 def argument(lua: Interpreter, args: list[Value], position: int, kind: str, name: str, default: Any = ...) -> Any:
-    """Argument ``position`` (from 1) of a function, of this type; E0207 otherwise."""
+    """Argument ``position`` (from 1) of a function, of this type ("whole": a number, cut to an integer); E0207 otherwise."""
     value = args[position - 1] if position <= len(args) else None
     if value is None and default is not ...:
-        return default
+        return int(default) if kind == "whole" else default
     if kind == "any":
         return value
-    if kind == "number":
+    if kind in ("number", "whole"):
         number = to_number(value)
-        if number is not None:
+        if number is not None and kind == "number":
             return number
+        if number is not None and math.isfinite(number):
+            return int(number)
+        kind = "number" if number is None else "finite number"
     elif kind == "string" and isinstance(value, (str, float)) and not isinstance(value, bool):
         return to_text(value)
     elif type_name(value) == kind:
@@ -134,7 +138,7 @@ def _ipairs(lua: Interpreter, args: list[Value]) -> list[Value]:
 def _select(lua: Interpreter, args: list[Value]) -> list[Value]:
     if args and args[0] == "#":
         return [float(len(args) - 1)]
-    n = int(argument(lua, args, 1, "number", "select"))
+    n = argument(lua, args, 1, "whole", "select")
     if n == 0 or n < -(len(args) - 1):
         raise lua.error("E0207", "bad argument #1 to 'select' (index out of range)")
     return args[n:]
@@ -142,8 +146,8 @@ def _select(lua: Interpreter, args: list[Value]) -> list[Value]:
 
 def _unpack(lua: Interpreter, args: list[Value]) -> list[Value]:
     table = argument(lua, args, 1, "table", "unpack")
-    first = int(argument(lua, args, 2, "number", "unpack", 1.0))
-    last = int(argument(lua, args, 3, "number", "unpack", float(table.length())))
+    first = argument(lua, args, 2, "whole", "unpack", 1.0)
+    last = argument(lua, args, 3, "whole", "unpack", float(table.length()))
     if last - first > 1_000_000:
         raise lua.error("E0207", "unpack of more than a million values")
     lua.spend(max(0, last - first))
@@ -151,7 +155,7 @@ def _unpack(lua: Interpreter, args: list[Value]) -> list[Value]:
 
 
 def _tonumber(lua: Interpreter, args: list[Value]) -> list[Value]:
-    base = int(argument(lua, args, 2, "number", "tonumber", 10.0))
+    base = argument(lua, args, 2, "whole", "tonumber", 10.0)
     value = args[0] if args else None
     if base == 10:
         return [to_number(value)]
@@ -221,7 +225,7 @@ def _insert(lua: Interpreter, args: list[Value]) -> list[Value]:
     if len(args) == 2:
         table.set(float(n + 1), args[1])
         return []
-    position = int(argument(lua, args, 2, "number", "insert"))
+    position = argument(lua, args, 2, "whole", "insert")
     lua.spend(max(0, n - position))
     for i in range(n, position - 1, -1):
         table.set(float(i + 1), table.get(float(i)))
@@ -232,7 +236,7 @@ def _insert(lua: Interpreter, args: list[Value]) -> list[Value]:
 def _remove(lua: Interpreter, args: list[Value]) -> list[Value]:
     table = argument(lua, args, 1, "table", "remove")
     n = table.length()
-    position = int(argument(lua, args, 2, "number", "remove", float(n)))
+    position = argument(lua, args, 2, "whole", "remove", float(n))
     if n == 0:
         return [None]
     value = table.get(float(position))
@@ -246,7 +250,7 @@ def _remove(lua: Interpreter, args: list[Value]) -> list[Value]:
 def _concat(lua: Interpreter, args: list[Value]) -> list[Value]:
     table = argument(lua, args, 1, "table", "concat")
     separator = argument(lua, args, 2, "string", "concat", "")
-    first, last = (int(argument(lua, args, i, "number", "concat", float(d))) for i, d in ((3, 1), (4, table.length())))
+    first, last = (argument(lua, args, i, "whole", "concat", float(d)) for i, d in ((3, 1), (4, table.length())))
     parts = []
     for i in range(first, last + 1):
         value = table.get(float(i))

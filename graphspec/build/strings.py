@@ -169,7 +169,7 @@ def _format(lua: Interpreter, args: list[Value]) -> list[Value]:
         if kind in "diouxXc":
             if number != number or abs(number) == float("inf"):
                 raise lua.error("E0207", f"bad argument #{position} to 'format' (number has no integer representation)")
-            return chr(int(number)) if kind == "c" else str((spec + {"i": "d", "u": "d"}.get(kind, kind)) % int(number))
+            return chr(int(number) % 256) if kind == "c" else str((spec + {"i": "d", "u": "d"}.get(kind, kind)) % int(number))
         return str((spec + kind) % number)
 
     text = re.sub(r"%([-+ #0]*)(\d+)?(\.\d*)?(.|$)", convert, form, flags=re.S)

@@ -176,7 +176,7 @@ def to_number(value: Value) -> float | None:
             if text.lower().strip("+-") in ("nan", "inf", "infinity") or "_" in text:
                 return None
             return float(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return None
 

@@ -18,6 +18,7 @@ from graphspec.errors import SpecError, fail
 from graphspec.graph import Module, initial_value, name_parameters
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.tensorfile import read_tensors, write_tensors
+from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.sampling import Sampler
 from graphspec.training.schedules import rate_factor
 from graphspec.training.step import evaluation_program, set_up, training_program
@@ -206,9 +207,9 @@ class Experiment:
 
     @staticmethod
     def load(path: str | Path, *, device: str = "cpu", threads: int | None = None, **options: Any) -> Experiment:
-        """An experiment as it was saved.  The corpus is opened again only when it trains or validates (``options`` may name
+        """An experiment as it was saved, or the best of a run's folder.  The corpus is opened again only when it trains or validates (``options`` may name
         another place for it)."""
-        tensors, header = read_tensors(Path(path))
+        tensors, header = read_tensors(checkpoint_file(Path(path)))
         state = header.get("experiment")
         if not isinstance(state, dict):
             raise fail("E0705", f"{path} holds no experiment")
