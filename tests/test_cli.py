@@ -249,6 +249,14 @@ def test_what_a_person_sees_of_a_run(run: Any) -> None:
         assert words in said.out
 
 
+def test_explain(run: Any) -> None:
+    page = (ROOT / "docs" / "errors" / "E0301.md").read_text()
+    assert run("explain e0301").out == page
+    assert run("explain E0301 --json").json == {"code": "E0301", "title": "inputs must have equal shapes", "page": page}
+    assert "E0301  inputs must have equal shapes" in run("explain").out
+    assert "did you mean `E0301`?" in run("explain E03001").err
+
+
 def test_doctor(run: Any) -> None:
     found = run("doctor --json").json
     assert {"graphspec", "python", "packages", "blas", "gpu", "warnings"} <= found.keys()

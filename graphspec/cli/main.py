@@ -25,6 +25,7 @@ COMMANDS = {
     "check": "compare gradients with finite differences",
     "fmt": "lay specs out in the standard way",
     "doctor": "what this machine has",
+    "explain": "what an error code means, with an example",
 }
 
 OK, FAILED, USAGE, WRONG_GRADIENTS, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -51,7 +52,7 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
-        if name not in ("doctor", "fmt"):
+        if name not in ("doctor", "explain", "fmt"):
             sub.add_argument("--threads", type=int, metavar="N", help="threads of the matrix products")
             sub.add_argument("--lenient", action="store_true", help="dangling nodes and duplicates are warnings, for old files")
             sub.add_argument(
@@ -61,9 +62,8 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
                 metavar="DIR",
                 help="where `require` looks (again for more; default: the spec's folder)",
             )
-            sub.add_argument(
-                "--limit", action="append", default=[], metavar="NAME=N", help="raise a limit of evaluation: steps, depth, text, nodes"
-            )
+            limits = "raise a limit of evaluation: steps, depth, nesting, tokens, text, nodes, elements"
+            sub.add_argument("--limit", action="append", default=[], metavar="NAME=N", help=limits)
             sub.add_argument("--device", default="cpu", help="cpu, numpy, cuda, cuda:1, reference (default: cpu)")
         if name == chosen:
             import_module(f"graphspec.cli.{name}").arguments(sub)

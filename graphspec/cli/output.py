@@ -25,6 +25,16 @@ class Output:
         sys.stdout.write(text + end)
         sys.stdout.flush()
 
+    def markdown(self, text: str) -> None:
+        """A page: laid out for a terminal, as it is for a pipe."""
+        if not self.colour(sys.stdout):
+            self.text(text, end="")
+            return
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text, code_theme="ansi_light"))
+
     def note(self, text: str) -> None:
         sys.stderr.write(text + "\n")
 
@@ -40,6 +50,8 @@ class Output:
             self.json({"errors": [d.to_json() for d in failure.diagnostics]}, indent=None)
         else:
             self.note("\n\n".join(render(d, self.colour(sys.stderr)) for d in failure.diagnostics))
+            if self.live:
+                self.note(f"\nmore about this: graphspec explain {failure.code}")
 
     @staticmethod
     def colour(stream: Any) -> bool:

@@ -207,8 +207,9 @@ class Experiment:
 
     @staticmethod
     def load(path: str | Path, *, device: str = "cpu", threads: int | None = None, **options: Any) -> Experiment:
-        """An experiment as it was saved, or the best of a run's folder.  The corpus is opened again only when it trains or validates (``options`` may name
-        another place for it)."""
+        """An experiment as it was saved, or the best of a run's folder.
+
+        The corpus is opened again only when it trains or validates (``options`` may name another place for it)."""
         tensors, header = read_tensors(checkpoint_file(Path(path)))
         state = header.get("experiment")
         if not isinstance(state, dict):
