@@ -1,0 +1,34 @@
+"""A few of the mutants of ``fuzz_specs.py`` and of the programs of ``lua_strategy.py``; long runs are made by hand (CONTRIBUTING.md)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fuzz_specs import attempt, complaint, corpus
+from lua_strategy import Programs
+
+FOUND = (723, 31132, 39153, 61062)
+"""Mutants that once failed: a dtype that is a table, an infinite index, a node that is a dict key, split of NaN."""
+
+
+@pytest.mark.parametrize("first", range(0, 400, 50))
+def test_mutants_are_compiled_or_told(first: int) -> None:
+    assert {n: found for n in range(first, first + 50) if (found := complaint(n))} == {}
+
+
+@pytest.mark.parametrize("number", FOUND)
+def test_mutants_that_once_failed(number: int) -> None:
+    assert complaint(number) is None
+
+
+def test_what_is_mutated_is_right() -> None:
+    assert [name for name, text, entry in corpus() if attempt(text, entry)] == []
+
+
+@pytest.mark.parametrize("first", range(0, 200, 50))
+def test_random_programs_are_run_or_told(first: int) -> None:
+    for number in range(first, first + 50):
+        failure = attempt(Programs(random.Random(number)).text(), None)
+        assert failure is None or failure.code.startswith("E"), number
