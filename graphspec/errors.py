@@ -172,6 +172,10 @@ class SpecError(Exception):
     def __init__(self, *diagnostics: Diagnostic) -> None:
         super().__init__(diagnostics[0].message)
         self.diagnostics: tuple[Diagnostic, ...] = diagnostics
+        self.typed: Any = None
+        """What inference knew of the model when it failed, for a picture."""
+        self.draw_as: str | None = None
+        """The spec's path, when it asked for a picture (``nngraph.setDebug(true)``)."""
 
     @property
     def code(self) -> str:

@@ -157,7 +157,10 @@ def with_tried_fixes(opened: Opened, failure: SpecError) -> SpecError:
             if _compiles(opened, {source.path: text}):
                 helps.append(f"try `{fix.text}` at line {fix.span.line}" + ("" if source is opened.source else f" of {source.path}"))
         told.append(replace(problem, helps=(*problem.helps, *helps), fixes=()))
-    return SpecError(*told)
+    found = SpecError(*told)
+    found.typed = failure.typed
+    found.draw_as = opened.source.path if opened.evaluation.debug else None
+    return found
 
 
 def _compiles(opened: Opened, texts: dict[str, str]) -> bool:

@@ -77,6 +77,7 @@ def _infer(module: Module, dtype: str, signature: Signature, index_base: int, pl
         typed = Typed(module, types, use, lowering.type_of(use.x), lowering.type_of(use.y), dtype, assumed, name_nodes(use), index_base)
         _check_letters(typed)
     except SpecError as failure:
+        failure.typed = Typed(module, types, use, (), (), dtype, [], {}, index_base)
         return Attempt(failure, len(types.assumed), len(types.uses))
     fixed = any(n.value is not None for cell, _ in types.assumed for n in (types.dims(cell) or ())[:1])
     return Attempt(typed, len(types.assumed), len(types.uses), doubtful=fixed or bool(types.pending))

@@ -249,6 +249,20 @@ def test_what_a_person_sees_of_a_run(run: Any) -> None:
         assert words in said.out
 
 
+def test_a_spec_that_asks_for_it_gets_a_picture_of_its_error(run: Any, elsewhere: Path) -> None:
+    text = LINEAR.replace("Linear(3", "Linear(4")
+    (elsewhere / "model.spec").write_text("nngraph.setDebug(true)\n" + text)
+    said = run("compile model.spec")
+    assert "= note: drawn in model.error.svg" in said.err
+    picture = (elsewhere / "model.error.svg").read_text()
+    assert picture.count('class="i wrong"') == 1 and "[B, 3]" in picture
+    assert "drawn" not in run("compile broken.spec").err
+    (elsewhere / "model.error.svg").unlink()
+    (elsewhere / "model.error.svg").mkdir()
+    said = run("compile model.spec")
+    assert "E0302" in said.err and "E0805" in said.err
+
+
 def test_explain(run: Any) -> None:
     page = (ROOT / "docs" / "errors" / "E0301.md").read_text()
     assert run("explain e0301").out == page

@@ -57,7 +57,7 @@ LAYERS: dict[str, str] = {
     "library": "build data training.fields training.schedules training.optimizers",
     "open": "errors suggest graph lang build nn program library",
     # On top, and only on top:
-    "draw": "errors graph shapes program",
+    "draw": "errors graph shapes program tensorfile",
     "api": "* of the above",
     "training": "* of the above",
     "tools": "* of the above",

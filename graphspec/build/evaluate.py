@@ -57,6 +57,8 @@ class Evaluation:
     log: list[str]
     descriptions: list[Description] = field(default_factory=list)
     origin: Origin = field(default_factory=Origin)
+    debug: bool = False
+    """Whether the spec asked for pictures of errors (``nngraph.setDebug(true)``)."""
 
 
 class Session:
@@ -231,6 +233,7 @@ def evaluate(
         lua.log,
         session.descriptions,
         Origin(whole),
+        lua.debug,
     )
 
 

@@ -82,6 +82,18 @@ def parse(words: list[str]) -> argparse.Namespace:
     return args
 
 
+def pictured(failure: SpecError) -> SpecError:
+    """The error, and a picture of it where the spec asked for one."""
+    if failure.draw_as is None:
+        return failure
+    from graphspec.draw.failure import draw_failure
+
+    try:
+        return draw_failure(failure)
+    except SpecError as problem:  # the picture cannot be drawn or written: the error itself is what matters
+        return SpecError(*failure.diagnostics, *problem.diagnostics)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -93,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(import_module(f"graphspec.cli.{args.command}").run(args, out))
     except SpecError as failure:
-        out.failure(failure)
+        out.failure(pictured(failure))
         return NO_DEVICE if failure.code == DEVICE_ERROR else FAILED
     except KeyboardInterrupt:
         out.note("interrupted")

@@ -80,7 +80,7 @@ class _Gather:
             place = open_boxes[-1][1] if open_boxes else box
             calls = (*around, *map(_key, paths[node]))
             ends[node] = self.node(node, use.subs[node], place, ends, given, calls)
-        outs = tuple(ends[node] for node in graph.outputs)
+        outs = tuple(ends[node] for node in graph.outputs if node in ends)  # where inference failed, some may be missing
         return (outs[0] if len(outs) == 1 else outs), ends
 
     def outputs(self, module: GModule, root: Box, ends: Sequence[Ends]) -> None:
@@ -111,9 +111,9 @@ class _Gather:
             leaf = self.leaf(node, node.name or "input", "input", shape, "input", box)
             return self.joined(flatten(given[node]) if node in given else [], leaf)
         argument = _ends(node.inputs, ends)
-        if module.record.name == "Scan":
+        if module.record.name == "Scan" and "cell" in use.subs and "T" in use.fresh:
             return self.scan(node, use, module, argument, box, around)
-        if isinstance(module, GModule):
+        if isinstance(module, GModule) and all(n in use.subs for n in module.nodes):
             inner = self.inner_box(node, module, module, "gModule", box, around)
             return self.graph(use, module, inner, _hand(module.inputs, argument), around)[0]
         return self.plain(node, use, module, argument, box, node.name or module.name or module.record.name)

@@ -11,7 +11,7 @@ from graphspec.draw.scene import Box, Item, Leaf, Scene
 from graphspec.draw.theme import style
 from graphspec.draw.wires import Points
 
-LOOKS = {"transfer": "act", "input": "io", "output": "io", "piece": "piece", "folded": "folded"}
+LOOKS = {"transfer": "act", "input": "io", "output": "io", "piece": "piece", "folded": "folded", "wrong": "wrong"}
 
 
 def to_svg(scene: Scene) -> str:

@@ -23,6 +23,8 @@ COLOURS: tuple[tuple[str, str, str, str], ...] = (
     (".gs .i.act>rect", "stroke", "#a4cdb2", "#41684f"),
     (".gs .i.io>rect", "fill", "#fff7e6", "#332e1f"),
     (".gs .i.io>rect", "stroke", "#e0c48a", "#75643a"),
+    (".gs .i.wrong>rect", "fill", "#fdecea", "#3f2022"),
+    (".gs .i.wrong>rect", "stroke", "#d1242f", "#f0686f"),
     (".gs .e path", "stroke", "#7d8894", "#77828e"),
     (".gs .e polygon", "fill", "#7d8894", "#77828e"),
     (".gs .l path", "stroke", "#8a63c2", "#b595e6"),
@@ -40,6 +42,7 @@ SHAPES = f"""
 .gs .b .t{{font-size:11px}}
 .gs .b.scan>rect{{stroke-width:1.5}}
 .gs .i.folded>rect{{stroke-dasharray:4 3}}
+.gs .i.wrong>rect{{stroke-width:2}}
 .gs .e path{{fill:none;stroke-width:1.2}}
 .gs .l path{{fill:none;stroke-width:1.6;stroke-dasharray:6 3}}
 .gs .tie text{{font-size:9.5px;font-weight:600}}
