@@ -1,7 +1,7 @@
 """Every code of an error or warning, with a title.
 
 A code means one thing, and keeps its meaning.  E01 is syntax, E02 evaluating Lua, E03 shapes and types, E04 building graphs, E05 limits,
-E06 options, experiments and data, E07 devices, settings and checkpoints, E08 files and the command line; W is a warning.
+E06 options, experiments and data, E07 devices, settings and checkpoints, E08 files and the command line, E09 mistakes of our own; W is a warning.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ CODES: dict[str, str] = {
     "E0807": "an argument that makes no sense",
     "E0808": "a file that cannot be laid out anew without a change of meaning",
     "E0820": "a package that is not installed",
+    "E0901": "a mistake in graphspec itself",
     # Warnings
     "W0217": "a statement of an old file is left out",
     "W0218": "a class stands for a module of ours",

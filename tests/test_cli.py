@@ -263,6 +263,18 @@ def test_a_spec_that_asks_for_it_gets_a_picture_of_its_error(run: Any, elsewhere
     assert "E0302" in said.err and "E0805" in said.err
 
 
+def test_a_mistake_of_our_own_is_no_traceback(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise KeyError("matmul")
+
+    monkeypatch.setattr("graphspec.cli.compile.make_plan", broken)
+    said = run("compile linear.spec")
+    assert (said.code, said.err.splitlines()[0]) == (1, "error[E0901]: a mistake in graphspec itself: KeyError: 'matmul'")
+    monkeypatch.setenv("GRAPHSPEC_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        run("compile linear.spec")
+
+
 def test_explain(run: Any) -> None:
     page = (ROOT / "docs" / "errors" / "E0301.md").read_text()
     assert run("explain e0301").out == page

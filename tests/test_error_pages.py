@@ -25,6 +25,7 @@ ELSEWHERE = {
     "E0703": "tests/test_api.py",
     "E0808": "tests/test_format.py",
     "E0820": "tests/test_drawing.py",
+    "E0901": "tests/test_cli.py",
     "W0705": "tests/test_checkpoint.py",
 }
 """Codes that no short example shows, because they need a broken file, machine or program; and the test that does."""

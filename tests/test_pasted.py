@@ -207,3 +207,28 @@ def test_a_file_that_returns_a_function_gives_it_its_own_name(tmp_path: Path) ->
     (tmp_path / "LSTM.lua").write_text(NET + "return net")
     assert parameters(opened(str(tmp_path / "LSTM.lua"), "LSTM(3)")) == [(2, 3), (2,)]
     assert parameters(opened(str(tmp_path / "LSTM.lua"), "net(4)", lenient=True)) == [(2, 4), (2,)]
+
+
+def test_a_module_may_be_asked_for_before_it_is_used() -> None:
+    text = "nn.OwnLayer = nn.OwnLayer or function(n) return nn.Linear(n, 2) end\nif nn.SpatialDream then error('no') end\n"
+    assert parameters(opened(text + "local x = nn.Identity()()\nreturn nn.gModule({x}, {nn.OwnLayer(3)(x)})")) == [(2, 3), (2,)]
+    with pytest.raises(SpecError, match="there is no module nn.Lineer") as caught:
+        opened("nn.Lineer(3, 2)\nreturn {}")
+    assert caught.value.diagnostics[0].helps == ("did you mean `nn.Linear`?",)
+
+
+def test_a_tensor_of_weights_is_a_list_of_numbers() -> None:
+    text = "local p, t = nn.Identity{2, 3}(), nn.Identity{2, dtype = 'int32'}()\nlocal w = torch.ones(3)\nw[3] = 0\n"
+    model = graphspec.compile(text + "return nn.gModule({p, t}, {nn.ClassNLLCriterion(w)({p, t})})")
+    assert model(-np.ones((2, 3)), np.array([1, 3])) == 1
+    with pytest.raises(SpecError) as caught:
+        opened("nn.ClassNLLCriterion(torch.ones(3, 3))\nreturn {}")
+    assert caught.value.code == "E0211"
+
+
+def test_a_required_file_that_cannot_run_whole_leaves_the_one_that_requires_it_whole(tmp_path: Path) -> None:
+    (tmp_path / "layers.lua").write_text("local d = torch.load('x')\n" + NET.replace("local function", "function"))
+    (tmp_path / "main.lua").write_text("local function go() require 'layers' end\ngo()\nsize = 3")
+    found = opened(str(tmp_path / "main.lua"), "net(size)", lenient=True)
+    assert parameters(found) == [(2, 3), (2,)]
+    assert codes(found) == ["W0217"]

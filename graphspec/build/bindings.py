@@ -39,6 +39,8 @@ def unwrap(lua: Interpreter, value: Value) -> Any:
                 raise lua.error("E0402", f"element {i} of this table is nil")
             items.append(unwrap(lua, item))
         return Table(tuple(items), {k: unwrap(lua, v) for k, v in value.fields().items()})
+    if isinstance(value, Numbers):
+        return Table(tuple(value.numbers(lua)))
     if isinstance(value, (LuaFunction, NativeFunction)):
         raise lua.error("E0207", "a function is not a constructor argument")
     return value
@@ -74,6 +76,13 @@ def nodes_of(lua: Interpreter, value: Value, what: str, depth: int = 0) -> Any:
 def _counted_from_zero(lua: Interpreter) -> list[str]:
     """A hint where an argument of the call being made is ``t[0]``."""
     return [FROM_ONE] if lua.calling is not None and any(ast.counts_from_zero(arg) for arg in lua.calling[0].args) else []
+
+
+class Numbers(Host):
+    """A host that is a list of numbers where a constructor takes one."""
+
+    def numbers(self, lua: Interpreter) -> list[float]:
+        raise NotImplementedError
 
 
 class GraphHost(Host):

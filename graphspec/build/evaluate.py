@@ -177,6 +177,7 @@ class Session:
         env = env or chunk_env()
         if not self.forgiving:
             return self.lua.run(parsed.block, env)
+        frames, depth = len(self.lua.frames), self.lua.depth
         for stat in parsed.block.body:
             try:
                 results = self.lua.run(ast.Block(stat.span, (stat,)), env)
@@ -186,8 +187,8 @@ class Session:
                 problem = failure.diagnostics[0]
                 text = f"this statement is left out: {problem.message}"
                 self.warnings.append(replace(problem, code="W0217", severity="warning", message=text))
-                self.lua.frames.clear()
-                self.lua.depth = 0
+                del self.lua.frames[frames:]
+                self.lua.depth = depth
                 continue
             if isinstance(stat, ast.Return):
                 return results

@@ -275,6 +275,12 @@ class Interpreter:
         )
 
     def _not_callable(self, expr: ast.Call, target: Value, env: Env) -> SpecError:
+        where = expr.function
+        if target is None and isinstance(where, ast.Index) and isinstance(where.key, ast.Constant) and isinstance(where.object, ast.Name):
+            owner = self._name_value(where.object, env)
+            told = owner.missing(self, str(where.key.value)) if isinstance(owner, Host) else None
+            if told is not None:
+                return told
         return self.error(
             "E0202", f"attempt to call {self.describe(expr.function, target)}", expr.function.span, helps=self.similar(expr.function, env)
         )

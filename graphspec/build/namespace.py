@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from graphspec.build.bindings import ModuleHost, located, nodes_of, unwrap
 from graphspec.build.classes import ABSTRACT, STANDS_IN, NativeClass
 from graphspec.build.values import Host, LuaTable, NativeFunction, Value
-from graphspec.errors import Diagnostic
+from graphspec.errors import Diagnostic, SpecError
 from graphspec.graph import REGISTRY, gmodule, new_module
 from graphspec.suggest import did_you_mean
 
@@ -36,7 +36,10 @@ class Namespace(Host):
             return NativeClass(f"nn.{record}", lambda inner, args: self._construct(inner, record, args))
         if f"nn.{key}" in ABSTRACT:
             return NativeClass(f"nn.{key}")
-        raise lua.error("E0401", f"there is no module nn.{key}", helps=did_you_mean(key, REGISTRY, "nn.{}"))
+        return None
+
+    def missing(self, lua: Interpreter, key: str) -> SpecError:
+        return lua.error("E0401", f"there is no module nn.{key}", helps=did_you_mean(key, REGISTRY, "nn.{}"))
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
         self.own.set(key, value)

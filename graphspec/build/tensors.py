@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from graphspec.build.bindings import Method, ParameterHost, bound
+from graphspec.build.bindings import Method, Numbers, ParameterHost, bound
 from graphspec.build.limits import over
 from graphspec.build.stdlib import argument
-from graphspec.build.values import Host, LuaTable, Value, show_key, to_text, type_name
+from graphspec.build.values import LuaTable, Value, show_key, to_text, type_name
 from graphspec.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-class TensorHost(Host):
+class TensorHost(Numbers):
     """A tensor of numbers."""
 
     methods: ClassVar[dict[Any, Method]] = {}
@@ -39,6 +39,12 @@ class TensorHost(Host):
 
     def same(self, other: Value) -> bool:
         return other is self
+
+    def numbers(self, lua: Interpreter) -> list[float]:
+        if self.array.ndim != 1:
+            raise lua.error("E0211", f"a tensor with one axis is wanted here, got {shape_text(self.array)}")
+        charge(lua, self.array.size)
+        return [float(x) for x in self.array]
 
     def length(self, lua: Interpreter) -> float:
         return float(self.array.shape[0]) if self.array.ndim else 0.0

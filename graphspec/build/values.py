@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphspec.errors import SpecError
 from graphspec.lang import ast
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class Host:
 
     def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         raise lua.error("E0202", f"{self.title} cannot be called")
+
+    def missing(self, lua: Interpreter, key: str) -> SpecError | None:
+        """The error of calling a field that it does not have, where there is more to say than that it is nil."""
+        return None
 
     def arithmetic(self, lua: Interpreter, op: str, left: Value, right: Value) -> Value:
         """``-self``, ``other - self`` ...: NotImplemented where it means nothing."""

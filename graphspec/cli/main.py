@@ -116,3 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         out.failure(SpecError(error("E0702", "not enough memory for this", helps=["smaller sizes, or a smaller batch, need less"])))
         return FAILED
+    except Exception as bug:
+        if os.environ.get("GRAPHSPEC_TRACEBACK"):
+            raise
+        text = f"a mistake in graphspec itself: {type(bug).__name__}: {bug}"
+        helps = ["please report it with the spec; with GRAPHSPEC_TRACEBACK=1 in the environment it says where it happened"]
+        out.failure(SpecError(error("E0901", text, helps=helps)))
+        return FAILED
