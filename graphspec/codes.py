@@ -1,7 +1,8 @@
 """Every code of an error or warning, with a title.
 
 A code means one thing, and keeps its meaning.  E01 is syntax, E02 evaluating Lua, E03 shapes and types, E04 building graphs, E05 limits,
-E06 options, experiments and data, E07 devices, settings and checkpoints, E08 files and the command line, E09 mistakes of our own; W is a warning.
+E06 options, experiments and data, E07 devices, settings and checkpoints, E08 files and the command line, E09 mistakes of our own;
+W is a warning.
 """
 
 from __future__ import annotations

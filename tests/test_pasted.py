@@ -212,7 +212,7 @@ def test_a_file_that_returns_a_function_gives_it_its_own_name(tmp_path: Path) ->
 def test_a_module_may_be_asked_for_before_it_is_used() -> None:
     text = "nn.OwnLayer = nn.OwnLayer or function(n) return nn.Linear(n, 2) end\nif nn.SpatialDream then error('no') end\n"
     assert parameters(opened(text + "local x = nn.Identity()()\nreturn nn.gModule({x}, {nn.OwnLayer(3)(x)})")) == [(2, 3), (2,)]
-    with pytest.raises(SpecError, match="there is no module nn.Lineer") as caught:
+    with pytest.raises(SpecError, match=r"there is no module nn\.Lineer") as caught:
         opened("nn.Lineer(3, 2)\nreturn {}")
     assert caught.value.diagnostics[0].helps == ("did you mean `nn.Linear`?",)
 
