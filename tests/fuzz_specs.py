@@ -25,11 +25,12 @@ from graphspec.training.step import set_up, training_program
 ROOT = Path(__file__).parent.parent
 TOKEN = re.compile(r"\s+|--[^\n]*|[A-Za-z_]\w*|\d+\.?\d*|'[^'\n]*'|\"[^\"\n]*\"|\.\.\.?|[=~<>]=|.", re.S)
 WORDS = (
-    "nil", "true", "0", "-1", "0.5", "1e300", "2^53", "0/0", "''", "'B'", "'T'", "{}", "{nil, 1}", "()", "(x)", "x", "nn", "nn.Identity()()",
-    "nn.Linear(2, 2)", "nn.Sequential()", "nn.Scan", "nn.gModule", "torch.zeros(2)", "function() end", "return", "end", "local", "do", "then",
-    ":split(2)", ":clone()", ":getParameters()", ".weight", ".data.module", "[1]", "#", "-", "..", "==", "=", ",", "{", "}", "(", ")", "...",
-    ":add(nn.Tanh())", "error('x')", "pcall", "require 'lstm'", "setmetatable({}, {})", "nn.Replicate('S', 2)", "nn.View(-1)", "nn.Narrow(1, 2, 3)",
-    "nn.Identity{'B', 3, dtype = 'int32'}()", "nn.LookupTable(3, 2)", "nn.MixtureTable()", "nn.SelectTable(2)", "while true do", "math.huge",
+    "nil", "true", "0", "-1", "0.5", "1e300", "2^53", "0/0", "''", "'B'", "'T'", "{}", "{nil, 1}", "()", "(x)", "x", "nn",
+    "nn.Identity()()", "nn.Linear(2, 2)", "nn.Sequential()", "nn.Scan", "nn.gModule", "torch.zeros(2)", "function() end", "return", "end",
+    "local", "do", "then", ":split(2)", ":clone()", ":getParameters()", ".weight", ".data.module", "[1]", "#", "-", "..", "==", "=", ",",
+    "{", "}", "(", ")", "...", ":add(nn.Tanh())", "error('x')", "pcall", "require 'lstm'", "setmetatable({}, {})", "nn.Replicate('S', 2)",
+    "nn.View(-1)", "nn.Narrow(1, 2, 3)", "nn.Identity{'B', 3, dtype = 'int32'}()", "nn.LookupTable(3, 2)", "nn.MixtureTable()",
+    "nn.SelectTable(2)", "while true do", "math.huge",
 )  # fmt: skip
 ENTRIES = {"lstm": "network({rnn_size=3, n_layers=2})", "char_rnn": "unroll(3, 2, 1, {})", "feedback": "iterate()"}
 NOWHERE = ("E08", "E0705", "E0706", "E0430", "E0431", "E0602", "E0601", "E0610")
@@ -124,8 +125,8 @@ def main(argv: list[str]) -> int:
             key = found.strip().splitlines()[-1][:90]
             kinds.setdefault(key, []).append(number)
             if len(kinds[key]) == 1:
-                print(f"--- spec {number}\n{found}", flush=True)
-    print(f"{last - first} specs;", {key: len(numbers) for key, numbers in kinds.items()} or "all well")
+                sys.stdout.write(f"--- spec {number}\n{found}\n")
+    sys.stdout.write(f"{last - first} specs; { {key: len(numbers) for key, numbers in kinds.items()} or 'all well'}\n")
     return 1 if kinds else 0
 
 

@@ -21,7 +21,8 @@ def staged(plan: Plan) -> set[int]:
 def assign(plan: Plan, sizes: Mapping[str, int]) -> tuple[dict[int, int], int]:
     """Byte offsets of the buffers in the arena, and the arena's size in bytes.
 
-    PlanError past 2^62 bytes.  Buffers whose lifetimes meet never overlap.  Largest first, each into the tightest gap that its lifetime leaves it.
+    Buffers whose lifetimes meet never overlap.  Largest first, each into the tightest gap that its lifetime leaves it.
+    PlanError past 2^62 bytes.
     """
     inside = staged(plan)
     wanted = []
