@@ -275,6 +275,21 @@ def test_a_mistake_of_our_own_is_no_traceback(run: Any, monkeypatch: pytest.Monk
         run("compile linear.spec")
 
 
+def test_a_picture_needs_a_package(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "igraph", None)
+    said = run("draw linear.spec")
+    assert said.code == 1
+    assert "E0820" in said.err and "graphspec[draw]" in said.err
+
+
+def test_a_layout_that_would_change_a_file_is_refused(run: Any, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "model.spec").write_text(LINEAR.replace(" = ", "="))
+    monkeypatch.setattr("graphspec.tools.format.Printer.print", lambda *_: "return 1\n")
+    said = run("fmt model.spec")
+    assert said.code == 1 and "E0808" in said.err
+    assert (elsewhere / "model.spec").read_text() == LINEAR.replace(" = ", "=")
+
+
 def test_explain(run: Any) -> None:
     page = (ROOT / "docs" / "errors" / "E0301.md").read_text()
     assert run("explain e0301").out == page

@@ -23,8 +23,8 @@ UPDATE = os.environ.get("GRAPHSPEC_UPDATE_PAGES") == "1"
 ELSEWHERE = {
     "E0618": "tests/test_data_text.py",
     "E0703": "tests/test_api.py",
-    "E0808": "tests/test_format.py",
-    "E0820": "tests/test_drawing.py",
+    "E0808": "tests/test_cli.py",
+    "E0820": "tests/test_cli.py",
     "E0901": "tests/test_cli.py",
     "W0705": "tests/test_checkpoint.py",
 }
