@@ -9,8 +9,8 @@ import pytest
 from fuzz_specs import attempt, complaint, corpus
 from lua_strategy import Programs
 
-FOUND = (723, 31132, 39153, 61062)
-"""Mutants that once failed: a dtype that is a table, an infinite index, a node that is a dict key, split of NaN."""
+FOUND = (723, 31132, 39153, 61062, 161403, 167302)
+"""Mutants that once failed: a dtype that is a table, an infinite index, a node as a key, split of NaN, a node for a number, no argument."""
 
 
 @pytest.mark.parametrize("first", range(0, 400, 50))

@@ -15,8 +15,6 @@ from graphspec.suggest import did_you_mean
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
 
-GROUPS = ("data", "optim", "experiment")
-
 
 class Overrides:
     """``name=value`` from outside: for ``options`` (plain names) and for fields (``data.path``)."""
@@ -33,10 +31,6 @@ class Overrides:
             return default, False
         self.used.add(name)
         return convert(name, self.given[name], default), True
-
-    def plain(self) -> dict[str, Any]:
-        """The ones without a group."""
-        return {k: v for k, v in self.given.items() if k.partition(".")[0] not in GROUPS or "." not in k}
 
     def unknown(self) -> list[Diagnostic]:
         """E0602 for what nothing in the spec asked for."""
@@ -264,14 +258,9 @@ class ExperimentFunction:
         fields: dict[str, Any] = {}
         for name, default in known.items():
             value = given.get(name, _lua(default))
-            if (
-                name in given
-                and default is not None
-                and not isinstance(value, (LuaTable, Host))
-                and type_name(value) != type_name(_lua(default))
-            ):
+            if name in given and type_name(value) != type_name(_lua(default)):
                 raise lua.error("E0606", f"experiment: {name} is a {type_name(_lua(default))}, got {type_name(value)}")
-            fields[name] = plain(value) if isinstance(value, (LuaTable, Host)) else self.overrides.take(f"experiment.{name}", value)[0]
+            fields[name] = self.overrides.take(f"experiment.{name}", value)[0]
         inputs = {k.node: v.stream for k, v in self._pairs(lua, given, "inputs", StreamHost, "a data stream")}
         carry = {k.node: v.node for k, v in self._pairs(lua, given, "carry", NodeHost, "a node")}
         found = ExperimentSpec(
@@ -294,18 +283,3 @@ class ExperimentFunction:
                 raise lua.error("E0606", f"experiment: {name}: {what} is wanted, got {type_name(value)}")
             found.append((key, value))
         return found
-
-
-def plain(value: Value) -> Any:
-    """A Lua value as plain Python, with graph objects and descriptions unwrapped."""
-    if isinstance(value, ModuleHost):
-        return value.module
-    if isinstance(value, NodeHost):
-        return value.node
-    if isinstance(value, DescriptionHost):
-        return value.description
-    if isinstance(value, StreamHost):
-        return value.stream
-    if isinstance(value, LuaTable):
-        return {k: plain(v) for k, v in value.pairs()}
-    return value

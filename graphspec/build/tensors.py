@@ -184,6 +184,8 @@ def _in_place(name: str, change: Callable[..., Any]) -> Method:
     """``t:name(number or tensor)``: ``change(array, operand)`` is written over the tensor, which is returned."""
 
     def method(lua: Interpreter, owner: TensorHost, args: list[Value]) -> Value:
+        if not args:
+            raise lua.error("E0207", f"bad argument #1 to '{name}' (tensor or number expected, got no value)")
         # Torch's three-argument forms: t:add(1, other) is t + 1 * other; t:cmul(a, b) is a * b.
         target, given = owner.array, args
         if len(args) == 2 and isinstance(args[1], TensorHost):

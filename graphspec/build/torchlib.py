@@ -76,6 +76,12 @@ def _linspace(lua: Interpreter, args: list[Value]) -> list[Value]:
     return [TensorHost(np.linspace(first, last, count))]
 
 
+def _randperm(lua: Interpreter, args: list[Value]) -> list[Value]:
+    count = whole(lua, argument(lua, args, 1, "number", "randperm"), "randperm")
+    allocate(lua, (count,))
+    return [TensorHost(lua.generator.permutation(count) + 1.0)]
+
+
 def _eye(lua: Interpreter, args: list[Value]) -> list[Value]:
     n, m = (whole(lua, argument(lua, args, i, "number", "eye", args[0] if args else None), "eye") for i in (1, 2))
     allocate(lua, (n, m))
@@ -167,7 +173,7 @@ FUNCTIONS: dict[str, Any] = {
     "ones": _made("ones", lambda lua, shape: np.ones(shape)),
     "rand": _made("rand", lambda lua, shape: lua.generator.random(shape)),
     "randn": _made("randn", lambda lua, shape: lua.generator.standard_normal(shape)),
-    "randperm": lambda lua, args: [TensorHost(lua.generator.permutation(sizes(lua, args[:1], "randperm")[0]) + 1.0)],
+    "randperm": _randperm,
     "range": _range,
     "linspace": _linspace,
     "eye": _eye,
