@@ -11,7 +11,7 @@ import graphspec.nn  # noqa: F401  (fills the table of records)
 from graphspec.build import Evaluation, Limits, evaluate
 from graphspec.build.files import read_text
 from graphspec.errors import Diagnostic, Source, SpecError, fail
-from graphspec.graph import GModule, Module
+from graphspec.graph import GModule, Module, connect, gmodule, new_module
 from graphspec.library import StandardLibrary
 from graphspec.program import infer
 
@@ -122,7 +122,7 @@ def open_source(
 
 
 def pick_module(opened: Opened) -> GModule:
-    """The gModule that the spec gives; E0430 when it gives several or an experiment, E0431 for a module alone."""
+    """The gModule that the spec gives (another module becomes one, with one input); E0430 when it gives several or an experiment."""
     result = opened.result
     if isinstance(result, GModule):
         return result
@@ -136,13 +136,9 @@ def pick_module(opened: Opened) -> GModule:
             origin,
             helps=[f"with an entry, a Lua expression over those names: `--entry '{example}'`"],
         )
-    if isinstance(result, Module):
-        raise fail(
-            "E0431",
-            f"this spec returns an nn.{result.record.name}, which is no graph",
-            result.origin,
-            helps=["give it an input: `local x = nn.Identity()()`, then `return nn.gModule({x}, {module(x)})`"],
-        )
+    if isinstance(result, Module):  # Torch's models without a graph: nn.Sequential():add(...)
+        source = connect(new_module("Identity", [], result.origin), None, result.origin)
+        return gmodule([source], [connect(result, source, result.origin)], result.origin)
     raise fail("E0430", "this spec is an experiment: train it with `graphspec run`, or `graphspec.experiment` in Python", origin)
 
 

@@ -232,3 +232,10 @@ def test_a_required_file_that_cannot_run_whole_leaves_the_one_that_requires_it_w
     found = opened(str(tmp_path / "main.lua"), "net(size)", lenient=True)
     assert parameters(found) == [(2, 3), (2,)]
     assert codes(found) == ["W0217"]
+
+
+def test_a_module_without_a_graph_is_a_model() -> None:
+    model = graphspec.compile("return nn.Sequential():add(nn.Linear(3, 4)):add(nn.Tanh()):add(nn.Linear(4, 2))")
+    assert model(np.ones((5, 3))).shape == (5, 2)
+    assert model.backward(np.ones((5, 3)), np.ones((5, 2))).shape == (5, 3)
+    assert graphspec.compile("return nn.MSECriterion()")(np.ones((2, 2)), np.zeros((2, 2))) == 1

@@ -240,6 +240,30 @@ def test_a_class_that_computes_with_values_is_told_what_to_do() -> None:
     assert caught.value.diagnostics[0].helps
 
 
+OF = {
+    "nn.Linear(2, 2), 'nn.Linear'": "true",
+    "nn.Linear(2, 2), 'nn.Module'": "true",
+    "nn.Linear(2, 2), nn.Module": "true",
+    "nn.Linear(2, 2), 'nn.Tanh'": "false",
+    "nn.Sequential():add(nn.Tanh()), 'nn.Container'": "true",
+    "nn.MSECriterion(), 'nn.Criterion'": "true",
+    "nn.Tower(), 'nn.Tower'": "true",
+    "nn.Tower(), nn.Tower": "true",
+    "nn.Tower(), 'nn.Base'": "true",
+    "nn.Tower(), 'nn.Module'": "true",
+    "nn.Tower(), 'nn.Linear'": "false",
+    "torch.ones(2), 'torch.DoubleTensor'": "true",
+    "{}, 'nn.Module'": "false",
+    "nil, 'nn.Module'": "false",
+}
+
+
+@pytest.mark.parametrize("pair", OF)
+def test_is_type_of(pair: str) -> None:
+    classes = "torch.class('nn.Base', 'nn.Module')\ntorch.class('nn.Tower', 'nn.Base')\n"
+    assert run(f"{classes}print(torch.isTypeOf({pair}))") == [OF[pair]]
+
+
 def test_an_object_that_is_no_module() -> None:
     with pytest.raises(SpecError) as caught:
         run("local Plain = torch.class('Plain')\nfunction Plain:__init(n) self.n = n end\nprint(Plain(3).n)\nnn.Sequential():add(Plain(1))")

@@ -95,14 +95,14 @@ class ObjectHost(GraphHost):
         """Whether ``updateOutput`` does more than compose modules, found by trying it on a node that leads nowhere."""
         if not isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction):
             return False
-        frames, depth = len(lua.frames), lua.depth
+        frames, depth, span = len(lua.frames), lua.depth, lua.span
         try:
             self.output(lua, NodeHost(connect(new_module("Identity", [], lua.origin()), None, lua.origin())))
         except LimitError:
             raise
         except (SpecError, Thrown):
             del lua.frames[frames:]
-            lua.depth = depth
+            lua.depth, lua.span = depth, span
             return True
         return False
 
@@ -208,6 +208,24 @@ class NativeClass(Host):
 def class_of(value: Value) -> str | None:
     """The class's name of an object."""
     return value.name if isinstance(value, ObjectHost) else None
+
+
+def is_of(lua: Interpreter, value: Value, name: str) -> bool:
+    """``torch.isTypeOf``: whether a module or an object is of that class, or of one that inherits it."""
+    if isinstance(value, ModuleHost):
+        record = value.module.record
+        names = [f"nn.{record.name}", "nn.Module", *(["nn.Container"] if value.module.children else [])]
+        return name in names or (name == "nn.Criterion" and record.kind == "criterion")
+    place: Value = value.methods if isinstance(value, ObjectHost) else None
+    for _ in range(len(lua.classes) + 1):
+        if isinstance(place, NativeClass):
+            return name == place.name or name == "nn.Module"
+        if not isinstance(place, LuaTable):
+            return False
+        if place.data.get("__typename") == name:
+            return True
+        place = place.meta("__index")
+    return False
 
 
 def torch_class(lua: Interpreter, args: list[Value]) -> list[Value]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphspec.build.bindings import ModuleHost, NodeHost, ParameterHost
-from graphspec.build.classes import class_of, torch_class
+from graphspec.build.classes import NativeClass, class_of, is_of, torch_class
 from graphspec.build.cmdline import CmdLine
 from graphspec.build.mathlib import math_table, seed_number
 from graphspec.build.stdlib import argument, library
@@ -135,6 +135,13 @@ def _typename(lua: Interpreter, args: list[Value]) -> list[Value]:
     return [class_of(value) or type_name(value)]
 
 
+def _is_type_of(lua: Interpreter, args: list[Value]) -> list[Value]:
+    """The class by name, or by its table."""
+    value, wanted = (*args, None, None)[:2]
+    name = wanted.name if isinstance(wanted, NativeClass) else wanted.get("__typename") if isinstance(wanted, LuaTable) else wanted
+    return [isinstance(name, str) and (is_of(lua, value, name) or _typename(lua, [value]) == [name])]
+
+
 def _is_tensor(lua: Interpreter, args: list[Value]) -> list[Value]:
     return [bool(args) and isinstance(args[0], (TensorHost, ParameterHost))]
 
@@ -183,7 +190,7 @@ FUNCTIONS: dict[str, Any] = {
     "type": _typename,
     "typename": _typename,
     "isTensor": _is_tensor,
-    "isTypeOf": lambda lua, args: [_typename(lua, args[:1]) == args[1:2]],
+    "isTypeOf": _is_type_of,
     "class": torch_class,
     **dict.fromkeys(("setdefaulttensortype", "setnumthreads", "setheaptracking"), _nothing),
     "getnumthreads": lambda lua, args: [1.0],
