@@ -6,6 +6,7 @@ the whole: ``graphspec check`` and the tests of every record use it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,6 +31,9 @@ Run = Callable[[Program, Mapping[str, Any]], Mapping[str, Any]]
 
 MAX_ELEMENTS = 2000
 """Places in which a model is tried, by default."""
+
+MAX_ELEMENTS = 10**8
+"""Of one tensor that is checked."""
 
 MAX_ROUNDS = 10
 """Attempts to find sizes that are within all bounds."""
@@ -184,6 +188,8 @@ class Probe:
 
     def draw_parameters(self, rng: np.random.Generator, scale: float) -> dict[str, Array]:
         """Parameters uniform in +-scale."""
+        for p in self.parameters:
+            _drawable(p.shape)
         return {p.name: rng.uniform(-scale, scale, p.shape) for p in self.parameters}
 
     def arguments(self, point: Point) -> dict[str, Any]:
@@ -281,9 +287,16 @@ def _raise_to_bounds(program: Program, letters: dict[str, int]) -> None:
                 letters[letter] += missing
 
 
+def _drawable(shape: Sequence[int]) -> None:
+    if math.prod(shape) > MAX_ELEMENTS:
+        sizes = ", ".join(map(str, shape))
+        raise fail("E0702", f"a tensor of [{sizes}] is too large to check", helps=["gradients are the same at smaller sizes: check those"])
+
+
 def _draw(t: TensorType, program: Program, letters: Mapping[str, int], rng: np.random.Generator, low: float, high: float) -> Array:
-    """An input: floats in ``low..high``, integers from 1 that every index check of the program lets pass."""
+    """An input: floats in ``low..high``, integers from 1 that every index check of the program lets pass.  E0702 for one too large."""
     shape = tuple(n.evaluate(letters) for n in t.shape)
+    _drawable(shape)
     if t.is_float:
         return rng.uniform(low, high, shape)
     if t.dtype == "bool":

@@ -174,6 +174,12 @@ def test_the_listing_is_checked_whole(run: Any) -> None:
     assert found["entries"][0].keys() == {"name", "kind", "shape", "relative_error"}
 
 
+@pytest.mark.parametrize("sizes", ["2^40, 2^40", "'B', 2^40"])
+def test_sizes_too_large_to_check_are_told(run: Any, elsewhere: Path, sizes: str) -> None:
+    (elsewhere / "large.spec").write_text(f"local x = nn.Identity{{{sizes}}}()\nreturn nn.gModule({{x}}, {{nn.Tanh()(x)}})")
+    assert "E0702" in run("check large.spec").err
+
+
 def test_a_planted_wrong_gradient_is_found(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     right = primitive("tanh")
     assert right.vjp is not None
