@@ -32,7 +32,7 @@ Run = Callable[[Program, Mapping[str, Any]], Mapping[str, Any]]
 MAX_ELEMENTS = 2000
 """Places in which a model is tried, by default."""
 
-MAX_ELEMENTS = 10**8
+MAX_TENSOR = 10**8
 """Of one tensor that is checked."""
 
 MAX_ROUNDS = 10
@@ -288,7 +288,7 @@ def _raise_to_bounds(program: Program, letters: dict[str, int]) -> None:
 
 
 def _drawable(shape: Sequence[int]) -> None:
-    if math.prod(shape) > MAX_ELEMENTS:
+    if math.prod(shape) > MAX_TENSOR:
         sizes = ", ".join(map(str, shape))
         raise fail("E0702", f"a tensor of [{sizes}] is too large to check", helps=["gradients are the same at smaller sizes: check those"])
 
