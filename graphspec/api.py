@@ -226,6 +226,18 @@ class Model:
         }
         write_tensors(Path(path), tensors, {"model": {**self.opened.to_json(), "settings": settings}})
 
+    def draw(self, path: str | Path) -> None:
+        """Write a picture of the graph: a page to explore where ``path`` ends in ``.html``, else SVG.  E0805, E0510, E0820 (no igraph)."""
+        from graphspec.draw import picture, write
+
+        write(picture(self._typed[None], self.opened.source.path, self.opened.entry, str(path).endswith(".html")), path)
+
+    def _repr_html_(self) -> str:
+        """The picture, for notebooks; where it cannot be drawn, the reason."""
+        from graphspec.draw import notebook_html
+
+        return notebook_html(self._typed[None], self.opened.source.path, self.opened.entry)
+
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _bind(self, inputs: Any) -> tuple[Typed, dict[str, Array]]:

@@ -323,9 +323,11 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 def test_the_page_of_the_command_line_works_as_it_stands(run: Any, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
     (elsewhere / "specs").symlink_to(ROOT / "specs")
+    (elsewhere / "tests").symlink_to(ROOT / "tests")
     page = (ROOT / "docs" / "cli.md").read_text()
     assert set(COMMANDS) == set(re.findall(r"^## (\w+)$", page, re.M))
-    lines = [line for block in re.findall(r"```\n(.*?)```", page, re.S) for line in block.splitlines()]
+    pages = page + (ROOT / "docs" / "draw.md").read_text()
+    lines = [line for block in re.findall(r"```\n(.*?)```", pages, re.S) for line in block.splitlines()]
     assert len(lines) >= 7
     for line in lines:
         said = run(line.removeprefix("graphspec "))

@@ -11,7 +11,7 @@ from graphspec.cli.common import opened, overrides, spec_arguments, typed
 from graphspec.cli.dot import to_dot
 from graphspec.cli.output import Output
 from graphspec.cli.shapes import shape_report, shape_rows
-from graphspec.draw import make_scene, to_svg
+from graphspec.draw import picture
 from graphspec.engine import device_named
 from graphspec.errors import fail
 from graphspec.graph import Parameter, name_parameters
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.text(print_program(program), end="")
         return 0
     if args.emit == "svg":
-        out.text(to_svg(make_scene(model, args.spec)), end="")
+        out.text(picture(model, args.spec, args.entry, html=False), end="")
         return 0
     if args.emit == "shapes":
         fixed = shape_report(model)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, spec_arguments, typed
 from graphspec.cli.output import Output
-from graphspec.draw import make_scene, to_html, to_svg
-from graphspec.errors import fail
+from graphspec.draw import make_scene, title_of, to_html, to_svg, write
 from graphspec.graph import name_parameters
 from graphspec.open import Opened
 from graphspec.program import Typed, assumptions
@@ -27,18 +25,17 @@ def run(args: argparse.Namespace, out: Output) -> int:
     model = model_of(found)
     out.warnings([*found.warnings, *assumptions(model)])
     scene = make_scene(model, title_of(args.spec, args.entry))
-    text = None if args.json and not args.out else to_html(scene) if args.html else to_svg(scene)
-    if args.out and text is not None:
-        try:
-            Path(args.out).write_text(text, encoding="utf-8")
-        except OSError as problem:
-            raise fail("E0805", f"cannot write {args.out}: {problem.strerror}") from None
+    known = scene.to_json()
+    if args.out or not args.json:
+        picture = to_html(scene) if args.html else to_svg(scene)
+        if args.out:
+            write(picture, args.out)
+        else:
+            out.text(picture, end="")
     if args.json:
-        out.json({**scene.to_json(), **({"file": args.out} if args.out else {})})
+        out.json({**known, **({"file": args.out} if args.out else {})})
     elif args.out:
-        out.text(f"{args.out}: {len(scene.root.children)} parts, {scene.count:,} parameters")
-    elif text is not None:
-        out.text(text, end="")
+        out.text(f"{args.out}: {len(known['nodes'])} nodes, {len(known['boxes'])} boxes, {len(known['edges'])} lines")
     return 0
 
 
@@ -49,8 +46,3 @@ def model_of(found: Opened) -> Typed:
         name_parameters([setup.graph, *([found.result.step] if found.result.step else [])])
         return setup.typed
     return typed(found, "float32")
-
-
-def title_of(spec: str, entry: str | None) -> str:
-    """The file's name and the entry."""
-    return f"{Path(spec).name}: {entry}" if entry else Path(spec).name

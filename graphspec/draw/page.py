@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from graphspec.draw.gather import make_scene
 from graphspec.draw.metrics import shape_text
 from graphspec.draw.scene import Item, Leaf, Scene
 from graphspec.draw.svg import clean, text, to_svg
+from graphspec.errors import SpecError, fail
+from graphspec.program import Typed
 
 HEIGHT = 620
 """Of a picture in a notebook, pixels."""
@@ -29,10 +33,33 @@ def to_html(scene: Scene) -> str:
     return found + rest
 
 
-def notebook_html(scene: Scene) -> str:
-    """The page in a frame of its own, as notebooks show it."""
-    page = to_html(scene).replace("&", "&amp;").replace('"', "&quot;")
+def picture(model: Typed, path: str, entry: str | None, html: bool) -> str:
+    """The text of a picture of the model that a spec gives: a page, or SVG."""
+    scene = make_scene(model, title_of(path, entry))
+    return to_html(scene) if html else to_svg(scene)
+
+
+def notebook_html(model: Typed, path: str, entry: str | None) -> str:
+    """The page in a frame of its own, as notebooks show it; the reason where there can be none."""
+    try:
+        page = picture(model, path, entry, html=True)
+    except SpecError as failure:
+        return f"<pre>{text(str(failure))}</pre>"
+    page = page.replace("&", "&amp;").replace('"', "&quot;")
     return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:{HEIGHT}px;border:0"></iframe>'
+
+
+def title_of(path: str, entry: str | None) -> str:
+    """The spec's file name and the entry."""
+    return f"{Path(path).name}: {entry}" if entry else Path(path).name
+
+
+def write(made: str, path: str | Path) -> None:
+    """A picture to a file; E0805 when that cannot be written."""
+    try:
+        Path(path).write_text(made, encoding="utf-8")
+    except OSError as problem:
+        raise fail("E0805", f"cannot write {path}: {problem.strerror}") from None
 
 
 def _facts(scene: Scene) -> str:

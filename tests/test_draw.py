@@ -1,0 +1,150 @@
+"""Pictures: what they show, that they are whole, and the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import graphspec
+from browser import FOUND, browser
+from graphspec import SpecError
+from graphspec.draw import make_scene, to_html, to_svg
+from graphspec.draw.scene import Box
+from graphspec.open import open_spec, pick_module
+from graphspec.program import Typed, infer, named_parameters
+
+ROOT = Path(__file__).parent.parent
+BAHDANAU = ROOT / "tests" / "specs" / "bahdanau.spec"
+
+
+def typed(spec: str | Path, entry: str | None = None) -> Typed:
+    module = pick_module(open_spec(spec, entry))
+    named_parameters(module)
+    return infer(module)
+
+
+def lstm() -> Typed:
+    return typed(ROOT / "specs" / "lstm.spec", "network({rnn_size=5, n_layers=2})")
+
+
+def texts(svg: str) -> list[str]:
+    """Every piece of text of a picture."""
+    root = ElementTree.fromstring(svg)
+    return [piece for element in root.iter() if element.tag.endswith(("text", "tspan")) for piece in [element.text or ""] if piece]
+
+
+PICTURED = [("lstm", lstm), ("bahdanau", lambda: typed(BAHDANAU))]
+
+
+@pytest.mark.parametrize(("name", "make"), PICTURED)
+def test_a_picture_is_one_whole_file(name: str, make: object) -> None:
+    svg = to_svg(make_scene(make(), name))  # type: ignore[operator]
+    assert to_svg(make_scene(make(), name)) == svg  # type: ignore[operator]
+    ElementTree.fromstring(svg)
+    assert "prefers-color-scheme:dark" in svg
+    assert not re.search(r"(?:href|src|url)\s*[=(]", svg)
+    assert re.findall(r"https?://[^\"' ]*", svg) == ["http://www.w3.org/2000/svg"]
+    assert "nan" not in svg.lower().replace("font-family", "")
+
+
+def test_the_listing_shows_its_calls_names_shapes_and_parameters() -> None:
+    shown = texts(to_svg(make_scene(lstm(), "lstm")))
+    assert shown.count("make_lstm_step") == 2
+    assert shown.count("new_input_sum") == 8
+    for words in ("in_gate", "forget_gate", "cell_gate", "out_gate", "x_to_h", "next_h", "[B, 5]"):
+        assert words in shown
+    assert "480 parameters (θ)" in shown
+
+
+def test_scans_are_boxes_with_their_loop() -> None:
+    scene = make_scene(typed(BAHDANAU), "bahdanau")
+    scans = [item for item in scene.root.walk() if isinstance(item, Box) and item.kind == "nn.Scan"]
+    assert len(scans) == 3
+    assert all(box.loops for box in scans)
+    shown = texts(to_svg(scene))
+    assert shown.count("next step") == 3
+    assert any("backwards" in words for words in shown)
+
+
+def test_tied_modules_are_marked() -> None:
+    text = "local x = nn.Identity{'B', 3}()\nlocal l = nn.Linear(3, 3)\nreturn nn.gModule({x}, {l(nn.Tanh()(l(x)))})"
+    leaves = [leaf for leaf in make_scene(typed(text), "tied").root.leaves() if leaf.kind == "nn.Linear"]
+    assert len({leaf.tied for leaf in leaves}) == 1 and leaves[0].tied
+    assert not any(leaf.tied for leaf in make_scene(lstm(), "lstm").root.leaves())
+
+
+def test_hostile_names_stay_text() -> None:
+    text = "local x = nn.Identity{'B', 3}():annotate{name = '<script>alert(1)</script>&\\0\"'}\nreturn nn.gModule({x}, {nn.Tanh()(x)})"
+    scene = make_scene(typed(text), "</title><script>")
+    ElementTree.fromstring(to_svg(scene))
+    page = to_html(scene)
+    assert "<script>alert" not in page
+    assert page.count("<script") == 2  # the facts and the program
+    assert page.count("</script") == 2
+
+
+DEEP = """
+local x = nn.Identity{'B', 3}()
+local function layer(h) return nn.CAddTable()({nn.Tanh()(h), x}) end
+local h = x
+for i = 1, 400 do h = LAYER end
+return nn.gModule({x}, {h})"""
+
+
+def test_a_large_graph_is_folded() -> None:
+    scene = make_scene(typed(DEEP.replace("LAYER", "layer(h)")), "deep")
+    leaves = list(scene.root.leaves())
+    assert 400 <= len(leaves) <= 500
+    assert sum(leaf.look == "folded" for leaf in leaves) >= 350
+
+
+def test_a_graph_too_large_to_read_is_told() -> None:
+    with pytest.raises(SpecError) as caught:
+        make_scene(typed(DEEP.replace("LAYER", "nn.CAddTable()({nn.Tanh()(h), x})").replace("400", "700")), "deep", most=100)
+    assert caught.value.code == "E0510"
+
+
+def test_a_model_shows_itself_in_a_notebook_and_writes_pictures(tmp_path: Path) -> None:
+    model = graphspec.compile(ROOT / "specs" / "lstm.spec", "network({rnn_size=5, n_layers=2})")
+    assert "<iframe" in model._repr_html_() and "make_lstm_step" in model._repr_html_()
+    model.draw(tmp_path / "model.svg")
+    model.draw(tmp_path / "model.html")
+    assert (tmp_path / "model.svg").read_text().startswith("<svg")
+    assert (tmp_path / "model.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.skipif(FOUND is None, reason="no Chromium on this machine to open the page in (Debian: apt install chromium)")
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_works_in_a_browser(tmp_path: Path, dark: bool) -> None:
+    """It opens offline, a node that is pointed at tells its line, search finds what it should, and zooming zooms."""
+    page = tmp_path / "bahdanau.html"
+    page.write_text(to_html(make_scene(typed(BAHDANAU), "bahdanau.spec")))
+    with browser(tmp_path / "profile") as shown:
+        shown.open(page, dark=dark)
+        requests = [e["params"]["request"]["url"] for e in shown.events if e.get("method") == "Network.requestWillBeSent"]
+        assert requests == [page.resolve().as_uri()]
+        assert not [e for e in shown.events if e.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded")]
+        ground = shown.value("getComputedStyle(document.querySelector('svg .bg')).fill")
+        assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) is dark
+
+        place = "[...document.querySelectorAll('.i')].find(g => g.textContent.startsWith('alpha')).getBoundingClientRect()"
+        x, y, w, h = (json.loads(shown.value(f"(r => JSON.stringify([r.x, r.y, r.width, r.height]))({place})")))
+        shown.mouse("mouseMoved", x + w / 2, y + h / 2)
+        card = shown.value("new Promise(go => setTimeout(() => go(document.getElementById('card').innerText), 300))")
+        assert "MaskedSoftMax" in card
+        assert "nn.MaskedSoftMax()({e, mask})" in card
+
+        shown.value("document.getElementById('search').focus()")
+        shown.type("tanh")
+        assert shown.value("document.getElementById('found').textContent").endswith("matches")
+        found, all_nodes = (shown.value(f"document.querySelectorAll('{which}').length") for which in (".match", ".i"))
+        named = shown.value("[...document.querySelectorAll('.i')].filter(g => g.textContent.includes('Tanh')).length")
+        assert 0 < named <= found < all_nodes
+        width = "document.querySelector('.i').getBoundingClientRect().width"
+        before = shown.value(width)
+        shown.value("document.getElementById('in').click()")
+        assert shown.value(f"new Promise(go => setTimeout(() => go({width}), 300))") > before
