@@ -174,6 +174,21 @@ def test_the_listing_is_checked_whole(run: Any) -> None:
     assert found["entries"][0].keys() == {"name", "kind", "shape", "relative_error"}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "fix"),
+    [
+        ("nn.Linear(3, 2*rnn)(x)", "nn.Linear(rnn, 5)(h)", "try `nn.Linear(2*rnn, 5)` at line 4"),
+        ("nn.Tanh()(x)", "nn.Linear(rnn, 5)(h)", "try `nn.Linear(3, 5)` at line 4"),
+        ("nn.Tanh()(x)", "nn.Linear(rnn, 5)(nn.Linear(4, 5)(h))", "try `nn.Linear(3, 5)` at line 4"),  # no single edit mends this
+    ],
+)
+def test_a_fix_for_a_size_is_told_when_it_compiles(run: Any, elsewhere: Path, first: str, second: str, fix: str) -> None:
+    text = f"local rnn = 4\nlocal x = nn.Identity{{'B', 3}}()\nlocal h = {first}\nlocal y = {second}\nreturn nn.gModule({{x}}, {{y}})"
+    (elsewhere / "model.spec").write_text(text)
+    err = run("compile model.spec").err
+    assert ("nn.Linear(4, 5)" in second) != (fix in err), err
+
+
 @pytest.mark.parametrize("sizes", ["2^40, 2^40", "'B', 2^40"])
 def test_sizes_too_large_to_check_are_told(run: Any, elsewhere: Path, sizes: str) -> None:
     (elsewhere / "large.spec").write_text(f"local x = nn.Identity{{{sizes}}}()\nreturn nn.gModule({{x}}, {{nn.Tanh()(x)}})")

@@ -1,9 +1,11 @@
-"""What to suggest when two shapes differ."""
+"""What to suggest when two shapes differ.  Fixes are edits that the compiler tries before it shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphspec.errors import Fix, Span
+from graphspec.graph import Inputs, Module, Node
 from graphspec.shapes.cells import UNKNOWN, show
 from graphspec.sizes import Size
 
@@ -35,3 +37,51 @@ def _may_equal(a: Sequence[Size], b: Sequence[Size]) -> bool:
 def _argument(n: Size) -> str:
     """A size as a spec writes it: a number, or a letter in quotes."""
     return str(n) if n.value is not None else f"'{show(n)}'"
+
+
+def equal_outputs(ends: Sequence[Inputs]) -> tuple[Fix, ...]:
+    """Where two inputs come from Linears of different output sizes: each with the other's size."""
+    calls = [call for call in (linear_call(end) for end in ends) if call is not None]
+    if len(calls) != 2:
+        return ()
+    return tuple(
+        Fix(span, f"{head}({', '.join([args[0], other[2][1], *args[2:]])})")
+        for (span, head, args), other in zip(calls, calls[::-1], strict=True)
+    )
+
+
+def fitting_input(module: Module | None, source: Inputs | None, size: Size | None) -> tuple[Fix, ...]:
+    """Where a Linear is given another size than it takes: the Linear with the size that comes, in the words of where it comes from."""
+    call = made_by_linear(module)
+    if call is None or size is None or size.value is None:
+        return ()
+    span, head, args = call
+    before = linear_call(source) if isinstance(source, Node) else None
+    text = before[2][1] if before is not None else str(size.value)
+    return (Fix(span, f"{head}({', '.join([text, *args[1:]])})"),)
+
+
+def linear_call(end: Inputs) -> tuple[Span, str, list[str]] | None:
+    """The constructor call of the Linear that a node uses: where it stands, the function, and its arguments, as text."""
+    return made_by_linear(end.module) if isinstance(end, Node) else None
+
+
+def made_by_linear(module: Module | None) -> tuple[Span, str, list[str]] | None:
+    span = module.origin.span if module is not None and module.record.name.startswith("Linear") else None
+    call = split_call(span.text) if span is not None else None
+    return (span, *call) if span is not None and call is not None and len(call[1]) >= 2 else None
+
+
+def split_call(text: str) -> tuple[str, list[str]] | None:
+    """The function and the argument texts of a plain call, ``f(a, g(b, c))``; None when it is not one."""
+    head, bracket, rest = text.partition("(")
+    if not bracket or not rest.endswith(")") or any(quote in rest for quote in "'\"[]"):
+        return None
+    parts, depth = [""], 0
+    for ch in rest[:-1]:
+        depth += (ch in "({") - (ch in ")}")
+        if ch == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += ch
+    return head.strip(), [part.strip() for part in parts]

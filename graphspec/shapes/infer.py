@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from graphspec.errors import Diagnostic, Fix, Origin, SpecError, error
+from graphspec.errors import Diagnostic, Origin, SpecError, error
 from graphspec.graph import GModule, Inputs, Module, Node
 from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, CellTree, Mismatch, Solver, hint_of
-from graphspec.shapes.hints import repeat_hint
+from graphspec.shapes.hints import equal_outputs, fitting_input, repeat_hint
 from graphspec.shapes.ranks import rank_of
 from graphspec.sizes import Size, SizeLike
 
@@ -152,23 +152,9 @@ class Types(Solver):
                 problem = self.explain(code, message, text, [(1, cells[0]), (position, cell)])
                 if self.is_table(cells[0]) is False and self.is_table(cell) is False:
                     problem = problem.with_help(*repeat_hint(self.dims(cells[0]) or (), self.dims(cell) or ()))
-                raise SpecError(replace(problem, fixes=self._fixes(1, position))) from None
-
-    def _fixes(self, *positions: int) -> tuple[Fix, ...]:
-        """Where two inputs come from Linears of different output sizes: each with the other's size."""
-        given = self.current.node.inputs if self.current.node else None
-        if not isinstance(given, tuple) or len(given) < max(positions):
-            return ()
-        sources = [given[p - 1] for p in positions]
-        spans = [n.module.origin.span for n in sources if isinstance(n, Node) and n.module and n.module.record.name.startswith("Linear")]
-        calls = [split_call(span.text) for span in spans if span is not None]
-        if len(calls) != 2 or any(call is None or len(call[1]) < 2 for call in calls):
-            return ()
-        fixes = []
-        for (mine, other), span in zip((calls, calls[::-1]), spans, strict=True):
-            assert span is not None and mine is not None and other is not None
-            fixes.append(Fix(span, f"{mine[0]}({', '.join([mine[1][0], other[1][1], *mine[1][2:]])})"))
-        return tuple(fixes)
+                given = self.current.node.inputs if self.current.node else None
+                ends = [given[0], given[position - 1]] if isinstance(given, tuple) and len(given) >= position else []
+                raise SpecError(replace(problem, fixes=equal_outputs(ends))) from None
 
     def explain(self, code: str, message: str, label: str, inputs: Sequence[tuple[int, Cell]] = (), **more: Any) -> Diagnostic:
         """A diagnostic at the current use that labels the given inputs (numbered from 1) with their shapes."""
@@ -274,7 +260,9 @@ class Types(Solver):
             parts: list[tuple[int, Cell]] = [(1, use.x)]
             if use.node is not None and isinstance(use.node.inputs, tuple) and self.find(use.x).items:
                 parts = list(enumerate(self.find(use.x).items or [], 1))
-            self.problems.append(self.explain("E0302", f"{what}: the input does not fit", text, parts))
+            problem = self.explain("E0302", f"{what}: the input does not fit", text, parts)
+            fixes = fitting_input(use.module, use.node.inputs if use.node else None, clash.left) if clash.axis is not None else ()
+            self.problems.append(replace(problem, fixes=fixes))
         except SpecError as failure:
             use.failed = True
             self.problems.extend(failure.diagnostics)
@@ -339,21 +327,6 @@ def _cells(inputs: Inputs | None, cells: dict[Node, Cell]) -> CellTree | None:
     if isinstance(inputs, Node):
         return cells[inputs]
     return [_cells(item, cells) for item in inputs]  # type: ignore[misc]
-
-
-def split_call(text: str) -> tuple[str, list[str]] | None:
-    """The function and the argument texts of a plain call, ``f(a, g(b, c))``; None when it is not one."""
-    head, bracket, rest = text.partition("(")
-    if not bracket or not rest.endswith(")") or any(quote in rest for quote in "'\"[]"):
-        return None
-    parts, depth = [""], 0
-    for ch in rest[:-1]:
-        depth += (ch in "({") - (ch in ")}")
-        if ch == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += ch
-    return head.strip(), [part.strip() for part in parts]
 
 
 def replace_span(origin: Origin, fallback: Origin) -> Origin:
