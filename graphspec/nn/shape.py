@@ -145,6 +145,9 @@ class View(BatchRule):
         first = max(len(dims) - m.args.numInputDims, 0) if m.args.numInputDims else 0
         lead, inner = dims[:first], dims[first:]
         if any(n == -1 for n in m.args.sizes):
+            left = product(inner).divide(product([n for n, given in zip(sizes, m.args.sizes, strict=True) if given != -1]))
+            if left is not None:
+                s.equate(s.unknown("n"), left)
             s.equate(product(inner), product(sizes))
             s.set(y, [product(lead), *sizes] if lead else sizes)
             if s.resolve(product(inner)) != s.resolve(product(sizes)):
