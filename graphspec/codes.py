@@ -37,7 +37,7 @@ CODES: dict[str, str] = {
     "E0216": "an object that is no module",
     # Shapes and types
     "E0301": "inputs must have equal shapes",
-    "E0302": "an input does not fit its module",
+    "E0302": "an input or output does not fit its module",
     "E0303": "split of a value that has another number of parts",
     "E0305": "a size that nothing given to the model fixes",
     "E0307": "an argument's shape is not the model's",

@@ -260,12 +260,30 @@ class Types(Solver):
             parts: list[tuple[int, Cell]] = [(1, use.x)]
             if use.node is not None and isinstance(use.node.inputs, tuple) and self.find(use.x).items:
                 parts = list(enumerate(self.find(use.x).items or [], 1))
+            if self._about_output(use, clash):
+                self.problems.append(self._unwanted(use, clash, what, text))
+                return
             problem = self.explain("E0302", f"{what}: the input does not fit", text, parts)
             fixes = fitting_input(use.module, use.node.inputs if use.node else None, clash.left) if clash.axis is not None else ()
             self.problems.append(replace(problem, fixes=fixes))
         except SpecError as failure:
             use.failed = True
             self.problems.extend(failure.diagnostics)
+
+    def _about_output(self, use: Use, clash: Mismatch) -> bool:
+        """Whether the size that does not fit is one of the output, and of no input."""
+        outputs, inputs = ([d for leaf in self.leaves(cell) for d in self.find(leaf).dims or ()] for cell in (use.y, use.x))
+        sizes = [[self.resolve(n) for n in dims] for dims in (outputs, inputs)]
+        return clash.axis is not None and clash.left in sizes[0] and clash.left not in sizes[1]
+
+    def _unwanted(self, use: Use, clash: Mismatch, what: str, text: str) -> Diagnostic:
+        """Something that was typed before reads this output, and wants another size."""
+        others = []
+        for leaf in self.leaves(use.y):
+            dims = [self.resolve(n) for n in self.find(leaf).dims or ()]
+            others += [(origin, "wanted here") for n, (origin, _) in zip(dims, self.fixed_by(leaf), strict=True) if n == clash.left]
+        elsewhere = [(origin, words) for origin, words in others if origin.span not in (None, use.origin.span)]
+        return error("E0302", f"{what}: its output does not fit", use.origin, text, others=elsewhere[:1])
 
     def _piece(self, use: Use) -> None:
         assert use.node is not None and use.node.piece is not None
