@@ -6,11 +6,9 @@ import argparse
 
 from graphspec.build import ExperimentSpec
 from graphspec.check import check, on_device
-from graphspec.cli.common import opened, spec_arguments, typed
+from graphspec.cli.common import opened, spec_arguments, training_setup, typed
 from graphspec.cli.output import Output
 from graphspec.engine import device_named
-from graphspec.graph import name_parameters
-from graphspec.training.step import set_up
 
 WRONG_GRADIENTS = 3
 
@@ -25,8 +23,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     found = opened(args)
     if isinstance(found.result, ExperimentSpec):
-        model = set_up(found.result, "float64").typed
-        name_parameters([model.module])
+        model = training_setup(found, "float64").typed
     else:
         model = typed(found, "float64")
     out.warnings(found.warnings)

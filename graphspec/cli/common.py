@@ -8,9 +8,11 @@ from typing import Any
 
 from graphspec.build import Limits
 from graphspec.errors import SpecError, fail
+from graphspec.graph import name_parameters
 from graphspec.open import Opened, open_spec, pick_module, with_tried_fixes
 from graphspec.program import Typed, infer, named_parameters
 from graphspec.suggest import did_you_mean
+from graphspec.training.step import Setup, set_up
 
 
 def spec_arguments(sub: argparse.ArgumentParser, entry: bool = True) -> None:
@@ -62,6 +64,16 @@ def opened(args: argparse.Namespace, **more: Any) -> Opened:
         options={**overrides(args.options), **more},
         limits=limits(args.limit),
     )
+
+
+def training_setup(opened: Opened, dtype: str) -> Setup:
+    """An experiment's model with its loss, its parameters named; errors come with fixes that were tried."""
+    try:
+        setup = set_up(opened.result, dtype)
+    except SpecError as failure:
+        raise with_tried_fixes(opened, failure) from None
+    name_parameters([setup.graph, *([opened.result.step] if opened.result.step else [])])
+    return setup
 
 
 def typed(opened: Opened, dtype: str) -> Typed:

@@ -7,20 +7,20 @@ from collections import Counter
 from typing import Any
 
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, overrides, spec_arguments, typed
+from graphspec.cli.common import opened, overrides, spec_arguments, training_setup, typed
 from graphspec.cli.dot import to_dot
 from graphspec.cli.output import Output
 from graphspec.cli.shapes import shape_report, shape_rows
 from graphspec.draw import picture
 from graphspec.engine import device_named
 from graphspec.errors import fail
-from graphspec.graph import Parameter, name_parameters
+from graphspec.graph import Parameter
 from graphspec.ir.core import Program
 from graphspec.ir.text import print_program
 from graphspec.passes import optimise
 from graphspec.plan import make_plan, print_plan, summarise
 from graphspec.program import Typed, assumptions, forward_program, leaf_names, leaves
-from graphspec.training.step import set_up, training_program
+from graphspec.training.step import training_program
 
 DEFAULT_SIZES = {"B": 1, "T": 1}
 
@@ -40,8 +40,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     found = opened(args)
     device_named(args.device, args.threads)  # said at once if it cannot be had
     if isinstance(found.result, ExperimentSpec):
-        setup = set_up(found.result, args.dtype)
-        name_parameters([setup.graph, *([found.result.step] if found.result.step else [])])
+        setup = training_setup(found, args.dtype)
         model, program, what = setup.typed, training_program(setup), "training step"
     else:
         model, what = typed(found, args.dtype), "forward"

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, spec_arguments, typed
+from graphspec.cli.common import opened, spec_arguments, training_setup, typed
 from graphspec.cli.output import Output
 from graphspec.draw import make_scene, title_of, to_html, to_svg, write
-from graphspec.graph import name_parameters
 from graphspec.open import Opened
 from graphspec.program import Typed, assumptions
-from graphspec.training.step import set_up
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -42,7 +40,5 @@ def run(args: argparse.Namespace, out: Output) -> int:
 def model_of(found: Opened) -> Typed:
     """What there is to draw: the model, or an experiment's model with its loss."""
     if isinstance(found.result, ExperimentSpec):
-        setup = set_up(found.result, "float32")
-        name_parameters([setup.graph, *([found.result.step] if found.result.step else [])])
-        return setup.typed
+        return training_setup(found, "float32").typed
     return typed(found, "float32")
