@@ -141,6 +141,12 @@ class Lowering(Builder):
         checked = self.check_index(index, n, base=base)
         return self.sub(checked, self.full_like(checked, base)) if base else checked
 
+    def classes_or_none(self, index: Value, n: SizeLike) -> tuple[Value, Value]:
+        """Positions from 0 of an index input whose 0 (-1 under ``index_base=0``) stands for "none", and which of them are some."""
+        found = self.zero_based(index, n + 1, base_shift=-1)
+        some = self.compare(found, self.full_like(found, 0), "gt")
+        return self.maximum(self.sub(found, self.full_like(found, 1)), self.full_like(found, 0)), some
+
     # -- uses --------------------------------------------------------------------------------------------------------
 
     def child(self, key: Any, x: Tree) -> Tree:

@@ -188,7 +188,8 @@ def nll(function: Callable[..., Any]) -> Twin:
         prediction, target = x
         rows = prediction.reshape(-1, prediction.shape[-1])
         reduction = "mean" if m.args.sizeAverage else "sum"
-        return function(rows, target.reshape(-1).long() - 1, weight=env.buffer(m, "weights"), reduction=reduction)
+        ignored = {} if m.args.ignoreIndex is None else {"ignore_index": m.args.ignoreIndex - 1}
+        return function(rows, target.reshape(-1).long() - 1, weight=env.buffer(m, "weights"), reduction=reduction, **ignored)
 
     return twin
 

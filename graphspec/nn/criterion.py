@@ -15,7 +15,7 @@ from graphspec.nn.common import TORCH, equal_shapes, mean_of, only, pair
 from graphspec.nn.transfer import log_softmax
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
-from graphspec.sizes import product
+from graphspec.sizes import Size, product
 
 SIZE_AVERAGE = Argument("sizeAverage", "flag", True)
 
@@ -31,15 +31,19 @@ class ClassNLLCriterion(Criterion):
     """``-log_p[target]``, the mean over all rows: ``{[..., n], int32 [...]} -> []``; classes count from 1.
 
     ``weights`` (a table of n numbers) makes it the weighted mean ``sum(-w[t] log_p[t]) / sum(w[t])``; with
-    ``sizeAverage = false`` it is the sum.
+    ``sizeAverage = false`` it is the sum.  Targets that are ``ignoreIndex`` do not count, in the mean neither; ``ignoreIndex = 0``
+    is for targets of several lengths in one tensor, filled up with 0.
     """
 
     name = "ClassNLLCriterion"
     doc = "the negative log likelihood of the target classes, from log-probabilities"
     source = TORCH + "criterion.md#classnllcriterion"
-    arguments = (Argument("weights", "table", None), SIZE_AVERAGE)
+    arguments = (Argument("weights", "table", None), SIZE_AVERAGE, Argument("ignoreIndex", "int", None))
     samples = (
         Sample((), ((3, 4), Leaf((3,), index=True, high=4))),
+        Sample((None, True, 0), ((2, 3, 4), Leaf((2, 3), index=True, high=4, values=(2, 0, 3, 4, 0, 0)))),
+        Sample((None, False, 0), ((3, 4), Leaf((3,), index=True, high=4, values=(2, 0, 3)))),
+        Sample((Table((0.5, 2.0, 1.0)), True, 2), ((4, 3), Leaf((4,), index=True, high=3, values=(2, 1, 2, 3)))),
         Sample((None, False), ((2, 3), Leaf((2,), index=True, high=3))),
         Sample((Table((0.5, 2.0, 1.0)),), ((4, 3), Leaf((4,), index=True, high=3))),
         Sample((Table((0.5, 2.0, 1.0)), False), ((4, 3), Leaf((4,), index=True, high=3))),
@@ -49,6 +53,8 @@ class ClassNLLCriterion(Criterion):
     )
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        if a.ignoreIndex is not None and a.ignoreIndex < 0:
+            raise fail("E0422", f"nn.{self.name}: ignoreIndex must be a class, or 0, got {a.ignoreIndex}", origin)
         if a.weights is None:
             return
         items = a.weights.items
@@ -82,16 +88,34 @@ class ClassNLLCriterion(Criterion):
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         prediction, target = pair(x)
-        classes = prediction.shape[-1]
-        index = b.reshape(b.zero_based(target, classes), prediction.shape[:-1])
+        ignored = m.args.ignoreIndex
+        index, counts = self._classes(b, b.reshape(target, prediction.shape[:-1]), prediction.shape[-1], ignored)
         losses = b.neg(b.pick(self.log_probabilities(b, prediction), index))
         axes = range(losses.type.rank)
-        if m.args.weights is None:
+        weights = None if m.args.weights is None else b.gather(b.buffer(m, "weights"), index)
+        if counts is not None:
+            one = weights if weights is not None else b.full_like(losses, 1)
+            weights = b.where(counts, one, b.full_like(losses, 0))
+            losses = b.where(counts, losses, b.full_like(losses, 0))
+        if weights is None:
             total = b.reduce_sum(losses, axes)
             return mean_of(b, total, product(losses.shape)) if m.args.sizeAverage and losses.type.rank else total
-        weights = b.gather(b.buffer(m, "weights"), index)
         total = b.reduce_sum(b.mul(weights, losses), axes)
-        return b.div(total, b.reduce_sum(weights, axes)) if m.args.sizeAverage else total
+        if not m.args.sizeAverage:
+            return total
+        weight = b.reduce_sum(weights, axes)
+        none = b.compare(weight, b.full_like(weight, 0), "eq")  # nothing counts: the loss is 0, as in Torch
+        return b.div(total, b.where(none, b.full_like(weight, 1), weight))
+
+    @staticmethod
+    def _classes(b: Lowering, target: Value, classes: Size, ignored: int | None) -> tuple[Value, Value | None]:
+        """Classes from 0, in bounds, and which of them count (None: all)."""
+        if ignored is None:
+            return b.zero_based(target, classes), None
+        if ignored:
+            index = b.zero_based(target, classes)
+            return index, b.compare(index, b.full_like(index, ignored - b.session.index_base), "ne")
+        return b.classes_or_none(target, classes)
 
 
 @register
@@ -158,9 +182,7 @@ class MaskedLoss(Criterion):
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         prediction, target = pair(x)
         rows, classes = prediction.shape
-        index = b.zero_based(target, classes + 1, base_shift=-1)  # 0 stands for the targets that do not count
-        counts = b.compare(index, b.full_like(index, 0), "gt")
-        place = b.maximum(b.sub(index, b.full_like(index, 1)), b.full_like(index, 0))
+        place, counts = b.classes_or_none(target, classes)
         picked = b.pick(prediction, place)
         none = b.full_like(picked, 0)
         loss = b.neg(mean_of(b, b.reduce_sum(b.where(counts, picked, none), [0]), rows))
