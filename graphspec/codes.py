@@ -107,6 +107,8 @@ CODES: dict[str, str] = {
     "E0616": "a field of a data source is out of range",
     "E0617": "the data are not those that the checkpoint was made with",
     "E0618": "a data file that is too large",
+    "E0619": "data that are no pairs",
+    "E0620": "a file of arrays that cannot be used",
     # Devices, settings, checkpoints, runs
     "E0701": "the device is not available",
     "E0702": "not enough memory",

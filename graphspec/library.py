@@ -28,3 +28,7 @@ class StandardLibrary:
 
     def attribute(self, description: Description, name: str) -> Any:
         return self.sources.attribute(description, name)
+
+    def names(self, description: Description) -> tuple[frozenset[str], frozenset[str]]:
+        source = self.sources.open(description)
+        return frozenset(source.attributes), source.streams

@@ -162,7 +162,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "valid 1": ({"valid": 1.0}, "E0616", "data.valid must be at least 0 and less than 1, got 1"),
     "valid -1": ({"valid": -1.0}, "E0616", "data.valid must be at least 0 and less than 1, got -1"),
     "valid nan": ({"valid": float("nan")}, "E0616", "data.valid must be at least 0"),
-    "level": ({"level": "syllable"}, "E0616", "data.level must be one of char, got 'syllable'"),
+    "level": ({"level": "syllable"}, "E0616", "data.level must be one of char, word, token, got 'syllable'"),
     "too short": ({"batch": 40, "seq_len": 100}, "E0614", "3,790 characters to train on, and 40 streams of 100 take 4,001"),
     "too short to validate": ({"valid": 0.0005}, "E0614", "its last 0.0005 is 2 characters, and there are 4 streams"),
 }
@@ -332,7 +332,7 @@ def test_baselines_are_measured_on_the_validation_part(tmp_path: Path) -> None:
 
 
 def test_another_python_has_another_default_corpus() -> None:
-    stored = {"path": default_corpus().name, "sha256": "0" * 64, "characters": 1, "vocabulary": ["a"]}
+    stored = {"path": default_corpus().name, "sha256": "0" * 64, "symbols": 1, "vocabulary": {"level": "char", "symbols": ["a"]}}
     source = TextSource(describe(), [], stored)
     assert source.attributes == {"vocab_size": 1}
     with pytest.raises(SpecError, match="it differs between versions of Python"):

@@ -32,6 +32,7 @@ LAYERS: dict[str, str] = {
     "codes": "",
     "shipped": "",
     "suggest": "",
+    "extras": "errors",
     "render": "errors",
     "tensorfile": "errors",
     "lang": "errors suggest",
@@ -49,7 +50,7 @@ LAYERS: dict[str, str] = {
     "plan": "errors sizes ir graphspec_runtime",
     "engine": "errors sizes ir binding passes reference plan graphspec_runtime",
     "check": "errors sizes suggest graph shapes ir binding engine program reference graphspec_runtime",
-    "data": "errors suggest build",
+    "data": "errors extras suggest build",
     # What a spec can name, before anything is trained:
     "training.fields": "errors suggest build",
     "training.schedules": "errors suggest build training.fields",
@@ -57,7 +58,7 @@ LAYERS: dict[str, str] = {
     "library": "build data training.fields training.schedules training.optimizers",
     "open": "errors suggest graph lang build nn program library",
     # On top, and only on top:
-    "draw": "errors graph shapes program tensorfile",
+    "draw": "errors extras graph shapes program tensorfile",
     "api": "* of the above",
     "training": "* of the above",
     "tools": "* of the above",

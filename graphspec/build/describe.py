@@ -12,12 +12,13 @@ from graphspec.graph import Module, Node
 
 @dataclass(frozen=True)
 class Schema:
-    """What a data source or optimizer can be told (fields with defaults; None is "not given"), and what can be asked of it."""
+    """What a data source or optimizer can be told (fields with defaults; None is "not given"), and what can be asked of it; None for
+    names that are known when the source has been read (:meth:`Library.names`)."""
 
     fields: Mapping[str, Any]
-    attributes: frozenset[str] = frozenset()
+    attributes: frozenset[str] | None = frozenset()
     """Numbers, such as ``vocab_size``."""
-    streams: frozenset[str] = frozenset()
+    streams: frozenset[str] | None = frozenset()
     """What feeds inputs, such as ``tokens``."""
 
 
@@ -56,6 +57,9 @@ class Library(Protocol):
     def attribute(self, description: Description, name: str) -> Any:
         """An attribute's value; may open the source (E06xx when it cannot)."""
 
+    def names(self, description: Description) -> tuple[frozenset[str], frozenset[str]]:
+        """Attributes and streams of a source; opens it (E06xx when it cannot)."""
+
 
 @dataclass
 class ExperimentSpec:
@@ -81,3 +85,6 @@ class NoLibrary:
 
     def attribute(self, description: Description, name: str) -> Any:
         raise KeyError(name)
+
+    def names(self, description: Description) -> tuple[frozenset[str], frozenset[str]]:
+        return frozenset(), frozenset()

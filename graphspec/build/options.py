@@ -197,13 +197,16 @@ class DescriptionHost(Host):
         self.title = description.kind
 
     def index(self, lua: Interpreter, key: Value) -> Value:
-        if key in self.schema.attributes:
-            return _lua(self.library.attribute(self.description, str(key)))
-        if key in self.schema.streams:
-            return StreamHost(Stream(self.description, str(key)))
         if key in self.schema.fields:
             return self.description.fields[str(key)]
-        known = [*self.schema.attributes, *self.schema.streams, *self.schema.fields]
+        attributes, streams = self.schema.attributes, self.schema.streams
+        if attributes is None or streams is None:
+            attributes, streams = self.library.names(self.description)
+        if key in attributes:
+            return _lua(self.library.attribute(self.description, str(key)))
+        if key in streams:
+            return StreamHost(Stream(self.description, str(key)))
+        known = [*attributes, *streams, *self.schema.fields]
         raise lua.error("E0605", f"{self.title} has no {key}", helps=did_you_mean(str(key), known))
 
 

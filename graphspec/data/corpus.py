@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from graphspec.data.source import DataSource
+from graphspec.errors import SpecError
 from graphspec.suggest import did_you_mean
 
 MAX_BYTES = 200_000_000
@@ -36,12 +37,11 @@ def default_corpus() -> Corpus:
     return Corpus(DEFAULT, text, hashlib.sha256(text.encode()).hexdigest())
 
 
-def read_corpus(source: DataSource, field: str) -> Corpus:
-    """The text at the path in a field of a source.
+def find_file(source: DataSource, field: str) -> Path:
+    """The file that a field of a source names.
 
     A path that came from the command line or the API is the user's authority.  One that stands in the spec is looked up under the
-    roots and must not leave them, links followed.  A byte order mark is dropped; line ends stay as they are.
-    Raises E0610 (missing, unreadable), E0611 (outside the roots), E0612 (not UTF-8), E0613 (empty), E0618 (too large).
+    roots and must not leave them, links followed.  Raises E0610 (missing), E0611 (outside the roots), E0618 (too large).
     """
     given = source.description.fields[field]
     try:
@@ -51,9 +51,27 @@ def read_corpus(source: DataSource, field: str) -> Corpus:
             raise source.wrong("E0610", f"{given} {reason}", field, helps=did_you_mean(path.name, _names(path.parent)))
         if path.stat().st_size > MAX_BYTES:
             raise source.wrong("E0618", f"{given} is larger than {MAX_BYTES:,} bytes", field)
-        data = path.read_bytes()
     except (OSError, ValueError) as failure:  # ValueError: a NUL in the path
-        raise source.wrong("E0610", f"{given} cannot be read: {getattr(failure, 'strerror', None) or failure}", field) from None
+        raise _unreadable(source, field, failure) from None
+    return path
+
+
+def _unreadable(source: DataSource, field: str, failure: Exception) -> SpecError:
+    given = source.description.fields[field]
+    return source.wrong("E0610", f"{given} cannot be read: {getattr(failure, 'strerror', None) or failure}", field)
+
+
+def read_corpus(source: DataSource, field: str) -> Corpus:
+    """The text of the file that a field of a source names (see :func:`find_file`).
+
+    A byte order mark is dropped; line ends stay as they are.  Raises E0610 (unreadable), E0612 (not UTF-8), E0613 (empty).
+    """
+    given = source.description.fields[field]
+    path = find_file(source, field)
+    try:
+        data = path.read_bytes()
+    except OSError as failure:
+        raise _unreadable(source, field, failure) from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as failure:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import numpy as np
 
 from graphspec.build.describe import Description, Schema
 from graphspec.errors import Origin, SpecError, fail
+from graphspec.suggest import did_you_mean
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +38,6 @@ class DataSource(ABC):
     """
 
     schema: ClassVar[Schema]
-
     def __init__(self, description: Description, roots: Sequence[Path], stored: Mapping[str, Any] | None = None) -> None:
         """``roots``: where paths that a spec names must lie.  ``stored``: what ``to_json`` gave, out of a checkpoint; what it holds
         (a vocabulary) is taken from there, and the data themselves are read only when a batch is asked for."""
@@ -51,6 +52,11 @@ class DataSource(ABC):
 
     @property
     @abstractmethod
+    def streams(self) -> frozenset[str]:
+        """The names of what its batches have."""
+
+    @property
+    @abstractmethod
     def batches(self) -> int:
         """Training batches in one pass over the data."""
 
@@ -59,11 +65,24 @@ class DataSource(ABC):
         """Training batch ``number``, counted from 0 and on over all passes: pass ``number // batches``."""
 
     @abstractmethod
-    def valid(self) -> Iterator[Batch]:
-        """One pass over the validation part; nothing where there is none."""
+    def valid(self, whole: bool = False) -> Iterator[Batch]:
+        """One pass over the validation part (nothing where there is none), or over the whole data."""
+
+    @property
+    def measure(self) -> str:
+        """What a loss in nats per symbol is told as beside: ``bits_per_char``, ``perplexity``, or nothing."""
+        return ""
+
+    def measured(self, loss: float) -> dict[str, float]:
+        """A loss in nats per symbol in the source's own measure."""
+        if self.measure == "bits_per_char":
+            return {self.measure: loss / math.log(2)}
+        if self.measure == "perplexity":
+            return {self.measure: math.exp(min(loss, 700.0))}
+        return {}
 
     def baselines(self) -> dict[str, float]:
-        """Bits per symbol on the validation part of models that only count, by name; empty where they mean nothing."""
+        """The measure on the validation part of models that only count, by name; empty where they mean nothing."""
         return {}
 
     @abstractmethod
@@ -86,6 +105,21 @@ class DataSource(ABC):
         if not float(value).is_integer() or value < least:
             raise self.wrong("E0616", f"{self._full(field)} must be a whole number of at least {least}, got {value:g}", field)
         return int(value)
+
+    def one_of(self, field: str, known: Collection[str]) -> str:
+        """A field that names one of several things; E0616 for anything else."""
+        value = str(self.description.fields[field])
+        if value not in known:
+            message = f"{self._full(field)} must be one of {', '.join(known)}, got {value!r}"
+            raise self.wrong("E0616", message, field, helps=did_you_mean(value, known))
+        return value
+
+    def fraction(self, field: str) -> float:
+        """A field that is a part of the whole; E0616 when it is below 0, or 1 and more."""
+        value = float(self.description.fields[field])
+        if not 0 <= value < 1:
+            raise self.wrong("E0616", f"{self._full(field)} must be at least 0 and less than 1, got {value:g}", field)
+        return value
 
     def _full(self, field: str) -> str:
         return f"data.{field}"

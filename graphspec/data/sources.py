@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from graphspec.build.describe import Description
+from graphspec.data.arrays import ArraySource
+from graphspec.data.generated import Generated
+from graphspec.data.pairs import FilePairs
 from graphspec.data.source import DataSource
 from graphspec.data.text import TextSource
 
-SOURCES: dict[str, type[DataSource]] = {"data.text": TextSource}
-"""By the kind of the description; a kind's schema is its class's."""
+SOURCES: dict[str, Any] = {"data.text": TextSource, "data.pairs": FilePairs, "data.generated": Generated, "data.arrays": ArraySource}
+"""By the kind of the description: what makes its source, and has its schema."""
 
 
 class Sources:
@@ -34,7 +37,7 @@ class Sources:
             turn += 1
             key = f"{place} #{turn}"
         if key not in self._opened:
-            source = SOURCES[description.kind](description, self.roots, self.stored.get(key))
+            source: DataSource = SOURCES[description.kind](description, self.roots, self.stored.get(key))
             self._opened[key] = (description, source)
         return self._opened[key][1]
 

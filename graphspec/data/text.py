@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,12 +13,11 @@ from graphspec.build.describe import Schema
 from graphspec.data.corpus import DEFAULT, Corpus, default_corpus, read_corpus
 from graphspec.data.ngrams import baselines
 from graphspec.data.source import Batch, DataSource
-from graphspec.data.vocabulary import Vocabulary
+from graphspec.data.vocabulary import LEVELS, Vocabulary, symbols_of
 
 Array = np.ndarray[Any, Any]
 
-LEVELS = ("char",)
-"""What a symbol can be."""
+STREAMS = frozenset({"tokens", "targets"})
 
 
 class TextSource(DataSource):
@@ -27,12 +27,16 @@ class TextSource(DataSource):
     The last ``valid`` of the text (a fraction) is the validation part.  Training leaves out what does not fill the last batch of a pass
     (fewer than ``batch * (seq_len + 1)`` symbols); validation reads all streams to their end, with a shorter last batch, and so leaves out
     fewer than ``batch`` symbols.  ``path = ""`` is the default corpus.  Layout as in char-rnn (Karpathy, 2015).
+
+    ``level``: a symbol is a character (``char``), a word or punctuation mark (``word``), or what stands between white space
+    (``token``, for text that is tokenised already, as the Penn Treebank is); the last two keep the ``vocab`` most frequent ones of
+    the training part, ``<unk>`` is the rest, and ``<eos>`` a line's end.
     """
 
     schema = Schema(
-        fields={"path": "", "batch": 50, "seq_len": 50, "valid": 0.05, "level": "char"},
+        fields={"path": "", "batch": 50, "seq_len": 50, "valid": 0.05, "level": "char", "vocab": 10_000},
         attributes=frozenset({"vocab_size"}),
-        streams=frozenset({"tokens", "targets"}),
+        streams=STREAMS,
     )
 
     @cached_property
@@ -51,10 +55,25 @@ class TextSource(DataSource):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The symbols of the whole text, or those on record."""
-        self._check_level()
+        level = self.one_of("level", LEVELS)
         if self.stored:
             return Vocabulary.from_json(self.stored["vocabulary"])
-        return Vocabulary.of_text(self.corpus.text)
+        if level == "char":
+            return Vocabulary.of_text(self.corpus.text)
+        return Vocabulary.of_symbols(self.symbols[: self._split(len(self.symbols))], self.whole("vocab", 2), level)
+
+    @cached_property
+    def symbols(self) -> Sequence[str]:
+        """The text cut into symbols; for characters the text itself."""
+        return symbols_of(self.corpus.text, self.one_of("level", LEVELS))
+
+    @property
+    def measure(self) -> str:
+        return "bits_per_char" if self.description.fields["level"] == "char" else "perplexity"
+
+    @property
+    def streams(self) -> frozenset[str]:
+        return STREAMS
 
     @property
     def attributes(self) -> Mapping[str, int]:
@@ -63,26 +82,28 @@ class TextSource(DataSource):
     @cached_property
     def indices(self) -> Array:
         """The whole text, int32 [symbols], from 1."""
-        return self.vocabulary.encode(self.corpus.text)
+        if self.vocabulary.level == "char":
+            return self.vocabulary.encode(self.corpus.text)
+        return self.vocabulary.encode_symbols(self.symbols)
 
     @cached_property
     def split(self) -> int:
         """Where the validation part begins; E0616, or E0614 when a part is too short for one batch."""
-        fraction = self.description.fields["valid"]
-        if not 0 <= fraction < 1:
-            raise self.wrong("E0616", f"data.valid must be at least 0 and less than 1, got {fraction:g}", "valid")
-        total = len(self.indices)
-        split = int(total * (1 - fraction))
+        fraction, total = self.fraction("valid"), len(self.indices)
+        split, unit = self._split(total), "characters" if self.vocabulary.level == "char" else "words"
         batch, steps = self.whole("batch"), self.whole("seq_len")
         helps = [f"give a smaller data.batch (now {batch}) or data.seq_len (now {steps}), or a longer text"]
         if split < batch * steps + 1:
-            parts = f"{split:,} characters to train on, and {batch} streams of {steps} take {batch * steps + 1:,}"
+            parts = f"{split:,} {unit} to train on, and {batch} streams of {steps} take {batch * steps + 1:,}"
             raise self.wrong("E0614", f"{self.corpus.name} is too short for one batch: {parts}", helps=helps)
         if fraction and total - split < batch:
-            parts = f"its last {fraction:g} is {total - split:,} characters, and there are {batch} streams"
+            parts = f"its last {fraction:g} is {total - split:,} {unit}, and there are {batch} streams"
             helps = [*helps, "or do without: data.valid=0"]
             raise self.wrong("E0614", f"{self.corpus.name} is too short to validate on: {parts}", helps=helps)
         return split
+
+    def _split(self, total: int) -> int:
+        return int(total * (1 - self.fraction("valid")))
 
     @property
     def training_part(self) -> Array:
@@ -102,13 +123,14 @@ class TextSource(DataSource):
         """``tokens`` and ``targets``: [seq_len, batch]."""
         return self._cut(0, self.split - 1, number % self.batches)
 
-    def valid(self) -> Iterator[Batch]:
+    def valid(self, whole: bool = False) -> Iterator[Batch]:
         """[seq_len, batch], the last one with fewer rows.  The first token is the last one of the training part, so that every symbol
-        of the validation part is a target."""
-        count = len(self.indices) - self.split
+        of the validation part is a target; of the whole text, every symbol but the first."""
+        split = 1 if whole else self.split
+        count = len(self.indices) - split
         length = count // self.whole("batch")
         for number in range(-(-length // self.whole("seq_len"))):
-            yield self._cut(self.split - 1, count, number)
+            yield self._cut(split - 1, count, number)
 
     def _cut(self, start: int, count: int, number: int) -> Batch:
         """Batch ``number`` of the ``count`` targets that follow position ``start``."""
@@ -125,15 +147,11 @@ class TextSource(DataSource):
     def baselines(self) -> dict[str, float]:
         if not len(self.validation_part):
             return {}
-        return baselines(self.training_part, self.validation_part, len(self.vocabulary))
+        bits = baselines(self.training_part, self.validation_part, len(self.vocabulary))
+        return {name: self.measured(value * math.log(2))[self.measure] for name, value in bits.items()}
 
     def to_json(self) -> dict[str, Any]:
         if self.stored and "corpus" not in self.__dict__:  # not read, so nothing new to tell
             return dict(self.stored)
         corpus = self.corpus
-        return {"path": corpus.name, "sha256": corpus.sha256, "characters": len(corpus.text), "vocabulary": self.vocabulary.to_json()}
-
-    def _check_level(self) -> None:
-        level = self.description.fields["level"]
-        if level not in LEVELS:
-            raise self.wrong("E0616", f"data.level must be one of {', '.join(LEVELS)}, got {level!r}", "level")
+        return {"path": corpus.name, "sha256": corpus.sha256, "symbols": len(self.symbols), "vocabulary": self.vocabulary.to_json()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,36 +14,78 @@ from graphspec.errors import fail
 
 Array = np.ndarray[Any, Any]
 
+LEVELS = ("char", "word", "token")
+"""What a symbol can be: a character; a word or a punctuation mark; what stands between white space (for text that is tokenised already,
+such as the Penn Treebank's)."""
+
+START, STOP, UNKNOWN, LINE_END = "<s>", "</s>", "<unk>", "<eos>"
+_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+
+
+def symbols_of(text: str, level: str) -> Sequence[str]:
+    """The symbols of a text, in order; above characters a line's end is one too, ``<eos>``, as in Mikolov's Penn Treebank."""
+    if level == "char":
+        return text
+    split = _WORD.findall if level == "word" else str.split
+    found: list[str] = []
+    for line in text.splitlines(keepends=True):
+        found += split(line)
+        if line[-1] in "\r\n":
+            found.append(LINE_END)
+    return found
+
 
 class Vocabulary:
     """An ordered set of symbols; the first has index 1, as Torch counts.
 
-    Characters stand in the order of their code points, so that one text gives one vocabulary everywhere.
+    Characters stand in the order of their code points, words in that of their frequency, so that one text gives one vocabulary everywhere.
     """
 
-    def __init__(self, symbols: Sequence[str]) -> None:
+    def __init__(self, symbols: Sequence[str], level: str = "char") -> None:
         self.symbols = tuple(symbols)
+        self.level = level
 
     def __len__(self) -> int:
         return len(self.symbols)
 
     @staticmethod
-    def of_text(text: str) -> Vocabulary:
-        """The characters of a text."""
-        return Vocabulary([chr(code) for code in np.flatnonzero(np.bincount(code_points(text)))])
+    def of_text(text: str, special: Sequence[str] = ()) -> Vocabulary:
+        """The characters of a text, after the ``special`` symbols."""
+        return Vocabulary([*special, *(chr(code) for code in np.flatnonzero(np.bincount(code_points(text))))])
+
+    @staticmethod
+    def of_symbols(symbols: Iterable[str], size: int, level: str, special: Sequence[str] = ()) -> Vocabulary:
+        """The most frequent symbols (of equals, those that come first), ``size`` in all with the ``special`` ones and ``<unk>``,
+        which stands for the rest."""
+        counts = Counter(symbols)
+        first = dict.fromkeys([*special, *([] if UNKNOWN in counts else [UNKNOWN])])
+        rest = [symbol for symbol, _ in counts.most_common() if symbol not in first]
+        return Vocabulary([*first, *rest][: max(size, len(first) + 1)], level)
+
+    def index(self, symbol: str) -> int:
+        """Of a symbol that is there, from 1."""
+        return self.symbols.index(symbol) + 1
 
     @cached_property
-    def _indices(self) -> Array:
+    def _codes(self) -> Array:
         """By code point: the index of that character, or 0."""
-        codes = code_points("".join(self.symbols))
-        table = np.zeros(int(codes.max(initial=0)) + 1, np.int32)
-        table[codes] = np.arange(1, len(codes) + 1)
+        single = [(ord(symbol), i) for i, symbol in enumerate(self.symbols, 1) if len(symbol) == 1]
+        table = np.zeros(max((code for code, _ in single), default=0) + 1, np.int32)
+        for code, index in single:
+            table[code] = index
         return table
 
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        return {symbol: i for i, symbol in enumerate(self.symbols, 1)}
+
     def encode(self, text: str) -> Array:
-        """Indices [characters], int32, from 1; E0615 names the first character that is not in the vocabulary."""
+        """Indices [symbols], int32, from 1.  A word that is not in the vocabulary is ``<unk>``; E0615 names the first character that is
+        not, or word where there is no ``<unk>``."""
+        if self.level != "char":
+            return self.encode_symbols(symbols_of(text, self.level))
         codes = code_points(text)
-        table = self._indices
+        table = self._codes
         known = codes < len(table)
         indices = np.where(known, table[np.where(known, codes, 0)], 0)
         missing = np.flatnonzero(indices == 0)
@@ -49,8 +93,18 @@ class Vocabulary:
             at = int(missing[0])
             line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
             place = f"it is character {column} of line {line}; {len(missing):,} of {len(text):,} characters are unknown"
-            raise fail("E0615", f"{text[at]!r} (U+{ord(text[at]):04X}) is not in the vocabulary of {len(self)} characters", notes=[place])
+            count = sum(len(symbol) == 1 for symbol in self.symbols)
+            raise fail("E0615", f"{text[at]!r} (U+{ord(text[at]):04X}) is not in the vocabulary of {count} characters", notes=[place])
         return indices
+
+    def encode_symbols(self, symbols: Iterable[str]) -> Array:
+        """Indices [symbols], int32, of what :func:`symbols_of` gave; errors as :meth:`encode`."""
+        unknown = self._indices.get(UNKNOWN)
+        found = [self._indices.get(symbol, unknown) for symbol in symbols]
+        if unknown is None and None in found:
+            word = next(s for s, i in zip(symbols, found, strict=True) if i is None)
+            raise fail("E0615", f"{word!r} is not in the vocabulary of {len(self)} words")
+        return np.asarray(found, np.int32)
 
     def decode(self, indices: Iterable[int]) -> str:
         """The text of indices from 1; E0615 for one outside the vocabulary."""
@@ -59,14 +113,21 @@ class Vocabulary:
             if not 1 <= index <= len(self.symbols):
                 raise fail("E0615", f"index {index} is outside the vocabulary, which has 1 to {len(self)}")
             found.append(self.symbols[index - 1])
-        return "".join(found)
+        return self.join(found)
 
-    def to_json(self) -> list[str]:
-        return list(self.symbols)
+    def join(self, symbols: Iterable[str]) -> str:
+        """Symbols as a text: words with spaces between them, ``<eos>`` as a line's end."""
+        if self.level == "char":
+            return "".join(symbols)
+        text = " ".join("\n" if symbol == LINE_END else symbol for symbol in symbols)
+        return text.replace(" \n ", "\n").replace("\n ", "\n").replace(" \n", "\n")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"level": self.level, "symbols": list(self.symbols)}
 
     @staticmethod
-    def from_json(data: Sequence[str]) -> Vocabulary:
-        return Vocabulary(data)
+    def from_json(data: Mapping[str, Any]) -> Vocabulary:
+        return Vocabulary(data["symbols"], data["level"])
 
 
 def code_points(text: str) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphspec.draw.scene import Item
 from graphspec.draw.straighten import Pull, straighten
-from graphspec.errors import fail
+from graphspec.extras import need
 
 SPACE, LANE = 16.0, 10.0
 """Between items of a layer, and between lines."""
@@ -64,15 +64,7 @@ class Link:
 
 def igraph() -> Any:
     """The library that orders layers; E0820 when it is not installed."""
-    try:
-        import igraph as found
-    except ImportError:
-        raise fail(
-            "E0820",
-            "pictures need the package igraph, which is not installed",
-            helps=["pip install igraph (or: pip install 'graphspec[draw]')"],
-        ) from None
-    return found
+    return need("igraph", "draw", "pictures need")
 
 
 def layers_of(count: int, edges: Sequence[tuple[int, int]], fed: set[int], early: set[int]) -> list[int]:
