@@ -63,7 +63,11 @@ class Library(Protocol):
 
 @dataclass
 class ExperimentSpec:
-    """``experiment{...}``."""
+    """``experiment{...}``.
+
+    ``step`` is one step to generate with, ``{token, state[, context]} -> {y, state}``; ``encode`` makes its first state (and context) from
+    what the streams ``encode_inputs`` give.
+    """
 
     loss: Node
     step: Module | None
@@ -72,8 +76,13 @@ class ExperimentSpec:
     optimizer: Description | None
     fields: dict[str, Any]
     origin: Origin
-    extra: dict[str, Any] = field(default_factory=dict)
-    """Fields that hold modules or tables of them (``generate = {...}``)."""
+    encode: Module | None = None
+    encode_inputs: tuple[Stream, ...] = ()
+
+    @property
+    def models(self) -> list[Module]:
+        """What is there besides the loss: parts of the trained model, to generate with."""
+        return [module for module in (self.encode, self.step) if module is not None]
 
 
 @dataclass

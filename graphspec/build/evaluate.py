@@ -12,13 +12,14 @@ from graphspec.build.bindings import ModuleHost, NodeHost
 from graphspec.build.cutorch import Cutorch
 from graphspec.build.describe import Description, Library, NoLibrary
 from graphspec.build.env import Env, chunk_env
+from graphspec.build.experiment import ExperimentFunction, ExperimentHost
 from graphspec.build.files import Files
 from graphspec.build.interpreter import Interpreter
 from graphspec.build.limits import LimitError, Limits
 from graphspec.build.mathlib import math_table
 from graphspec.build.namespace import Namespace
 from graphspec.build.nngraphlib import NNGraph, graph_table
-from graphspec.build.options import ExperimentFunction, ExperimentHost, Group, Options, Overrides, Pasted
+from graphspec.build.options import Group, Options, Overrides, Pasted
 from graphspec.build.stdlib import ABSENT, BASIC, TABLE, Absent, argument, library
 from graphspec.build.strings import STRING
 from graphspec.build.torchlib import Torch

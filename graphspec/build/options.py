@@ -1,12 +1,11 @@
-"""``options{...}``, ``data.*``, ``optim.*`` and ``experiment{...}``, with what the command line or the API overrides."""
+"""``options{...}``, ``data.*`` and ``optim.*``, with what the command line or the API overrides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphspec.build.bindings import ModuleHost, NodeHost
-from graphspec.build.describe import Description, ExperimentSpec, Library, Schema, Stream
+from graphspec.build.describe import Description, Library, Schema, Stream
 from graphspec.build.values import Host, LuaTable, NativeFunction, Value, number_text, type_name
 from graphspec.errors import Diagnostic, SpecError, error
 from graphspec.lang import Comment
@@ -174,9 +173,9 @@ class Group(Host):
                 raise lua.error("E0605", f"{kind} has no field {name}", helps=did_you_mean(name, schema.fields))
         for name, default in schema.fields.items():
             value = given.get(name, default)
-            if name in given and default is not None and type_name(value) != type_name(_lua(default)):
-                raise lua.error("E0605", f"{kind}: {name} is a {type_name(_lua(default))}, got {type_name(value)}")
-            value, outside = self.overrides.take(f"{self.name}.{name}", _lua(value))
+            if name in given and default is not None and type_name(value) != type_name(lua_number(default)):
+                raise lua.error("E0605", f"{kind}: {name} is a {type_name(lua_number(default))}, got {type_name(value)}")
+            value, outside = self.overrides.take(f"{self.name}.{name}", lua_number(value))
             fields[name] = value
             if outside:
                 trusted.add(name)
@@ -185,7 +184,7 @@ class Group(Host):
         return DescriptionHost(description, schema, self.library)
 
 
-def _lua(value: Any) -> Any:
+def lua_number(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -203,7 +202,7 @@ class DescriptionHost(Host):
         if attributes is None or streams is None:
             attributes, streams = self.library.names(self.description)
         if key in attributes:
-            return _lua(self.library.attribute(self.description, str(key)))
+            return lua_number(self.library.attribute(self.description, str(key)))
         if key in streams:
             return StreamHost(Stream(self.description, str(key)))
         known = [*attributes, *streams, *self.schema.fields]
@@ -214,75 +213,3 @@ class StreamHost(Host):
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.title = f"the stream {stream.description.kind}.{stream.name}"
-
-
-class ExperimentHost(Host):
-    title = "an experiment"
-
-    def __init__(self, experiment: ExperimentSpec) -> None:
-        self.experiment = experiment
-
-
-class ExperimentFunction:
-    """``experiment{...}``."""
-
-    PARTS = ("loss", "step", "inputs", "carry", "optimizer")
-
-    def __init__(self, library: Library, overrides: Overrides) -> None:
-        self.library = library
-        self.overrides = overrides
-
-    def __call__(self, lua: Interpreter, args: list[Value]) -> list[Value]:
-        table = args[0] if args else None
-        if not isinstance(table, LuaTable):
-            raise lua.error("E0606", "experiment takes a table: `experiment { loss = ..., inputs = {...} }`")
-        given = table.fields()
-        known = self.library.experiment_fields
-        for name in given:
-            if name not in known and name not in self.PARTS:
-                raise lua.error("E0606", f"experiment has no field {name}", helps=did_you_mean(name, [*known, *self.PARTS]))
-        loss = given.get("loss")
-        if not isinstance(loss, NodeHost):
-            raise lua.error(
-                "E0606",
-                "experiment: loss must be a node",
-                helps=["a criterion in the graph is one: `nn.ClassNLLCriterion()({log_p, targets})`"],
-            )
-        step = given.get("step")
-        if step is not None and not isinstance(step, ModuleHost):
-            raise lua.error("E0606", f"experiment: step must be a gModule, got {type_name(step)}")
-        optimizer = given.get("optimizer")
-        if optimizer is not None and not isinstance(optimizer, DescriptionHost):
-            raise lua.error(
-                "E0606",
-                f"experiment: optimizer must be made by optim, got {type_name(optimizer)}",
-                helps=["as in `optim.adam { learningRate = 2e-3 }`"],
-            )
-        fields: dict[str, Any] = {}
-        for name, default in known.items():
-            value = given.get(name, _lua(default))
-            if name in given and type_name(value) != type_name(_lua(default)):
-                raise lua.error("E0606", f"experiment: {name} is a {type_name(_lua(default))}, got {type_name(value)}")
-            fields[name] = self.overrides.take(f"experiment.{name}", value)[0]
-        inputs = {k.node: v.stream for k, v in self._pairs(lua, given, "inputs", StreamHost, "a data stream")}
-        carry = {k.node: v.node for k, v in self._pairs(lua, given, "carry", NodeHost, "a node")}
-        found = ExperimentSpec(
-            loss.node, step.module if step else None, inputs, carry, optimizer.description if optimizer else None, fields, lua.origin()
-        )
-        return [ExperimentHost(found)]
-
-    def _pairs(self, lua: Interpreter, given: dict[str, Value], name: str, kind: type, what: str) -> list[tuple[Any, Any]]:
-        table = given.get(name)
-        if table is None:
-            return []
-        if not isinstance(table, LuaTable):
-            raise lua.error("E0606", f"experiment: {name} is a table keyed by nodes: `{name} = {{ [node] = ... }}`")
-        found = []
-        for key, value in table.pairs():
-            if not isinstance(key, NodeHost) or not key.node.is_source:
-                helps = ["write the node in brackets: `[tokens] = ...`"] if isinstance(key, str) else []
-                raise lua.error("E0606", f"experiment: {name} is keyed by source nodes, got {type_name(key)}", helps=helps)
-            if not isinstance(value, kind):
-                raise lua.error("E0606", f"experiment: {name}: {what} is wanted, got {type_name(value)}")
-            found.append((key, value))
-        return found

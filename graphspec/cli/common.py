@@ -72,7 +72,7 @@ def training_setup(opened: Opened, dtype: str) -> Setup:
         setup = set_up(opened.result, dtype)
     except SpecError as failure:
         raise with_tried_fixes(opened, failure) from None
-    name_parameters([setup.graph, *([opened.result.step] if opened.result.step else [])])
+    name_parameters([setup.graph, *opened.result.models])
     return setup
 
 

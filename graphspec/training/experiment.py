@@ -15,7 +15,7 @@ from graphspec.build import ExperimentSpec
 from graphspec.data import Batch, DataSource
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
-from graphspec.graph import Module, initial_value, name_parameters
+from graphspec.graph import Parameter, initial_value, name_parameters
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.tensorfile import read_tensors, write_tensors
 from graphspec.training.checkpoint import checkpoint_file
@@ -65,9 +65,9 @@ class Experiment:
         except SpecError as failure:
             raise with_tried_fixes(opened, failure) from None
         self._device = device_named(device, threads)
-        roots: list[Module] = [self.setup.graph, *([self.spec.step] if self.spec.step else [])]
-        name_parameters(roots)
+        name_parameters([self.setup.graph, *self.spec.models])
         order = self.setup.graph.all_parameters()
+        self._check_trained(order)
         check_memory(order)
         self.flat_parameters = self._resident(
             np.concatenate([np.zeros(0, dtype), *(initial_value(p, self.seed, dtype).reshape(-1) for p in order)])
@@ -84,6 +84,17 @@ class Experiment:
         self._total_steps: int | None = None
         self._carry: dict[str, Any] = {}
         self._sampler: Sampler | None = None
+
+    def _check_trained(self, trained: Sequence[Parameter]) -> None:
+        """What generates must share its parameters with what is trained (E0606)."""
+        known = {id(p) for p in trained}
+        for module in self.spec.models:
+            for parameter in module.all_parameters():
+                if id(parameter) not in known:
+                    raise fail(
+                        "E0606", f"experiment: {parameter.name} is used to generate, but the loss does not train it", parameter.origin,
+                        helps=["call the same module objects in the step and under the loss"],
+                    )  # fmt: skip
 
     def _resident(self, array: Array) -> Any:
         return array if self._device is None else self._device.from_host(array)
