@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import graphspec.nn  # noqa: F401  (fills the table of records)
@@ -42,33 +42,44 @@ class Opened:
         return self.evaluation.warnings
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by value: the texts of all files, no path that is needed."""
+        """Everything by value: the texts of all files under the names by which specs know them.  It holds no place on this machine, so
+        that the same run writes the same bytes wherever its files lie."""
+        names: dict[str, str] = {}
+        for source in self.evaluation.sources:
+            name = self._name(source.path)
+            while name in names.values():
+                name = f"_{name}"
+            names[source.path] = name
         return {
-            "path": self.source.path,
-            "texts": {s.path: s.text for s in self.evaluation.sources},
+            "path": names[self.source.path],
+            "texts": {names[s.path]: s.text for s in self.evaluation.sources},
             "entry": self.entry,
             "lenient": self.lenient,
-            "roots": [str(root) for root in self.roots],
             "options": {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in self.options.items()},
             "limits": vars(self.limits),
             "seed": self.seed,
             "sources": self.library.sources.to_json(),
         }
 
+    def _name(self, path: str) -> str:
+        """A file's path from the root it lies under, as ``require`` finds it; its bare name where it lies under none."""
+        under = next((root for root in self.roots if Path(path).is_relative_to(root)), None)
+        return (Path(path).relative_to(under) if under else PurePath(Path(path).name)).as_posix()
+
     @staticmethod
-    def from_json(data: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Opened:
-        """The spec evaluated again from its copy, its data known from what was stored; ``options`` go before those of then."""
-        source = Source(data["path"], data["texts"][data["path"]])
-        roots = [Path(r) for r in data["roots"]]
+    def from_json(data: Mapping[str, Any], options: Mapping[str, Any] | None = None, roots: Sequence[str | Path] = ()) -> Opened:
+        """The spec evaluated again from its copy, its data known from what was stored; ``options`` go before those of then.  ``roots``:
+        where data lie that the spec names."""
+        folders = [Path(root) for root in roots]
         return open_source(
-            source,
+            Source(data["path"], data["texts"][data["path"]]),
             data["entry"],
             lenient=data["lenient"],
-            roots=roots,
+            roots=folders,
             options={**data["options"], **(options or {})},
             limits=Limits(**data["limits"]),
             seed=data["seed"],
-            library=StandardLibrary(roots, data["sources"]),
+            library=StandardLibrary(folders, data["sources"]),
             texts=data["texts"],
         )
 

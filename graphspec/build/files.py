@@ -12,7 +12,8 @@ MAX_BYTES = 4_000_000
 
 
 class Files:
-    """Finds required files.  ``texts`` replaces what is on disk, by display path (a fix being tried, a checkpoint's own copy)."""
+    """Finds required files.  ``texts`` goes before what is on disk: by display path (a fix being tried), or by the path from a root (a
+    checkpoint's own copy)."""
 
     def __init__(self, roots: Sequence[Path], texts: Mapping[str, str] | None = None) -> None:
         self.roots = [root.resolve() for root in roots]
@@ -26,6 +27,10 @@ class Files:
         if not all(part and part != ".." for part in parts) or "\\" in name or "\0" in name:
             raise fail("E0804", f"require '{name}': a name is words with dots between, under the roots", origin)
         tried = []
+        for suffix in (".spec", ".lua"):
+            copy = "/".join(parts) + suffix
+            if copy in self.texts:
+                return self._source(copy, self.texts[copy])
         for shown, root in zip(self.given, self.roots, strict=True):
             for suffix in (".spec", ".lua"):
                 path = root.joinpath(*parts).with_name(parts[-1] + suffix)

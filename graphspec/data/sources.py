@@ -20,8 +20,8 @@ SOURCES: dict[str, Any] = {"data.text": TextSource, "data.pairs": FilePairs, "da
 class Sources:
     """The sources of one spec, each opened when first asked for.
 
-    In a checkpoint (``to_json``) a source is known by its kind and its place in the spec, which the checkpoint's own copy of the spec
-    keeps; so fields may change from one command to the next (``data.path=...``) and the vocabulary still be found.
+    In a checkpoint (``to_json``) a source is known by its kind and its place in the spec (file name, line, column), which the checkpoint's
+    own copy of the spec keeps; so fields may change from one command to the next (``data.path=...``) and the vocabulary still be found.
     """
 
     def __init__(self, roots: Sequence[Path] = (), stored: Mapping[str, Any] | None = None) -> None:
@@ -31,7 +31,8 @@ class Sources:
 
     def open(self, description: Description) -> DataSource:
         """The source that a description describes; E06xx where there is something wrong with it."""
-        place = f"{description.kind} {description.origin}"
+        span = description.origin.span
+        place = f"{description.kind} {Path(span.source.path).name}:{span.line}:{span.column}" if span else description.kind
         key, turn = place, 1
         while key in self._opened and self._opened[key][0] is not description:  # one made in a loop shares its place with others
             turn += 1
