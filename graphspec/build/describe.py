@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from graphspec.errors import Origin
+from graphspec.errors import Origin, SpecError, fail
 from graphspec.graph import Module, Node
+from graphspec.suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,72 @@ class Schema:
     """What feeds inputs, such as ``tokens``."""
 
 
+class Fielded:
+    """What has fields, from the spec or from outside, and says of one that does not fit where it was given."""
+
+    out_of_range: ClassVar[str]
+    """The code of a field whose value makes no sense."""
+    fields: dict[str, Any]
+    origin: Origin
+    trusted: frozenset[str]
+    """The fields that came from the command line or the API: a path there is the user's authority."""
+
+    @property
+    def group(self) -> str:
+        """What a field's name begins with outside the spec: ``data`` in ``data.batch``."""
+        raise NotImplementedError
+
+    def wrong(self, code: str, message: str, field: str = "", **more: Any) -> SpecError:
+        """An error where this stands, or, for a ``field`` given from outside the spec, one that says so."""
+        if field in self.trusted:
+            notes = [f"{self.group}.{field} was given from outside the spec", *more.pop("notes", ())]
+            return fail(code, message, None, notes=notes, **more)
+        return fail(code, message, self.origin, **more)
+
+    def whole(self, field: str, least: int = 1) -> int:
+        """A field that counts something; an error when it is no whole number or too small."""
+        value = self.fields[field]
+        if not float(value).is_integer() or value < least:
+            raise self._must(field, f"be a whole number of at least {least}, got {value:g}")
+        return int(value)
+
+    def number(self, field: str, least: float = -math.inf, below: float = math.inf) -> float:
+        """A finite number in a range; an error for any other."""
+        value = float(self.fields[field])
+        if not (math.isfinite(value) and least <= value < below):
+            low, high = f"at least {least:g}" if least > -math.inf else "", f"less than {below:g}" if below < math.inf else ""
+            wanted = " and ".join(filter(None, (low, high or "finite")))
+            raise self._must(field, f"be {wanted}, got {value:g}")
+        return value
+
+    def fraction(self, field: str) -> float:
+        """A field that is a part of the whole; an error when it is below 0, or 1 and more."""
+        return self.number(field, 0, 1)
+
+    def one_of(self, field: str, known: Collection[str]) -> str:
+        """A field that names one of several things; an error for anything else."""
+        value = str(self.fields[field])
+        if value not in known:
+            raise self._must(field, f"be one of {', '.join(known)}, got {value!r}", helps=did_you_mean(value, known))
+        return value
+
+    def _must(self, field: str, what: str, **more: Any) -> SpecError:
+        return self.wrong(self.out_of_range, f"{self.group}.{field} must {what}", field, **more)
+
+
 @dataclass(eq=False)
-class Description:
-    """``data.text{...}`` or ``optim.adam{...}``: a kind (``"data.text"``) and its fields, defaults filled in.
+class Description(Fielded):
+    """``data.text{...}`` or ``optim.adam{...}``: a kind (``"data.text"``) and its fields, defaults filled in."""
 
-    ``trusted`` holds the fields that came from the command line or the API: a path there is the user's authority.
-    """
-
+    out_of_range = "E0616"
     kind: str
     fields: dict[str, Any]
     origin: Origin
     trusted: frozenset[str] = frozenset()
+
+    @property
+    def group(self) -> str:
+        return self.kind.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -62,13 +119,15 @@ class Library(Protocol):
 
 
 @dataclass
-class ExperimentSpec:
+class ExperimentSpec(Fielded):
     """``experiment{...}``.
 
     ``step`` is one step to generate with, ``{token, state[, context]} -> {y, state}``; ``encode`` makes its first state (and context) from
     what the streams ``encode_inputs`` give.
     """
 
+    group = "experiment"
+    out_of_range = "E0606"
     loss: Node
     step: Module | None
     inputs: dict[Node, Stream]
@@ -78,6 +137,7 @@ class ExperimentSpec:
     origin: Origin
     encode: Module | None = None
     encode_inputs: tuple[Stream, ...] = ()
+    trusted: frozenset[str] = frozenset()
 
     @property
     def models(self) -> list[Module]:

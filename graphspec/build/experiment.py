@@ -57,16 +57,20 @@ class ExperimentFunction:
                 helps=["as in `optim.adam { learningRate = 2e-3 }`"],
             )
         fields: dict[str, Any] = {}
+        trusted = set()
         for name, default in known.items():
             value = given.get(name, lua_number(default))
             if name in given and type_name(value) != type_name(lua_number(default)):
                 raise lua.error("E0606", f"experiment: {name} is a {type_name(lua_number(default))}, got {type_name(value)}")
-            fields[name] = self.overrides.take(f"experiment.{name}", value)[0]
+            fields[name], outside = self.overrides.take(f"experiment.{name}", value)
+            if outside:
+                trusted.add(name)
         inputs = {k.node: v.stream for k, v in self._pairs(lua, given, "inputs", StreamHost, "a data stream")}
         carry = {k.node: v.node for k, v in self._pairs(lua, given, "carry", NodeHost, "a node")}
         found = ExperimentSpec(
-            loss.node, step, inputs, carry, optimizer.description if optimizer else None, fields, lua.origin(), encode, encode_inputs
-        )
+            loss.node, step, inputs, carry, optimizer.description if optimizer else None, fields, lua.origin(), encode, encode_inputs,
+            frozenset(trusted),
+        )  # fmt: skip
         return [ExperimentHost(found)]
 
     def _generate(self, lua: Interpreter, given: dict[str, Value]) -> tuple[Module | None, Module | None, tuple[Stream, ...]]:

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphspec.build.describe import Description, Schema
-from graphspec.errors import Origin, SpecError, fail
-from graphspec.suggest import did_you_mean
+from graphspec.errors import Origin, SpecError
 
 Array = np.ndarray[Any, Any]
 
@@ -91,9 +90,7 @@ class DataSource(ABC):
 
     def wrong(self, code: str, message: str, field: str = "", **more: Any) -> SpecError:
         """An error at the description, or, for a ``field`` given from outside the spec, one that says so."""
-        if field in self.description.trusted:
-            return fail(code, message, None, notes=[f"{self._full(field)} was given from outside the spec", *more.pop("notes", ())], **more)
-        return fail(code, message, self.origin, **more)
+        return self.description.wrong(code, message, field, **more)
 
     @property
     def origin(self) -> Origin:
@@ -101,25 +98,12 @@ class DataSource(ABC):
 
     def whole(self, field: str, least: int = 1) -> int:
         """A field that counts something; E0616 when it is no whole number or too small."""
-        value = self.description.fields[field]
-        if not float(value).is_integer() or value < least:
-            raise self.wrong("E0616", f"{self._full(field)} must be a whole number of at least {least}, got {value:g}", field)
-        return int(value)
+        return self.description.whole(field, least)
 
     def one_of(self, field: str, known: Collection[str]) -> str:
         """A field that names one of several things; E0616 for anything else."""
-        value = str(self.description.fields[field])
-        if value not in known:
-            message = f"{self._full(field)} must be one of {', '.join(known)}, got {value!r}"
-            raise self.wrong("E0616", message, field, helps=did_you_mean(value, known))
-        return value
+        return self.description.one_of(field, known)
 
     def fraction(self, field: str) -> float:
         """A field that is a part of the whole; E0616 when it is below 0, or 1 and more."""
-        value = float(self.description.fields[field])
-        if not 0 <= value < 1:
-            raise self.wrong("E0616", f"{self._full(field)} must be at least 0 and less than 1, got {value:g}", field)
-        return value
-
-    def _full(self, field: str) -> str:
-        return f"data.{field}"
+        return self.description.fraction(field)
