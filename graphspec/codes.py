@@ -117,6 +117,7 @@ CODES: dict[str, str] = {
     "E0705": "a file that is damaged or not ours",
     "E0706": "tensors that do not fit the model",
     "E0710": "the loss is not finite",
+    "E0711": "where a number that is not finite comes from",
     # Files and the command line
     "E0801": "a file cannot be read",
     "E0802": "a folder where a file is wanted, or the other way round",
@@ -136,4 +137,5 @@ CODES: dict[str, str] = {
     "W0306": "input shapes were assumed",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0705": "a damaged checkpoint is skipped",
+    "W0711": "a run goes on under other conditions",
 }

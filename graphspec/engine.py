@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from graphspec.binding import index_error
 from graphspec.errors import NOWHERE, Origin, SpecError, fail
 from graphspec.ir.core import Program
@@ -51,6 +53,10 @@ class Engine:
             return dict(self.executable.run(arguments))
         except PlanError as failure:
             raise self._told(failure) from None
+
+    def to_host(self, array: Any) -> np.ndarray[Any, Any]:
+        """A copy as a NumPy array."""
+        return np.array(array if self.executable is None else self.executable.device.to_host(array))
 
     def _told(self, failure: PlanError) -> SpecError:
         origin = self.origins.get(failure.origin, NOWHERE)

@@ -19,32 +19,40 @@ Array = np.ndarray[Any, Any]
 Letters = Mapping[str, int]
 
 
-def interpret(program: Program, arguments: Mapping[str, Any]) -> dict[str, Array]:
+Watch = Callable[[Op, Sequence[Array], Sequence[Array], tuple[int, ...]], None]
+"""Told of every op that was done: its inputs, its outputs, and the steps of the scans around it, outermost first."""
+
+
+def interpret(program: Program, arguments: Mapping[str, Any], watch: Watch | None = None) -> dict[str, Array]:
     """Results by name.  ``arguments`` maps port names to arrays of the declared dtype; none of them is changed."""
     given = [np.asarray(arguments[port.name], v.dtype) for port, v in zip(program.inputs, program.block.params, strict=True)]
     letters = bind_sizes(program, {port.name: a.shape for port, a in zip(program.inputs, given, strict=True)})
     check_guards(program, letters)
-    results = run_block(program.block, given, letters)
+    results = run_block(program.block, given, letters, watch)
     return {port.name: np.array(a) for port, a in zip(program.outputs, results, strict=True)}
 
 
-def run_block(block: Block, given: Sequence[Array], letters: Letters) -> list[Array]:
+def run_block(
+    block: Block, given: Sequence[Array], letters: Letters, watch: Watch | None = None, steps: tuple[int, ...] = ()
+) -> list[Array]:
     """A block on arrays for its parameters."""
     values: dict[Value, Array] = dict(zip(block.params, given, strict=True))
     for op in block.ops:
         inputs = [values[v] for v in op.inputs]
         if op.name == "scan":
-            outputs = _scan(op, inputs, letters)
+            outputs = _scan(op, inputs, letters, watch, steps)
         else:
             outputs = [np.asarray(OPS[op.name](op, letters, *inputs), op.output.dtype)]
         for v, a in zip(op.outputs, outputs, strict=True):
             wanted = _shape(v.shape, letters)
             assert a.shape == wanted, f"{op.name} gave {a.shape}, typed {wanted}"
             values[v] = a
+        if watch is not None:
+            watch(op, inputs, outputs, steps)
     return [values[v] for v in block.results]
 
 
-def _scan(op: Op, inputs: Sequence[Array], letters: Letters) -> list[Array]:
+def _scan(op: Op, inputs: Sequence[Array], letters: Letters, watch: Watch | None, steps: tuple[int, ...]) -> list[Array]:
     p = scan_parts(op)
     nc, nk, ny = len(p.consts), len(p.carries), len(p.ys)
     trip = op.attrs["trip"].evaluate(letters)
@@ -52,7 +60,8 @@ def _scan(op: Op, inputs: Sequence[Array], letters: Letters) -> list[Array]:
     ys = [np.zeros(_shape(v.shape, letters), v.dtype) for v in p.ys]
     sums = [np.zeros(_shape(v.shape, letters), v.dtype) for v in p.sums]
     for t in reversed(range(trip)) if op.attrs["reverse"] else range(trip):
-        results = run_block(op.blocks[0], [np.asarray(t, np.int32), *consts, *carries, *(x[t] for x in xs)], letters)
+        given = [np.asarray(t, np.int32), *consts, *carries, *(x[t] for x in xs)]
+        results = run_block(op.blocks[0], given, letters, watch, (*steps, t))
         carries = results[:nk]
         for stack, y in zip(ys, results[nk : nk + ny], strict=True):
             stack[t] = y

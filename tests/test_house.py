@@ -33,6 +33,7 @@ LAYERS: dict[str, str] = {
     "shipped": "",
     "suggest": "",
     "extras": "errors",
+    "machine": "",
     "render": "errors",
     "tensorfile": "errors",
     "lang": "errors suggest",

@@ -10,10 +10,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
-
 from graphspec import __version__
 from graphspec.cli.output import Output
+from graphspec.machine import cores, environment
 from graphspec_runtime import PlanError, open_device
 
 PACKAGES = ("numpy", "lark", "safetensors", "rich", "threadpoolctl", "torch")
@@ -33,7 +32,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return 0
     rows = [("graphspec", found["graphspec"]), ("Python", found["python"]), ("machine", found["machine"]), ("cores", str(found["cores"]))]
     rows += [(name, number or "not installed") for name, number in found["packages"].items()]
-    rows += [("BLAS", found["blas"]), ("C compiler", found["compiler"] or "none found"), ("GPU", found["gpu"])]
+    rows += [("BLAS", f"{found['blas']}, {found['threads']} threads")]
+    rows += [("C compiler", found["compiler"] or "none found"), ("GPU", found["gpu"])]
     rows += [(name, value) for name, value in found["environment"].items()]
     out.table(rows, indent="")
     for warning in found["warnings"]:
@@ -43,35 +43,20 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 def examine() -> dict[str, Any]:
     """Everything, as plain data."""
-    environment = {name: os.environ[name] for name in BLAS_SETTINGS if name in os.environ}
-    warnings = [f"{name} is set: NumPy may run at half its speed; unset it" for name in SLOWING if name in environment]
+    settings = {name: os.environ[name] for name in BLAS_SETTINGS if name in os.environ}
+    warnings = [f"{name} is set: NumPy may run at half its speed; unset it" for name in SLOWING if name in settings]
     return {
         "graphspec": __version__,
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {processor()}",
+        **{name: value for name, value in environment().items() if name in ("machine", "blas", "threads")},
         "cores": cores(),
         "packages": {name: installed(name) for name in PACKAGES},
-        "blas": blas(),
         "compiler": next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None),
         "gpu": gpu(),
-        "environment": environment,
+        "environment": settings,
         "terminal": {"stdout": sys.stdout.isatty(), "width": shutil.get_terminal_size().columns},
         "warnings": warnings,
     }
-
-
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown processor"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def installed(name: str) -> str | None:
@@ -79,16 +64,6 @@ def installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def blas() -> str:
-    """The library that NumPy's matrix products use."""
-    try:
-        config: Any = np.show_config(mode="dicts")
-        found = config["Build Dependencies"]["blas"]
-    except (KeyError, TypeError):
-        return "unknown"
-    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
 
 
 def gpu() -> str:

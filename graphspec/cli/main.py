@@ -20,6 +20,7 @@ from graphspec.suggest import did_you_mean
 COMMANDS = {
     "compile": "infer shapes, compile, and say what came of it",
     "run": "train an experiment",
+    "eval": "a trained model on its held-out data, or on others",
     "sample": "write with a trained model",
     "draw": "draw the model: an SVG picture, or a page to explore",
     "check": "compare gradients with finite differences",

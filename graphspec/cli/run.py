@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +14,15 @@ from graphspec.cli.common import opened, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.training.experiment import Experiment
-from graphspec.training.loop import Event, RunSettings
+from graphspec.training.loop import Event, RunSettings, measures
 from graphspec.training.loop import run as train
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where no terminal looks on."""
+
+INTERRUPTED = 130
+NAMES = {"bits_per_char": "bits per character", "unigram": "unigram", "ngram3": "3-gram", "ngram5": "5-gram", "exact": "exactly right"}
+"""Measures and baselines in words; others are called as they are."""
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -28,6 +32,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", metavar="DIR", help="run folder for checkpoints and metrics (default: runs/<spec>-<number>)")
     sub.add_argument("--resume", action="store_true", help="go on with the run in --out; starts afresh when there is none")
     sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    sub.add_argument("--detect-anomaly", action="store_true", help="find the node that the first number comes from that is not finite")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -39,12 +44,42 @@ def run(args: argparse.Namespace, out: Output) -> int:
     experiment = Experiment(opened(args, **more), dtype=args.dtype, device=args.device, threads=args.threads)
     out.warnings(experiment.opened.warnings)
     folder = Path(args.out) if args.out else fresh_folder(Path(args.spec).stem)
-    events = train(experiment, RunSettings(args.steps, folder, args.resume))
-    with contextlib.closing(events):  # closed early, it saves a checkpoint first
-        end = _json(events, out) if args.json else _show(events, out, args.spec, folder)
+    with Interruption(out) as interruption:
+        events = train(experiment, RunSettings(args.steps, folder, args.resume, lambda: interruption.asked, args.detect_anomaly))
+        with contextlib.closing(events):  # closed early, it saves a checkpoint first
+            end = _json(events, out) if args.json else _show(events, out, args.spec, folder)
+    if end["event"] == "stopped":
+        if not args.json:
+            out.note(f"stopped after step {end['step']:,}; go on with it: the same command with --out {folder} --resume")
+        return INTERRUPTED
     if not args.json:
-        _summary(end, out)
+        _summary(end, out, folder)
     return 0
+
+
+class Interruption:
+    """Ctrl-C (or SIGTERM) asks the run to save and leave after the step it is in; a second one leaves at once."""
+
+    def __init__(self, out: Output) -> None:
+        self.out = out
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us there handles signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self.out.note("stopping after this step; once more leaves at once, without saving")
 
 
 def fresh_folder(stem: str) -> Path:
@@ -69,9 +104,9 @@ def _show(events: Iterator[Event], out: Output, spec: str, folder: Path) -> Even
     while start["event"] == "warning":
         out.warnings([start["diagnostic"]])
         start = next(events)
-    out.note(f"{spec}: {start['parameters']:,} parameters, {start['steps']:,} steps of {start['symbols']:,} symbols, into {folder}")
-    if start["done"]:
-        out.note(f"going on after step {start['done']:,}")
+    out.note(f"{spec}: {start['parameters']:,} parameters, {start['steps']:,} steps of about {start['symbols']:,} symbols, into {folder}")
+    if start["step"]:
+        out.note(f"going on after step {start['step']:,}")
     return _bar(events, out, start) if out.live else _lines(events, out, start)
 
 
@@ -81,36 +116,53 @@ class Pace:
     def __init__(self, start: Event) -> None:
         self.start = start
         self.began = time.perf_counter()
+        self.symbols = 0
 
-    def speed(self, step: int) -> float:
-        return float((step - self.start["done"]) * float(self.start["symbols"]) / max(time.perf_counter() - self.began, 1e-9))
+    def text(self, event: Event) -> str:
+        """Of a step: how fast, and how long still."""
+        self.symbols += event["symbols"]
+        seconds = max(time.perf_counter() - self.began, 1e-9)
+        left = seconds / max(event["step"] - self.start["step"], 1) * (self.start["steps"] - event["step"])
+        return f"{self.symbols / seconds:,.0f} symbols/s  {clock(left)} left"
 
-    def left(self, step: int) -> str:
-        done = step - self.start["done"]
-        seconds = (time.perf_counter() - self.began) / max(done, 1) * (self.start["steps"] - step)
-        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+def clock(seconds: float) -> str:
+    """``1:02:03``, or ``2:03`` within an hour."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 def _lines(events: Iterator[Event], out: Output, start: Event) -> Event:
     pace, told = Pace(start), time.perf_counter()
     event: Event = {}
     for event in events:
-        if event["event"] == "step" and time.perf_counter() - told > PLAIN_EVERY:
-            told = time.perf_counter()
-            step = event["step"]
-            out.note(
-                f"step {step:,} of {start['steps']:,}  loss {event['train_loss']:.4f}  "
-                f"{pace.speed(step):,.0f} symbols/s  {pace.left(step)} left"
-            )
-        elif event["event"] == "valid":
-            out.note(_valid_line(event))
+        if event["event"] == "step":
+            text = pace.text(event)
+            if time.perf_counter() - told > PLAIN_EVERY:
+                told = time.perf_counter()
+                out.note(f"step {event['step']:,} of {start['steps']:,}  loss {event['train_loss']:.4f}  {text}")
+        else:
+            _told(event, out)
     return event
+
+
+def _told(event: Event, out: Output) -> None:
+    if event["event"] == "valid":
+        out.note(_valid_line(event))
+    elif event["event"] == "warning":
+        out.warnings([event["diagnostic"]])
 
 
 def _valid_line(event: Event) -> str:
     if "valid_loss" not in event:
         return f"step {event['step']:,}  saved (no held-out part)"
-    return f"step {event['step']:,}  held-out loss {event['valid_loss']:.4f}, {event['bits_per_char']:.3f} bits per character"
+    found = [f"held-out loss {event['valid_loss']:.4f}", *(f"{said(n, v)} {NAMES.get(n, n)}" for n, v in measures(event).items())]
+    return f"step {event['step']:,}  {', '.join(found)}{', the best so far' if event['best'] else ''}"
+
+
+def said(name: str, value: float) -> str:
+    """A measure's number as people write it."""
+    return f"{value:.1%}" if name == "exact" else f"{value:.3f}"
 
 
 def _bar(events: Iterator[Event], out: Output, start: Event) -> Event:
@@ -121,28 +173,25 @@ def _bar(events: Iterator[Event], out: Output, start: Event) -> Event:
     columns: list[Any] = [TextColumn("training"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[text]}")]
     event: Event = {}
     with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as progress:
-        task = progress.add_task("training", total=start["steps"], completed=start["done"], text="")
+        task = progress.add_task("training", total=start["steps"], completed=start["step"], text="")
         for event in events:
             if event["event"] == "step":
-                step, bits = event["step"], event["train_loss"] / math.log(2)
-                text = f"loss {event['train_loss']:.3f} ({bits:.2f} bits)  {pace.speed(step):,.0f} symbols/s  {pace.left(step)} left"
-                progress.update(task, completed=step, text=text)
+                progress.update(task, completed=event["step"], text=f"loss {event['train_loss']:.3f}  {pace.text(event)}")
             elif event["event"] == "valid":
                 progress.console.print(_valid_line(event), highlight=False)
+            else:
+                _told(event, out)
     return event
 
 
-def _summary(end: Event, out: Output) -> None:
-    out.text(
-        f"\n{end['steps']:,} steps: training loss {end['train_loss']:.4f}"
-        if end["train_loss"] is not None
-        else f"\n{end['steps']:,} steps",
-        end="",
-    )
-    out.text(f", held-out loss {end['valid_loss']:.4f} nats a symbol" if end["valid_loss"] is not None else "")
-    if end["bits_per_char"] is not None:
-        names = {"unigram": "unigram", "ngram3": "3-gram", "ngram5": "5-gram"}
-        rows = [("bits per character, held out", ""), ("  this model", f"{end['bits_per_char']:.3f}")]
-        rows += [(f"  {names.get(name, name)}", f"{bits:.3f}") for name, bits in end["baselines"].items()]
+def _summary(end: Event, out: Output, folder: Path) -> None:
+    early = ", ended early: no better validation came" if end["early"] else ""
+    training = f": training loss {end['train_loss']:.4f}" if end["train_loss"] is not None else ""
+    held_out = f", held-out loss {end['valid_loss']:.4f} nats a symbol" if "valid_loss" in end else ""
+    out.text(f"\n{end['step']:,} steps{training}{held_out}{early}")
+    for name, value in measures({k: v for k, v in end.items() if k != "step"}).items():
+        rows = [(f"{NAMES.get(name, name)}, held out", ""), ("  this model", said(name, value))]
+        if name in ("bits_per_char", "perplexity"):
+            rows += [(f"  {NAMES.get(other, other)}", said(name, number)) for other, number in end["baselines"].items()]
         out.table(rows, right=(1,))
-    out.text(f"\nSample from it: graphspec sample {end['run_dir']}")
+    out.text(f"\nGenerate with it: graphspec sample {folder}    Look at it again: graphspec eval {folder}")

@@ -1,15 +1,16 @@
 """Checkpoints of a run: whole files only, the previous good one kept, damaged ones named and skipped.
 
 A run folder's ``checkpoints/`` holds ``step-<n>.safetensors`` (everything to go on), the two newest of them, and
-``best.safetensors``.  A checkpoint counts when it reads back with the checksum in its own header.
+``best.safetensors``; a run that was stopped between two of them leaves ``stopped-<n>.safetensors``, which goes with the next one.  A
+checkpoint is one file with its own checksum, so that one rename makes it, and there is no second file that could disagree.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,26 +30,28 @@ class Checkpoints:
     def __init__(self, run_dir: Path) -> None:
         self.folder = run_dir / "checkpoints"
 
-    def steps(self) -> list[tuple[int, Path]]:
+    def steps(self, kinds: str = "step|stopped") -> list[tuple[int, Path]]:
         """Step and file of each, newest first."""
-        found = [
-            (int(m.group(1)), p) for p in self.folder.glob("step-*.safetensors") if (m := re.fullmatch(r"step-(\d+)\.safetensors", p.name))
-        ]
+        named = re.compile(rf"(?:{kinds})-(\d+)\.safetensors")
+        found = [(int(m.group(1)), p) for p in self.folder.glob("*.safetensors") if (m := named.fullmatch(p.name))]
         return sorted(found, reverse=True)
 
-    def write(self, step: int, tensors: Mapping[str, Array], state: Mapping[str, Any], best: bool = False) -> None:
+    def write(self, step: int, tensors: Mapping[str, Array], state: Mapping[str, Any], best: bool = False, stopped: bool = False) -> None:
         """Write the checkpoint of this step; the older ones but the previous go, and what a killed write left.
 
         So do those of later steps: the run went on from an earlier one because they are damaged, and they must not push out the
-        good one before this.  E0805 when something cannot be written or removed; what was there before is still good.
+        good one before this.  One that is written because the run was ``stopped`` pushes nothing out, and goes with the next: a run
+        that was stopped leaves, in the end, the files of one that was not.  The best is written first, so that a step's checkpoint is
+        never there without it.  E0805 when something cannot be written or removed; what was there before is still good.
         """
-        write_tensors(self.folder / f"step-{step:08d}.safetensors", tensors, {STATE: dict(state)})
         if best:
             write_tensors(self.folder / BEST, tensors, {STATE: dict(state)})
-        present = self.steps()
-        past = [path for number, path in present if number <= step]
-        for path in [*past[KEPT:], *(path for number, path in present if number > step)]:
-            self._remove(path)
+        write_tensors(self.folder / f"{'stopped' if stopped else 'step'}-{step:08d}.safetensors", tensors, {STATE: dict(state)})
+        if not stopped:
+            past = [path for number, path in self.steps("step") if number <= step]
+            later = [path for number, path in self.steps("step") if number > step]
+            for path in [*past[KEPT:], *later, *(path for _, path in self.steps("stopped"))]:
+                self._remove(path)
         self.sweep()
 
     def sweep(self) -> None:
@@ -62,16 +65,16 @@ class Checkpoints:
         except OSError as failure:
             raise fail("E0805", f"{path} cannot be removed: {failure.strerror or failure}") from None
 
-    def newest(self) -> tuple[dict[str, Array], dict[str, Any], list[Diagnostic]] | None:
-        """Tensors and state of the newest good one, with a warning for each damaged one; None when there is none at all.
+    def newest(self) -> Found | None:
+        """The newest good one; None when there is none at all.
 
         E0705, naming each, when there are some and none is good: to start afresh over them is for the user to decide.
         """
         skipped: list[Diagnostic] = []
-        for path in self._candidates():
+        for path in [*(path for _, path in self.steps()), *self.best()]:
             try:
                 tensors, header = read_tensors(path)
-                return tensors, header[STATE], skipped
+                return Found(tensors, header[STATE], skipped, path)
             except SpecError as failure:
                 skipped.append(error("W0705", f"{failure.diagnostics[0].message}; it is skipped", severity="warning"))
             except KeyError:
@@ -85,25 +88,33 @@ class Checkpoints:
             )
         return None
 
-    def _candidates(self) -> Iterator[Path]:
-        yield from (path for _, path in self.steps())
-        if (self.folder / BEST).is_file():
-            yield self.folder / BEST
+    def best(self) -> list[Path]:
+        """The best one's file, if it is there."""
+        return [path for path in (self.folder / BEST,) if path.is_file()]
 
 
-def checkpoint_file(path: Path) -> Path:
-    """The file to load for a run folder (the best, else the newest that is good) or a file; E0801 when there is nothing there, or
-    nothing good, naming each that is damaged."""
-    if path.is_dir():
-        checkpoints = Checkpoints(path)
-        best = checkpoints.folder / BEST
-        damaged = []
-        for candidate in [*([best] if best.is_file() else []), *(p for _, p in checkpoints.steps())]:
-            try:
-                read_tensors(candidate)
-            except SpecError as failure:
-                damaged.append(failure.diagnostics[0].message)
-                continue
-            return candidate
-        raise fail("E0801", f"{path} holds no checkpoint that can be read", notes=damaged, helps=["a run writes them to its --out folder"])
-    return path
+class Found(NamedTuple):
+    """A good checkpoint: what it holds, a warning for each damaged one that is newer, its file."""
+
+    tensors: dict[str, Array]
+    state: dict[str, Any]
+    skipped: list[Diagnostic]
+    path: Path
+
+
+def checkpoint_file(path: Path, last: bool = False) -> Path:
+    """The file to load for a run folder (the best, else the newest that is good; with ``last`` the newest first) or a file; E0801 when
+    there is nothing there, or nothing good, naming each that is damaged."""
+    if not path.is_dir():
+        return path
+    checkpoints = Checkpoints(path)
+    best, steps = checkpoints.best(), [file for _, file in checkpoints.steps()]
+    damaged = []
+    for candidate in [*steps, *best] if last else [*best, *steps]:
+        try:
+            read_tensors(candidate)
+        except SpecError as failure:
+            damaged.append(failure.diagnostics[0].message)
+            continue
+        return candidate
+    raise fail("E0801", f"{path} holds no checkpoint that can be read", notes=damaged, helps=["a run writes them to its --out folder"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from graphspec.api import check_memory, check_settings, views
 from graphspec.binding import bind_sizes
 from graphspec.build import ExperimentSpec
 from graphspec.data import Batch, DataSource
+from graphspec.data.prefetch import Prefetch
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
 from graphspec.graph import Parameter, initial_value, name_parameters
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.tensorfile import read_tensors, write_tensors
+from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.sampling import Sampler
-from graphspec.training.schedules import rate_factor
-from graphspec.training.step import evaluation_program, set_up, training_program
+from graphspec.training.schedules import Schedule
+from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
 
 Array = np.ndarray[Any, Any]
 
@@ -58,12 +61,14 @@ class Experiment:
         self.dtype = dtype
         self.spec: ExperimentSpec = opened.result
         self.fields = self.spec.fields
-        self.seed = int(self.fields["seed"])
         self.steps = 0
         try:
             self.setup = set_up(self.spec, dtype)
         except SpecError as failure:
             raise with_tried_fixes(opened, failure) from None
+        self.seed = int(self.fields["seed"])
+        self.schedule = Schedule(self.fields)
+        self.device_name = device
         self._device = device_named(device, threads)
         name_parameters([self.setup.graph, *self.spec.models])
         order = self.setup.graph.all_parameters()
@@ -74,13 +79,17 @@ class Experiment:
         )
         self.parameters = views(self.flat_parameters, order)
         self.buffers = {p.name: self._resident(initial_value(p, self.seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
-        self.optimizer_state = {
-            f"optimizer.{n}": self._resident(np.zeros(len(self.flat_parameters), dtype)) for n in self.setup.optimizer.state
-        }
+        self.optimizer_state = {name: self._resident(np.zeros(len(self.flat_parameters), dtype)) for name in self.setup.optimizer_state}
         self.source = self._source()
         self._streams = {port: self.spec.inputs[node].name for port, node in self.setup.data.items()}
-        self._train = Engine(training_program(self.setup), self._device)
+        self._train: Engine | Watched = Engine(training_program(self.setup), self._device)
+        self._accumulate: Engine | Watched | None = None
+        self._gradients: dict[str, Any] = {}
+        if self.setup.accumulate > 1:
+            self._accumulate = Engine(accumulation_program(self.setup), self._device)
+            self._gradients["gradients"] = self._resident(np.zeros(len(self.flat_parameters), dtype))
         self._evaluate = Engine(evaluation_program(self.setup), self._device)
+        self._batches: Prefetch | None = None
         self._total_steps: int | None = None
         self._carry: dict[str, Any] = {}
         self._sampler: Sampler | None = None
@@ -112,9 +121,19 @@ class Experiment:
         return self.opened.library.sources.open(next(iter(descriptions.values())))
 
     @property
+    def _epoch(self) -> Fraction:
+        """Training steps in a pass over the data."""
+        return Fraction(self.source.batches, self.setup.accumulate)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps in a pass over the data, rounded up."""
+        return math.ceil(self._epoch)
+
+    @property
     def total_steps(self) -> int:
         """What the run and its schedule aim at: the spec's epochs, unless it was set."""
-        return self._total_steps if self._total_steps is not None else int(self.fields["epochs"]) * self.source.batches
+        return self._total_steps if self._total_steps is not None else math.ceil(int(self.fields["epochs"]) * self._epoch)
 
     @total_steps.setter
     def total_steps(self, steps: int) -> None:
@@ -122,11 +141,12 @@ class Experiment:
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
-    def _arguments(self, batch: Batch, carry: Mapping[str, Any]) -> dict[str, Any]:
+    def _arguments(self, batch: Batch, carry: Mapping[str, Any], count: int) -> dict[str, Any]:
+        """What a program is given for a batch, the ``count``-th of the run from 1: random numbers hang on that."""
         given = {port: batch.arrays[stream] for port, stream in self._streams.items()}
         return {
             **given, **carry, "parameters": self.flat_parameters, **self.buffers,
-            "seed": np.asarray(self.seed, np.int64), "step": np.asarray(self.steps, np.int64),
+            "seed": np.asarray(self.seed, np.int64), "step": np.asarray(count, np.int64),
         }  # fmt: skip
 
     def zero_carry(self, batch: Batch) -> dict[str, Any]:
@@ -139,32 +159,59 @@ class Experiment:
     def learning_rate(self) -> float:
         """Of the next step."""
         base = float(self.setup.optimizer_fields["learningRate"])
-        return base * rate_factor(self.fields, self.steps, self.total_steps, self.source.batches)
+        return base * self.schedule.factor(self.steps, self.total_steps, self._epoch)
 
     def train_step(self) -> float:
-        """One step on the next batch; the loss before it, in the criterion's unit (nats per symbol for a language model)."""
-        batch = self.source.batch(self.steps)
-        if batch.starts or not self._carry:
-            self._carry = self.zero_carry(batch)
-        rate = np.asarray(self.learning_rate, self.dtype)
-        self.steps += 1
-        results = self._train.run({**self._arguments(batch, self._carry), **self.optimizer_state, "learning_rate": rate})
+        """One step on the next batch, or the next ``accumulate`` batches; the loss before it (the mean of theirs), in the criterion's unit
+        (nats per symbol for a language model)."""
+        if self._batches is None:
+            self._batches = Prefetch(self.source)
+        rate, size = np.asarray(self.learning_rate, self.dtype), self.setup.accumulate
+        for gradients in self._gradients.values():
+            gradients[...] = 0
+        loss, self.symbols = 0.0, 0
+        for number in range(self.steps * size, (self.steps + 1) * size):
+            batch = self._batches.batch(number)
+            if self.setup.carried and (batch.starts or not self._carry):
+                self._carry = self.zero_carry(batch)
+            arguments = {**self._arguments(batch, self._carry, number + 1), **self._gradients}
+            if self._accumulate is not None and (number + 1) % size:
+                results = self._accumulate.run(arguments)
+            else:
+                results = self._train.run({**arguments, **self.optimizer_state, "learning_rate": rate})
+            loss += float(self.to_host(results["loss"])) / size
+            self.symbols += batch.symbols
         self.gradient_norm = float(self.to_host(results["gradient_norm"]))
-        return float(self.to_host(results["loss"]))
+        self.steps += 1
+        return loss
 
-    def evaluate(self) -> dict[str, float]:
-        """Loss on the held-out part, in evaluate mode: ``valid_loss`` (nats per symbol), ``bits_per_char``; empty without such a part."""
+    def close(self) -> None:
+        """Let the thread go that fetches batches; the next step would start another."""
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = None
+
+    def evaluate(self, whole: bool = False) -> dict[str, float]:
+        """On the held-out part (``whole``: on all data), in evaluate mode: ``valid_loss`` (nats per symbol), the data's own measure
+        (``bits_per_char``, ``perplexity``); empty without such a part."""
         total, weight = 0.0, 0
         carry: dict[str, Any] = {}
-        for batch in self.source.valid():
+        for batch in self.source.valid(whole):
             if batch.starts:
                 carry = self.zero_carry(batch)
-            results = self._evaluate.run(self._arguments(batch, carry))
+            results = self._evaluate.run(self._arguments(batch, carry, self.steps * self.setup.accumulate))
             total += float(self.to_host(results["loss"])) * batch.symbols
             weight += batch.symbols
         if not weight:
             return {}
-        return {"valid_loss": total / weight, "bits_per_char": total / weight / math.log(2)}
+        return {"valid_loss": total / weight, **self.source.measured(total / weight)}
+
+    def watch(self) -> None:
+        """From now on a number that is not finite is an error at the node that it comes from (E0711); a copy of everything a step."""
+        if isinstance(self._train, Engine):
+            self._train = Watched(self._train)
+        if isinstance(self._accumulate, Engine):
+            self._accumulate = Watched(self._accumulate)
 
     # -- sampling ----------------------------------------------------------------------------------------------------
 
@@ -193,10 +240,13 @@ class Experiment:
 
     def state(self) -> dict[str, Any]:
         """Everything a checkpoint keeps beside: plain data."""
-        return {"steps": self.steps, "total_steps": self.total_steps, "dtype": self.dtype, "spec": self.opened.to_json()}
+        return {
+            "steps": self.steps, "total_steps": self.total_steps, "schedule": self.schedule.to_json(), "dtype": self.dtype,
+            "spec": self.opened.to_json(),
+        }  # fmt: skip
 
     def restore(self, tensors: Mapping[str, Array], state: Mapping[str, Any]) -> None:
-        """Go on exactly where :meth:`tensors` and :meth:`state` were taken; E0706 for what does not match."""
+        """Go on exactly where :meth:`tensors` and :meth:`state` were taken; E0706 for what does not match, E0617 for other data."""
         order = self.setup.graph.all_parameters()
         mine = {**self.parameters, **self.buffers}
         for key, flat in self.optimizer_state.items():
@@ -207,24 +257,39 @@ class Experiment:
         for name, array in mine.items():
             if tuple(array.shape) != tensors[name].shape:
                 raise fail("E0706", f"{name} is {list(tensors[name].shape)} in the checkpoint, {list(array.shape)} in the experiment")
+        self._check_data(state["spec"]["sources"])
+        for name, array in mine.items():
             array[...] = self._resident(tensors[name].astype(self.dtype))
         self._carry = {n.partition(":")[2]: self._resident(np.array(a)) for n, a in tensors.items() if n.startswith("carry:")}
         self.steps = state["steps"]
         self.total_steps = state["total_steps"]
+        self.schedule.restore(state["schedule"])
+
+    def _check_data(self, then: Mapping[str, Mapping[str, Any]]) -> None:
+        now = self.opened.library.sources.to_json()
+        for place, old in then.items():
+            if place in now and now[place].get("sha256") != old.get("sha256"):
+                notes = [f"their SHA-256 is {now[place]['sha256'][:12]}..., and was {old['sha256'][:12]}..."]
+                raise fail("E0617", "the data are not those that the run began with", self.source.origin, notes=notes)
 
     def save(self, path: str | Path) -> None:
         """Everything needed to go on or to sample, in one file."""
         write_tensors(Path(path), self.tensors(), {"experiment": self.state()})
 
     @staticmethod
-    def load(path: str | Path, *, device: str = "cpu", threads: int | None = None, **options: Any) -> Experiment:
-        """An experiment as it was saved, or the best of a run's folder.
+    def load(
+        path: str | Path, *, device: str = "cpu", threads: int | None = None, last: bool = False, roots: Sequence[str | Path] = (),
+        **options: Any,
+    ) -> Experiment:  # fmt: skip
+        """An experiment as it was saved, or the best (``last``: the newest) of a run's folder.
 
-        The corpus is opened again only when it trains or validates (``options`` may name another place for it)."""
-        tensors, header = read_tensors(checkpoint_file(Path(path)))
+        The corpus is opened again only when it trains or validates (``options`` may name another place for it; one that the spec names
+        is looked for under ``roots``)."""
+        tensors, header = read_tensors(checkpoint_file(Path(path), last))
         state = header.get("experiment")
         if not isinstance(state, dict):
             raise fail("E0705", f"{path} holds no experiment")
-        found = Experiment(Opened.from_json(state["spec"], options), dtype=state["dtype"], device=device, threads=threads)
+        opened = Opened.from_json(state["spec"], options, roots)
+        found = Experiment(opened, dtype=state["dtype"], device=device, threads=threads)
         found.restore(tensors, state)
         return found

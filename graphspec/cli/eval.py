@@ -1,0 +1,44 @@
+"""``graphspec eval``: a trained model on its held-out data, or on others."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from graphspec.cli.common import overrides
+from graphspec.cli.output import Output
+from graphspec.cli.run import NAMES, said
+from graphspec.errors import fail
+from graphspec.training.checkpoint import checkpoint_file
+from graphspec.training.experiment import Experiment
+from graphspec.training.rundir import RunDir
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("run", metavar="RUN", help="a run folder, or a checkpoint file")
+    sub.add_argument("options", nargs="*", metavar="NAME=VALUE", help="options, to go before those it was trained with (data.path=...)")
+    sub.add_argument("--last", action="store_true", help="the newest checkpoint instead of the best")
+    sub.add_argument("--whole", action="store_true", help="on all of the data, not the held-out part alone")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    experiment = load(args)
+    found = experiment.evaluate(args.whole)
+    if not found:
+        raise fail("E0807", "there is nothing held out to evaluate on", helps=["`--whole` takes all of the data"])
+    found = {"step": experiment.steps, **found}
+    if args.json:
+        out.json(found)
+        return 0
+    rows = [("step", f"{experiment.steps:,}"), ("loss (nats a symbol)", f"{found.pop('valid_loss'):.4f}")]
+    out.table([*rows, *((NAMES.get(name, name), said(name, value)) for name, value in found.items() if name != "step")], right=(1,))
+    return 0
+
+
+def load(args: argparse.Namespace) -> Experiment:
+    """The experiment of a run folder or checkpoint; data that the spec names are looked for where they were."""
+    file = checkpoint_file(Path(args.run), getattr(args, "last", False))
+    folder = Path(args.run) if Path(args.run).is_dir() else file.parent.parent
+    roots: list[Any] = args.root or RunDir(folder).read().get("roots", [])
+    return Experiment.load(file, device=args.device, threads=args.threads, roots=roots, **overrides(args.options))

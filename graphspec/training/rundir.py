@@ -1,0 +1,158 @@
+"""A run folder: what ran, how it went, and where it can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from graphspec.errors import Diagnostic, error, fail
+from graphspec.machine import environment
+from graphspec.tensorfile import write_bytes
+from graphspec.training.checkpoint import Checkpoints
+from graphspec.training.experiment import Experiment
+
+Event = dict[str, Any]
+TIMES_EVERY = 100
+"""Steps between lines of times.jsonl."""
+
+MATTERS = {"threads": "threads of the matrix products", "blas": "library of matrix products", "numpy": "NumPy", "machine": "machine"}
+"""What the last bits of a result depend on, in words."""
+
+
+class RunDir:
+    """``spec/`` (copies), ``run.json`` (options, seed, versions, machine), ``metrics.jsonl``, ``times.jsonl`` and ``checkpoints/``.
+
+    Everything that depends on the clock or the machine is in times.jsonl and run.json: the rest of two runs of one command is equal, byte
+    for byte, however often one of them was killed and resumed.  Without a folder (``out`` None) nothing is kept.
+    """
+
+    def __init__(self, out: Path | None) -> None:
+        self.out = out
+        self.checkpoints = Checkpoints(out or Path())
+        self.started = time.perf_counter()
+        self._metrics: Any = None
+        self._times: Any = None
+
+    def open(self, experiment: Experiment, resume: bool) -> list[Diagnostic]:
+        """Make the folder and say what runs; metrics after the checkpoint that is resumed are dropped.
+
+        Returns a warning for each thing that may make a resumed run differ in its last bits.  E0806 for a folder that is in use.
+        """
+        if self.out is None:
+            return []
+        if not resume and (self.out / "metrics.jsonl").exists() and self.checkpoints.steps():
+            helps = ["go on with it: `--resume`; or choose another folder with `--out`"]
+            raise fail("E0806", f"{self.out} holds a run already", helps=helps)
+        now = describe(experiment)
+        warnings = changes(self.read(), now) if resume else []
+        for name, text in experiment.opened.to_json()["texts"].items():
+            write_bytes(self.out / "spec" / ("spec.spec" if name == "<text>" else name), text.encode())
+        write_bytes(self.out / "run.json", json.dumps(now, indent=2, sort_keys=True).encode() + b"\n")
+        try:
+            kept = self._kept(experiment.steps) if resume else []
+            write_bytes(self.out / "metrics.jsonl", "".join(kept).encode())
+            self._metrics = open(self.out / "metrics.jsonl", "a", buffering=1, encoding="utf-8")  # noqa: SIM115  (closed in close)
+            self._times = open(self.out / "times.jsonl", "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+            self._time(experiment.steps, at=datetime.now(UTC).isoformat(timespec="seconds"))
+        except OSError as failure:
+            raise self._unwritable(failure) from None
+        self.checkpoints.sweep()
+        return warnings
+
+    def read(self) -> dict[str, Any]:
+        """What run.json holds; nothing where there is none that can be read."""
+        try:
+            found = json.loads(((self.out or Path()) / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def events(self) -> list[tuple[str, Event]]:
+        """What metrics.jsonl holds, line by line, up to one that a kill cut short."""
+        path = (self.out or Path()) / "metrics.jsonl"
+        found: list[tuple[str, Event]] = []
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.exists() else []:
+            try:
+                event = json.loads(line)
+                found.append((line, {"event": event["event"], "step": 0, **event}))
+            except (ValueError, KeyError, TypeError):
+                break
+        return found
+
+    def _kept(self, steps: int) -> list[str]:
+        return [line for line, event in self.events() if event["event"] in ("step", "valid") and event["step"] <= steps]
+
+    def end(self) -> Event | None:
+        """How the run ended, if it did."""
+        lines = self.events()
+        return lines[-1][1] if lines and lines[-1][1]["event"] == "end" else None
+
+    def write(self, event: Event) -> None:
+        """Add a line to the metrics; E0805 when that fails."""
+        if self._metrics is None:
+            return
+        try:
+            self._metrics.write(json.dumps(event) + "\n")
+            if event["event"] != "step" or event["step"] % TIMES_EVERY == 0:
+                self._time(event["step"])
+        except OSError as failure:
+            raise self._unwritable(failure) from None
+
+    def _time(self, step: int, **more: str) -> None:
+        self._times.write(json.dumps({"step": step, "seconds": round(time.perf_counter() - self.started, 3), **more}) + "\n")
+
+    def save(self, experiment: Experiment, progress: Mapping[str, Any], best: bool = False, stopped: bool = False) -> None:
+        """Write a checkpoint, after the metrics up to it have reached the disk."""
+        if self.out is None:
+            return
+        try:
+            os.fsync(self._metrics.fileno())
+        except OSError as failure:
+            raise self._unwritable(failure) from None
+        self.checkpoints.write(experiment.steps, experiment.tensors(), {**experiment.state(), "progress": progress}, best, stopped)
+
+    def _unwritable(self, failure: OSError) -> Exception:
+        return fail("E0805", f"{self.out} cannot be written: {failure.strerror or failure}")
+
+    def close(self) -> None:
+        for file in (self._metrics, self._times):
+            if file is not None:
+                file.close()
+        self._metrics = self._times = None
+
+
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """What run this is, as run.json holds it."""
+    opened = experiment.opened
+    return {
+        "spec": opened.source.path,
+        "roots": [str(root.resolve()) for root in opened.roots],
+        "given": {name: value if isinstance(value, (int, float, str, bool)) else str(value) for name, value in opened.options.items()},
+        "options": opened.evaluation.options,
+        "experiment": experiment.fields,
+        "optimizer": {"name": experiment.setup.optimizer.name, **experiment.setup.optimizer_fields},
+        "data": {
+            "kind": experiment.source.description.kind, **experiment.source.description.fields,
+            **{name: value for name, value in experiment.source.to_json().items() if isinstance(value, (int, float, str, bool))},
+        },
+        "parameters": len(experiment.flat_parameters),
+        "dtype": experiment.dtype,
+        "device": experiment.device_name,
+        "environment": environment(),
+    }  # fmt: skip
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diagnostic]:
+    """W0711 for each thing that is not as it was when the run began."""
+    old, new = before.get("environment", {}), now["environment"]
+    found = [f"{words}: {old[key]}, now {new[key]}" for key, words in MATTERS.items() if key in old and old[key] != new[key]]
+    for part in ("options", "experiment", "optimizer", "data"):
+        mine = {name: value for name, value in now[part].items() if part in before and before[part].get(name) != value}
+        found += [f"{name}: {before[part].get(name)}, now {value}" for name, value in mine.items()]
+    message = "the run goes on under other conditions than it began: "
+    return [error("W0711", message + text, severity="warning") for text in found]

@@ -1,0 +1,273 @@
+"""Runs: killed, failing, stopped, resumed, ended early; what is not finite; what has changed since."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import graphspec
+from graphspec.errors import SpecError
+from graphspec.training.experiment import Experiment
+from graphspec.training.loop import Event, RunSettings, measures, run
+from test_checkpoint import Faults, Killed
+
+CHAR_LM = Path(__file__).parent.parent / "specs" / "char_lm.spec"
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog. " * 40)
+    return path
+
+
+OPTIONS = {"rnn_size": 6, "n_layers": 2, "data.batch": 4, "data.seq_len": 7, "experiment.valid_every": 4, "experiment.save_every": 2}
+
+
+def small(corpus: Path, **more: Any) -> Experiment:
+    return graphspec.experiment(CHAR_LM, threads=1, **{**OPTIONS, "data.path": str(corpus), **more})
+
+
+def events(experiment: Experiment, **settings: Any) -> list[Event]:
+    return list(run(experiment, RunSettings(**settings)))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of a run folder, all that must not depend on the clock or on when it was interrupted."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in ("times.jsonl", "run.json")
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> dict[str, bytes]:
+    """The uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    events(small(corpus), steps=STEPS, out=folder)
+    found = contents(folder)
+    assert sorted(found) == [
+        "checkpoints/best.safetensors", "checkpoints/step-00000022.safetensors", "checkpoints/step-00000024.safetensors",
+        "metrics.jsonl", "spec/char_lm.spec", "spec/lstm.spec",
+    ]  # fmt: skip
+    return found
+
+
+def command(corpus: Path, out: Path, steps: int, *more: str) -> list[str]:
+    given = [f"{name}={value}" for name, value in {**OPTIONS, "data.path": corpus}.items()]
+    words = ["run", str(CHAR_LM), *given, "--steps", str(steps), "--threads", "1", "--out", str(out), *more]
+    return [sys.executable, "-m", "graphspec", *words]
+
+
+# -- kills -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.slow)])
+def test_runs_killed_at_random_moments_and_resumed_are_the_uninterrupted_run(tmp_path: Path, corpus: Path, kills: int) -> None:
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command(corpus, out, STEPS, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    began = time.perf_counter()
+    assert start(tmp_path / "first").wait() == 0
+    length = time.perf_counter() - began
+    whole = contents(tmp_path / "first")
+    draw, hit = random.Random(1), 0
+    for number in range(kills):
+        out = tmp_path / str(number)
+        while True:  # some runs end before the kill: then the next moment is tried
+            process = start(out)
+            time.sleep(draw.uniform(0.2, 1.0) * length)
+            process.kill()
+            if process.wait() == -signal.SIGKILL:
+                hit += 1
+                break
+        assert start(out).wait() == 0
+        assert contents(out) == whole, f"kill {number}"
+    assert hit == kills
+
+
+def test_a_disk_that_fails_at_any_place_is_told_and_the_last_good_checkpoint_loads(tmp_path: Path, corpus: Path) -> None:
+    told, place = set(), 0
+    while True:
+        folder = tmp_path / f"run {place}"
+        faults = Faults(place)
+        try:
+            with faults.armed():
+                events(small(corpus), steps=4, out=folder)
+        except SpecError as failure:
+            told.add(failure.code)
+        except Killed:
+            pytest.fail("nothing is killed here")
+        if not faults.hit:
+            break
+        if list((folder / "checkpoints").glob("*.safetensors")):
+            assert graphspec.Experiment.load(folder, last=True).steps in (2, 4)
+        events(small(corpus), steps=4, out=folder, resume=True)
+        assert graphspec.Experiment.load(folder, last=True).steps == 4
+        place += 1
+    assert place > 20 and told == {"E0805"}
+
+
+# -- stopping and going on -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_a_run_that_is_asked_to_stop_saves_and_leaves(tmp_path: Path, corpus: Path, whole: dict[str, bytes], step: int) -> None:
+    experiment = small(corpus)
+    found = events(experiment, steps=STEPS, out=tmp_path, stop=lambda: experiment.steps == step)
+    assert found[-1] == {"event": "stopped", "step": step}
+    assert graphspec.Experiment.load(tmp_path, last=True).steps == step
+    assert events(small(corpus), steps=STEPS, out=tmp_path, resume=True)[-1]["event"] == "end"
+    assert contents(tmp_path) == whole
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_run_that_is_closed_saves_first(tmp_path: Path, corpus: Path, whole: dict[str, bytes], step: int) -> None:
+    going = run(small(corpus), RunSettings(STEPS, tmp_path))
+    for event in going:
+        if event["event"] == "step" and event["step"] == step:
+            going.close()
+    events(small(corpus), steps=STEPS, out=tmp_path, resume=True)
+    assert contents(tmp_path) == whole
+
+
+def test_ctrl_c_saves_and_leaves_with_130(tmp_path: Path, corpus: Path) -> None:
+    long = command(corpus, tmp_path / "run", 1_000_000, "--json")
+    process = subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if '"step": 3,' in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = json.loads(rest.splitlines()[-1])
+    assert last["event"] == "stopped"
+    assert graphspec.Experiment.load(tmp_path / "run", last=True).steps == last["step"] >= 3
+
+
+def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(tmp_path: Path, corpus: Path, whole: dict[str, bytes]) -> None:
+    first = events(small(corpus), steps=10, out=tmp_path)
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()}
+    again = events(small(corpus), steps=10, out=tmp_path, resume=True)
+    assert [e["event"] for e in again] == ["start", "end"] and again[-1] == first[-1]
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()} == before
+    events(small(corpus), steps=STEPS, out=tmp_path, resume=True)
+    metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in metrics if e["event"] == "step"] == list(range(1, STEPS + 1))
+    assert [e["event"] for e in metrics].count("end") == 1
+
+
+def test_resume_with_nothing_to_resume_starts_afresh(tmp_path: Path, corpus: Path, whole: dict[str, bytes]) -> None:
+    assert events(small(corpus), steps=STEPS, out=tmp_path / "new", resume=True)[0]["step"] == 0
+    assert contents(tmp_path / "new") == whole
+
+
+def test_the_best_is_remembered_by_a_resumed_run(tmp_path: Path, corpus: Path) -> None:
+    """A learning rate that is far too large after a good start: what follows is worse, and must not become the best."""
+    events(small(corpus), steps=20, out=tmp_path)
+    best = (tmp_path / "checkpoints" / "best.safetensors").read_bytes()
+    found = events(small(corpus, **{"optim.learningRate": 3.0}), steps=28, out=tmp_path, resume=True)
+    assert all(not e["best"] for e in found if e["event"] == "valid")
+    assert found[-1]["best_step"] == 20 and found[-1]["best_loss"] < found[-1]["valid_loss"]
+    assert (tmp_path / "checkpoints" / "best.safetensors").read_bytes() == best
+
+
+def test_a_run_ends_early_when_no_better_validation_comes(tmp_path: Path, corpus: Path) -> None:
+    options = {"optim.learningRate": 3.0, "experiment.patience": 3, "experiment.valid_every": 1}
+    found = events(small(corpus, **options), steps=500, out=tmp_path)
+    end = found[-1]
+    assert end["early"] and end["step"] == end["best_step"] + 3 < 500
+    assert events(small(corpus, **options), steps=500, out=tmp_path, resume=True)[-1] == end
+
+
+# -- what has changed since ------------------------------------------------------------------------------------------------------
+
+
+def changed(corpus: Path, out: Path, **more: Any) -> list[str]:
+    found = events(small(corpus, **more), steps=8, out=out, resume=True)
+    diagnostics = [e["diagnostic"] for e in found if e["event"] == "warning"]
+    assert all(d.code == "W0711" for d in diagnostics)
+    return [d.message.partition("began: ")[2] for d in diagnostics]
+
+
+def test_other_conditions_are_told(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events(small(corpus), steps=4, out=tmp_path)
+    there = json.loads((tmp_path / "run.json").read_text())["environment"]
+    monkeypatch.setattr("graphspec.training.rundir.environment", lambda: {**there, "threads": 7, "blas": "another 1.0"})
+    assert changed(corpus, tmp_path, **{"experiment.clip_norm": 4}) == [
+        "threads of the matrix products: 1, now 7", f"library of matrix products: {there['blas']}, now another 1.0",
+        "clip_norm: 5.0, now 4.0",
+    ]  # fmt: skip
+
+
+def test_nothing_is_told_when_nothing_changed(tmp_path: Path, corpus: Path) -> None:
+    events(small(corpus), steps=4, out=tmp_path)
+    assert changed(corpus, tmp_path) == []
+
+
+def test_other_data_are_refused(tmp_path: Path, corpus: Path) -> None:
+    events(small(corpus), steps=4, out=tmp_path / "run")
+    other = tmp_path / "other.txt"
+    other.write_text(corpus.read_text().replace("quick", "kciuq"))
+    with pytest.raises(SpecError, match="the data are not those that the run began with") as caught:
+        events(small(other), steps=8, out=tmp_path / "run", resume=True)
+    assert caught.value.code == "E0617"
+
+
+# -- what is not finite ----------------------------------------------------------------------------------------------------------
+
+
+def diverging(corpus: Path) -> Experiment:
+    return small(corpus, **{"optim.learningRate": 1e37, "experiment.clip_norm": 0})
+
+
+def test_a_number_that_is_not_finite_ends_the_run_and_is_not_saved(tmp_path: Path, corpus: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        events(diverging(corpus), steps=8, out=tmp_path)
+    assert caught.value.code == "E0710"
+    assert "detect-anomaly" in caught.value.diagnostics[0].helps[1]
+    for file in (tmp_path / "checkpoints").glob("*"):
+        assert all(math.isfinite(float(a.sum())) for a in graphspec.Experiment.load(file).parameters.values())
+
+
+def test_the_node_that_it_comes_from_is_found(tmp_path: Path, corpus: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        events(diverging(corpus), steps=8, out=tmp_path, detect_anomaly=True)
+    (problem,) = caught.value.diagnostics
+    assert problem.code == "E0711"
+    assert problem.labels[0].span.source.text.splitlines()[problem.labels[0].span.line - 1].strip()
+    assert any("not finite" in note for note in problem.notes)
+
+
+def test_watching_changes_no_number(tmp_path: Path, corpus: Path, whole: dict[str, bytes]) -> None:
+    events(small(corpus), steps=STEPS, out=tmp_path, detect_anomaly=True)
+    assert contents(tmp_path) == whole
+
+
+# -- events ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_measures_are_what_a_validation_says_besides_its_loss(corpus: Path) -> None:
+    found = events(small(corpus), steps=4)
+    valid = next(e for e in found if e["event"] == "valid")
+    assert measures(valid).keys() == measures(found[-1]).keys() == {"bits_per_char"}
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path, corpus: Path, whole: dict[str, bytes]) -> None:
+    experiment = small(corpus)
+    events(experiment, steps=STEPS, out=tmp_path, stop=lambda: experiment.steps == 6)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"event": "step", "step": 7, "lo')
+    events(small(corpus), steps=STEPS, out=tmp_path, resume=True)
+    assert contents(tmp_path) == whole
