@@ -50,7 +50,7 @@ class ExperimentFunction:
             )
         step, encode, encode_inputs = self._generate(lua, given)
         optimizer = given.get("optimizer")
-        if optimizer is not None and not isinstance(optimizer, DescriptionHost):
+        if optimizer is not None and not (isinstance(optimizer, DescriptionHost) and optimizer.description.group == "optim"):
             raise lua.error(
                 "E0606",
                 f"experiment: optimizer must be made by optim, got {type_name(optimizer)}",

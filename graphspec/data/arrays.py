@@ -93,9 +93,10 @@ class ArraySource(DataSource):
     def _order(self, turn: int) -> Array:
         if not self.description.fields["shuffle"]:
             return np.arange(self.split)
-        if self._shuffled[0] != turn:
-            self._shuffled = turn, np.random.default_rng([self.whole("seed", 0), turn]).permutation(self.split)
-        return self._shuffled[1]
+        known = self._shuffled  # once: another thread may put another pass there
+        if known[0] != turn:
+            known = self._shuffled = turn, np.random.default_rng([self.whole("seed", 0), turn]).permutation(self.split)
+        return known[1]
 
     _shuffled: tuple[int, Array] = (-1, np.zeros(0, np.int64))
 

@@ -24,3 +24,8 @@ class Prefetch:
         found = ahead[1].result() if ahead is not None and ahead[0] == number else self.source.batch(number)
         self._next = number + 1, self._thread.submit(self.source.batch, number + 1)
         return found
+
+    def close(self) -> None:
+        """Let the thread go, when what it fetches is there."""
+        self._next = None
+        self._thread.shutdown(cancel_futures=True)

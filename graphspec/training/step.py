@@ -10,10 +10,12 @@ from graphspec.autodiff import gradients
 from graphspec.build import ExperimentSpec
 from graphspec.errors import fail
 from graphspec.graph import GModule, Node, gmodule
+from graphspec.ir.builder import Builder
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.lower import flatten
 from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, lower_module, open_frame, pack
-from graphspec.training.optimizers import OPTIMIZERS, Optimizer, Update
+from graphspec.training.fields import check_fields
+from graphspec.training.optimizers import OPTIMIZERS, Optimizer, Update, check_optimizer
 
 
 @dataclass
@@ -37,9 +39,23 @@ class Setup:
     def optimizer_fields(self) -> Mapping[str, Any]:
         return self.spec.optimizer.fields if self.spec.optimizer else self.optimizer.fields
 
+    @property
+    def optimizer_state(self) -> tuple[str, ...]:
+        """The inputs that hold the optimizer's state."""
+        return tuple(f"optimizer.{name}" for name in self.optimizer.state(self.optimizer_fields))
+
+    @property
+    def accumulate(self) -> int:
+        """Batches that make one step."""
+        return int(self.spec.fields["accumulate"])
+
 
 def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
-    """Type the experiment's graph; E0608 when the loss is no scalar, E0609 when a carried state changes its type."""
+    """Type the experiment's graph; E0608 when the loss is no scalar, E0609 when a carried state changes its type, E0606 and E0616 for
+    fields that are out of range."""
+    check_fields(spec)
+    if spec.optimizer:
+        check_optimizer(spec.optimizer)
     ins = [*spec.inputs, *spec.carry]
     if not ins:
         raise fail("E0606", "experiment: no inputs, so there is nothing to train on", spec.origin)
@@ -96,43 +112,77 @@ def evaluation_program(setup: Setup) -> Program:
 def training_program(setup: Setup) -> Program:
     """One step of training.
 
-    Inputs beside the graph's own: ``learning_rate`` (scalar) and the optimizer's state ``optimizer.<name>``.  Results:
-    ``loss``, ``gradient_norm``
-    (before clipping), and the new values of parameters, optimizer state, running statistics and carried states, all donated.
+    Inputs beside the graph's own: ``learning_rate`` (scalar), the optimizer's state ``optimizer.<name>`` and, where a step has several
+    batches, ``gradients``: the sum of those of the batches before this one (:func:`accumulation_program`).  ``step`` counts batches, from
+    1.  Results: ``loss``, ``gradient_norm`` (before clipping), and the new values of parameters, optimizer state, running statistics and
+    carried states, all donated.
     """
     frame, loss, on = _forward(setup, training=True)
-    b, optimizer = frame.b, setup.optimizer
+    b, optimizer, fields = frame.b, setup.optimizer, setup.optimizer_fields
     flat = frame.values["parameters"]
     rate = frame.input("learning_rate", tensor((), setup.typed.dtype), "input")
-    state = {name: frame.input(f"optimizer.{name}", flat.type, "state") for name in optimizer.state}
-    parameters = setup.graph.all_parameters()
-    if not parameters:
-        raise fail("E0606", "experiment: the model has no parameters, so there is nothing to train", setup.spec.origin)
-    tensors = [b.scope.parameters[id(p)] for p in parameters]
+    state = {name: frame.input(f"optimizer.{name}", flat.type, "state") for name in optimizer.state(fields)}
+    before = frame.input("gradients", flat.type, "gradient") if setup.accumulate > 1 else None
+    gradient = _gradient(setup, frame, loss)
     with b.at(setup.spec.origin):
-        found = gradients(b, {loss: b.full_like(loss, 1.0)}, tensors)
-        gradient = pack(b, [g if g is not None else b.zeros(v.type) for g, v in zip(found, tensors, strict=True)])
-        norm = b.sqrt(b.reduce_sum(b.mul(gradient, gradient), [0]))
-        gradient = _clipped(frame, gradient, norm, setup.spec.fields)
-        step = b.cast(frame.values["step"], setup.typed.dtype)
-        new, new_state = optimizer.rule(Update(b, flat, gradient, state, rate, step, setup.optimizer_fields))
+        step = b.cast(frame.values["step"], "float64")
+        if before is not None:
+            gradient = b.scale(b.add(before, gradient), 1 / setup.accumulate)
+            step = b.div(step, b.full_like(step, setup.accumulate))
+        norm = gradient_norm(b, gradient)
+        gradient = clipped(b, gradient, norm, setup.spec.fields)
+        new, new_state = optimizer.rule(Update(b, flat, gradient, state, rate, step, fields))
     outputs = [
         (Port("loss", "loss"), loss),
         (Port("gradient_norm", "output"), norm),
         (Port("new parameters", "parameter", "parameters"), new),
     ]
-    outputs += [(Port(f"new optimizer.{name}", "state", f"optimizer.{name}"), new_state[name]) for name in optimizer.state]
+    outputs += [(Port(f"new optimizer.{name}", "state", f"optimizer.{name}"), new_state[name]) for name in state]
     return frame.finish("train", [*outputs, *buffer_updates(frame), *on])
 
 
-def _clipped(frame: Frame, gradient: Value, norm: Value, fields: Mapping[str, Any]) -> Value:
-    """By value, then by norm (as ``torch.nn.utils.clip_grad_norm_``); 0 means not at all."""
-    b = frame.b
-    if fields.get("clip_value"):
+def accumulation_program(setup: Setup) -> Program:
+    """A batch of a step that has several, and is not its last: its gradients are added to ``gradients``.
+
+    Results: ``loss``, ``gradient_norm`` (of this batch's own), and the new values of gradients, running statistics and carried states, all
+    donated.
+    """
+    frame, loss, on = _forward(setup, training=True)
+    before = frame.input("gradients", frame.values["parameters"].type, "gradient")
+    gradient = _gradient(setup, frame, loss)
+    with frame.b.at(setup.spec.origin):
+        norm, total = gradient_norm(frame.b, gradient), frame.b.add(before, gradient)
+    outputs = [
+        (Port("loss", "loss"), loss),
+        (Port("gradient_norm", "output"), norm),
+        (Port("new gradients", "gradient", "gradients"), total),
+    ]
+    return frame.finish("accumulate", [*outputs, *buffer_updates(frame), *on])
+
+
+def _gradient(setup: Setup, frame: Frame, loss: Value) -> Value:
+    """The flat gradient of the loss."""
+    b, parameters = frame.b, setup.graph.all_parameters()
+    if not parameters:
+        raise fail("E0606", "experiment: the model has no parameters, so there is nothing to train", setup.spec.origin)
+    tensors = [b.scope.parameters[id(p)] for p in parameters]
+    with b.at(setup.spec.origin):
+        found = gradients(b, {loss: b.full_like(loss, 1.0)}, tensors)
+        return pack(b, [g if g is not None else b.zeros(v.type) for g, v in zip(found, tensors, strict=True)])
+
+
+def gradient_norm(b: Builder, gradient: Value) -> Value:
+    """The length of a flat gradient, a scalar."""
+    return b.sqrt(b.reduce_sum(b.mul(gradient, gradient), [0]))
+
+
+def clipped(b: Builder, gradient: Value, norm: Value, fields: Mapping[str, Any]) -> Value:
+    """By value, then by norm (as ``torch.nn.utils.clip_grad_value_`` and ``clip_grad_norm_``); 0 means not at all.  NaN stays NaN."""
+    if fields["clip_value"]:
         bound = fields["clip_value"]
         gradient = b.minimum(b.maximum(gradient, b.full_like(gradient, -bound)), b.full_like(gradient, bound))
-        norm = b.sqrt(b.reduce_sum(b.mul(gradient, gradient), [0]))
-    if fields.get("clip_norm"):
+        norm = gradient_norm(b, gradient)
+    if fields["clip_norm"]:
         scale = b.minimum(b.div(b.full_like(norm, fields["clip_norm"]), b.shift_by(norm, 1e-6)), b.full_like(norm, 1.0))
         gradient = b.mul(gradient, b.broadcast(scale, gradient.shape, ()))
     return gradient
