@@ -33,7 +33,7 @@ def test_a_step_allocates_nothing_large_after_the_first() -> None:
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 20_000
+    assert after - before < 40_000, "beyond two batches, this and the one that is fetched ahead"
     assert peak - before < 200_000, "beyond the batch itself and what Python needs for calls"
 
 
