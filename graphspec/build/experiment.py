@@ -51,9 +51,10 @@ class ExperimentFunction:
         step, encode, encode_inputs = self._generate(lua, given)
         optimizer = given.get("optimizer")
         if optimizer is not None and not (isinstance(optimizer, DescriptionHost) and optimizer.description.group == "optim"):
+            got = optimizer.title if isinstance(optimizer, Host) else type_name(optimizer)
             raise lua.error(
                 "E0606",
-                f"experiment: optimizer must be made by optim, got {type_name(optimizer)}",
+                f"experiment: optimizer must be made by optim, got {got}",
                 helps=["as in `optim.adam { learningRate = 2e-3 }`"],
             )
         fields: dict[str, Any] = {}
