@@ -104,7 +104,7 @@ CODES: dict[str, str] = {
     "E0613": "a data file is empty",
     "E0614": "a text that is too short for its batches",
     "E0615": "a symbol or index that the vocabulary does not have",
-    "E0616": "a field of a data source is out of range",
+    "E0616": "a field of a data source or optimizer is out of range",
     "E0617": "the data are not those that the checkpoint was made with",
     "E0618": "a data file that is too large",
     "E0619": "data that are no pairs",

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import graphspec
+from graphspec.build.values import number_text
 from graphspec.errors import SpecError
 from graphspec.ir.verify import verify
 from graphspec.training.optimizers import OPTIMIZERS, RANGES
 from graphspec.training.step import evaluation_program, training_program
 from updates import CASES, rate, updates
 
+LANGUAGE = Path(__file__).parent.parent / "docs" / "language.md"
 SPEC = """
 local points = data.arrays {{ batch = 8, valid = 0.25 }}
 local x, y = nn.Identity{{'B', 5}}(), nn.Identity{{'B', 2}}()
@@ -56,6 +58,13 @@ def test_samples_set_every_field_otherwise(name: str) -> None:
     record = OPTIMIZERS[name]
     assert {k for sample in record.samples for k, v in sample.items() if v != record.fields[k]} == set(record.fields)
     assert {k for k, v in record.fields.items() if not isinstance(v, bool)} <= set(RANGES)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_documentation_has_its_row(name: str) -> None:
+    record = OPTIMIZERS[name]
+    fields = ", ".join(f"`{k} = {str(v).lower() if isinstance(v, bool) else number_text(float(v))}`" for k, v in record.fields.items())
+    assert f"\n| `optim.{name}` | {fields} | {record.source} |\n" in LANGUAGE.read_text()
 
 
 def test_there_is_no_state_that_is_not_needed(points: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import graphspec
+from graphspec.build.values import number_text
 from graphspec.errors import SpecError
 from graphspec.training.fields import FIELDS, PARTS, SCHEDULES, WHOLE
 from graphspec.training.schedules import Schedule
@@ -110,6 +111,13 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 def test_every_field_is_checked() -> None:
     assert set(WRONG) == set(FIELDS)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_documentation_has_its_row(name: str) -> None:
+    default = FIELDS[name]
+    shown = f"'{default}'" if isinstance(default, str) else number_text(float(default))
+    assert f"\n| `{name} = {shown}` | " in (CHAR_LM.parent.parent / "docs" / "language.md").read_text()
 
 
 @pytest.mark.parametrize("name", WRONG)
