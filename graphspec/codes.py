@@ -128,6 +128,9 @@ CODES: dict[str, str] = {
     "E0807": "an argument that makes no sense",
     "E0808": "a file that cannot be laid out anew without a change of meaning",
     "E0820": "a package that is not installed",
+    "E0835": "a folder that holds no run",
+    "E0836": "there is nothing to draw, or too much",
+    "E0837": "a picture in a format that does not exist",
     "E0901": "a mistake in graphspec itself",
     # Warnings
     "W0217": "a statement of an old file is left out",
@@ -138,4 +141,5 @@ CODES: dict[str, str] = {
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0705": "a damaged checkpoint is skipped",
     "W0711": "a run goes on under other conditions",
+    "W0835": "a damaged line of a run's records is left out",
 }

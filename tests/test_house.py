@@ -58,6 +58,10 @@ LAYERS: dict[str, str] = {
     "training.optimizers": "errors suggest ir build",
     "library": "build data training.fields training.schedules training.optimizers",
     "open": "errors suggest graph lang build nn program library",
+    # What a run leaves, and pictures of it:
+    "training.checkpoint": "errors tensorfile",
+    "training.history": "errors training.checkpoint",
+    "plots": "errors extras tensorfile training.history",
     # On top, and only on top:
     "draw": "errors extras graph shapes program tensorfile",
     "api": "* of the above",
@@ -181,7 +185,7 @@ def test_few_packages_are_needed_and_torch_is_none_of_them() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     assert packages(project["dependencies"]) == {"numpy", "lark", "safetensors", "rich", "threadpoolctl"}
-    assert set(extras) == {"test", "gpu-cuda12", "gpu-cuda13", "data", "draw", "plots", "onnx", "lsp", "mpi"}
+    assert set(extras) == {"test", "gpu-cuda12", "gpu-cuda13", "data", "draw", "plots", "tensorboard", "onnx", "lsp", "mpi"}
     assert "torch" not in set().union(*map(packages, extras.values()))
 
 

@@ -22,6 +22,8 @@ COMMANDS = {
     "run": "train an experiment",
     "eval": "a trained model on its held-out data, or on others",
     "sample": "write with a trained model",
+    "plot": "draw learning curves of runs",
+    "runs": "list runs, or compare them",
     "draw": "draw the model: an SVG picture, or a page to explore",
     "check": "compare gradients with finite differences",
     "fmt": "lay specs out in the standard way",
@@ -53,7 +55,7 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
-        if name not in ("doctor", "explain", "fmt"):
+        if name not in ("doctor", "explain", "fmt", "plot", "runs"):
             sub.add_argument("--threads", type=int, metavar="N", help="threads of the matrix products")
             sub.add_argument("--lenient", action="store_true", help="dangling nodes and duplicates are warnings, for old files")
             sub.add_argument(

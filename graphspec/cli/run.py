@@ -16,6 +16,7 @@ from graphspec.errors import fail
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
 from graphspec.training.loop import run as train
+from graphspec.training.tensorboard import TensorBoard
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where no terminal looks on."""
@@ -33,6 +34,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--resume", action="store_true", help="go on with the run in --out; starts afresh when there is none")
     sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     sub.add_argument("--detect-anomaly", action="store_true", help="find the node that the first number comes from that is not finite")
+    sub.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard too, into the run folder")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -44,8 +46,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
     experiment = Experiment(opened(args, **more), dtype=args.dtype, device=args.device, threads=args.threads)
     out.warnings(experiment.opened.warnings)
     folder = Path(args.out) if args.out else fresh_folder(Path(args.spec).stem)
+    board = TensorBoard(folder) if args.tensorboard else None
     with Interruption(out) as interruption:
         events = train(experiment, RunSettings(args.steps, folder, args.resume, lambda: interruption.asked, args.detect_anomaly))
+        events = board.follow(events) if board else events
         with contextlib.closing(events):  # closed early, it saves a checkpoint first
             end = _json(events, out) if args.json else _show(events, out, args.spec, folder)
     if end["event"] == "stopped":
