@@ -351,6 +351,19 @@ def test_long_loops_make_their_views_as_they_go(monkeypatch: pytest.MonkeyPatch)
             agree(interpret(p, arguments), executable(p).call(arguments))
 
 
+def test_ever_new_sizes_do_not_take_ever_new_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = program(lambda b, x: [b.exp(b.tanh(x))], x=(B, 1000))
+    e, made = executable(p), []
+    allocate = e.device.memory
+    monkeypatch.setattr(e.device, "memory", lambda size: made.append(size) or allocate(size))
+    rows = [int(n) for n in np.random.default_rng(1).integers(1, 40, 200)]
+    for n in rows:
+        x = np.random.default_rng(n).normal(size=(n, 1000))
+        (y,) = e.call({"x": x}).values()
+        np.testing.assert_allclose(y, np.exp(np.tanh(x)))
+    assert len(made) < 20
+
+
 # -- threads -----------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
@@ -20,14 +21,29 @@ KEPT = 4
 """Bindings that an Executable keeps unless told otherwise."""
 
 
+ROOM = 1.25
+"""How much larger than asked for an arena is made, so that it can serve bindings of other sizes later."""
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Memory, and the lock of whoever runs in it."""
+
+    memory: Array
+    lock: RLock = field(default_factory=RLock)
+
+
 class Executable:
     """A plan on a device.  Keeps the ``kept`` bindings used last, each with an arena of its own.
 
-    May be used by several threads; see :class:`Bound` for what one binding allows.
+    The arena of a binding that is dropped goes to the next one it is large enough for: data of ever new sizes would else have the system
+    hand out fresh memory at every step, which can take longer than the step.  May be used by several threads; see :class:`Bound` for what
+    one binding allows.
     """
 
     def __init__(self, plan: Plan, device: Device, kept: int = KEPT) -> None:
         self.plan, self.device, self.kept = plan, device, kept
+        self._spare: Arena | None = None
         self._bounds: OrderedDict[tuple[int, ...], Bound] = OrderedDict()
         self._by_shapes: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
         self._letters = sorted({*plan.letters, *(letter for a in plan.arguments for n in a.shape for letter in letters_of(n))})
@@ -48,12 +64,25 @@ class Executable:
             bound = self._bounds.get(key)
             if bound is None:
                 check_guards(self.plan, sizes)
-                bound = self._bounds[key] = Bound(self.plan, self.device, dict(zip(self._letters, key, strict=True)))
+                while len(self._bounds) >= self.kept:
+                    self._drop()
+                bound = self._bounds[key] = Bound(self.plan, self.device, dict(zip(self._letters, key, strict=True)), self._memory)
             self._bounds.move_to_end(key)
-            while len(self._bounds) > self.kept:
-                _, dropped = self._bounds.popitem(last=False)
-                self._by_shapes = {shapes: sizes for shapes, sizes in self._by_shapes.items() if sizes != dropped.sizes}
             return bound
+
+    def _drop(self) -> None:
+        """Forget the binding that was not used for longest."""
+        _, dropped = self._bounds.popitem(last=False)
+        self._by_shapes = {shapes: sizes for shapes, sizes in self._by_shapes.items() if sizes != dropped.sizes}
+        if self._spare is None or self._spare.memory.nbytes < dropped.arena.memory.nbytes:
+            self._spare = dropped.arena
+
+    def _memory(self, size: int) -> Arena:
+        """An arena of at least ``size`` bytes: the one that was left over (with its lock: a thread may still run there), or a new one."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.memory.nbytes >= size:
+            return spare
+        return Arena(self.device.memory(size if spare is None else int(size * ROOM)))
 
     def bind_arguments(self, arguments: Mapping[str, Any]) -> Bound:
         """The binding that these arguments want."""
@@ -81,16 +110,16 @@ class Executable:
 class Bound:
     """A plan bound to sizes: its arena, and the program over it.
 
-    A binding has one arena, so its runs take turns (``lock``), and outputs are overwritten by the next run.  A thread that shares a
-    binding holds ``lock`` until it has copied what it wants, or uses :meth:`call`.
+    A binding has one arena, so its runs take turns (``lock``), and outputs are overwritten by the next run (once the binding was dropped,
+    by that of another).  A thread that shares a binding holds ``lock`` until it has copied what it wants, or uses :meth:`call`.
     """
 
-    def __init__(self, plan: Plan, device: Device, sizes: dict[str, int]) -> None:
+    def __init__(self, plan: Plan, device: Device, sizes: dict[str, int], memory: Callable[[int], Arena]) -> None:
         self.plan, self.device, self.sizes = plan, device, sizes
-        self.lock = RLock()
         offsets, self.bytes = assign(plan, sizes)
-        self._arena = device.memory(self.bytes)
-        self._memory: list[Array] = [self._arena if i in offsets else None for i in range(len(plan.buffers))]
+        self.arena = memory(self.bytes)
+        self.lock = self.arena.lock
+        self._memory: list[Array] = [self.arena.memory if i in offsets else None for i in range(len(plan.buffers))]
         self._starts = [offsets.get(i, 0) for i in range(len(plan.buffers))]
         for i, buffer in enumerate(plan.buffers):
             if buffer.kind == "constant":
@@ -156,7 +185,7 @@ class Bound:
                 raise _wrong_shape(argument.name, shape, value)
             dtype = np.dtype(self.plan.buffers[argument.buffer].dtype)
             usable = self.device.holds(value, argument.donated) and value.dtype == dtype
-            own = usable and self.device.overlaps(value, self._arena)
+            own = usable and self.device.overlaps(value, self.arena.memory)
             if own and argument.donated:
                 name = argument.name
                 raise PlanError("argument", f"`{name}` lies in the plan's own memory, which this run overwrites; copy it", argument=name)

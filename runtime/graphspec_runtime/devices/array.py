@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from graphspec_runtime.devices.base import Array, Device, Layout
+from graphspec_runtime.devices.base import Array, Device, Layout, Window
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.kernels import KERNELS, POINTWISE, Kernel, Maker, Scratch, Site
 from graphspec_runtime.plan import Instruction, Loop, View
@@ -125,21 +125,35 @@ class _Writer:
             return self._array(view, small, turns)
         loop, inner = loops[0], loops[1:]
         order = _order(loop, self.layout)
+        make: Callable[[int], Any]
+        if inner:
 
-        def make(turn: int) -> Any:
-            return self._turns(view, small, inner, {**turns, loop.id: turn})
+            def make(turn: int) -> Any:
+                return self._turns(view, small, inner, {**turns, loop.id: turn})
+        else:
+            make = self._along(view, small, loop, turns)
 
         if len(order) > self.left:
             return _Turns(make, order)
         self.left -= len(order)
         return [make(turn) for turn in order]
 
+    def _along(self, view: View, small: bool, loop: Loop, turns: Mapping[int, int]) -> Callable[[int], Array]:
+        """The view in a turn of its innermost loop.  Binding makes thousands of these, so all that is the same in each is done once."""
+        start, dtype, shape, strides = self._window(view, small, {**turns, loop.id: 0})
+        step = sum(self.layout.number(n) for number, n in view.steps if number == loop.id) * dtype.itemsize
+        memory, make = self.layout.memory[view.buffer], self.device.view
+        return lambda turn: make(memory, start + turn * step, dtype, shape, strides)
+
     def _array(self, view: View, small: bool, turns: Mapping[int, int]) -> Array:
+        return self.device.view(self.layout.memory[view.buffer], *self._window(view, small, turns))
+
+    def _window(self, view: View, small: bool, turns: Mapping[int, int]) -> Window:
         start, dtype, shape, strides = self.layout.window(view, turns)
         if small:  # ufuncs broadcast by themselves, faster over fewer axes
             kept = next((i for i, stride in enumerate(strides) if stride), len(strides))
             shape, strides = shape[kept:], strides[kept:]
-        return self.device.view(self.layout.memory[view.buffer], start, dtype, shape, strides)
+        return start, dtype, shape, strides
 
 
 def _order(loop: Loop, layout: Layout) -> range:
