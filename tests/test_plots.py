@@ -87,6 +87,15 @@ def test_curves_over_time() -> None:
     assert "2 min" in [axes.xaxis.get_major_formatter()(tick, 0) for tick in axes.get_xticks()]
 
 
+def test_long_names_leave_room_for_the_curves() -> None:
+    picture = learning_curves([curve("long-" * 40 + str(n)) for n in range(30)], "title" * 60)
+    picture.canvas.draw()
+    size = picture.axes[0].get_window_extent()
+    assert size.width > 500 and size.height > 200
+    names = [text.get_text() for text in picture.legends[0].get_texts()]
+    assert len(set(names)) == 30 and max(map(len, names)) <= 90
+
+
 @pytest.mark.parametrize(("low", "scale"), [(0.001, "log"), (1.0, "linear"), (-0.5, "linear")])
 def test_losses_of_many_magnitudes_have_a_logarithmic_axis(low: float, scale: str) -> None:
     assert learning_curves([curve("a", steps=100, low=low)]).axes[0].get_yscale() == scale
@@ -155,8 +164,11 @@ def test_what_is_no_alignment_or_too_large(shape: tuple[int, ...], source: int, 
 
 @pytest.mark.parametrize(
     ("symbol", "label"),
-    [("a", "a"), (" ", "␣"), ("\t", "⇥"), ("$x$", "$x$"), ("\0", r"\x00"), ("\ud800", r"\ud800"), ("語", "語"), ("x" * 30, "x" * 23 + "…")],
-)
+    [
+        ("a", "a"), (" ", "␣"), ("\t", "⇥"), ("$x$", "$x$"), ("\0", r"\x00"), ("\ud800", r"\ud800"), ("語", "語"),
+        ("x" * 20 + "y" * 20, "x" * 11 + "…" + "y" * 12),
+    ],
+)  # fmt: skip
 def test_symbols_as_labels(symbol: str, label: str) -> None:
     assert shown(symbol) == label
     assert label in texts(encoded(alignment([[1.0]], [symbol], ["b"]), "svg"))

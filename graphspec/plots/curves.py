@@ -64,6 +64,7 @@ def learning_curves(runs: Sequence[History], title: str = "", against_time: bool
         if against_time:
             timed(panels[-1].xaxis, max(run.seconds() for run in runs))
         else:
+            panels[-1].xaxis.get_major_locator().set_params(integer=True)
             numbered(panels[-1].xaxis)
         panels[0].set_title(printable(title) or (names[0] if len(runs) == 1 else ""))
         if len(runs) > 1:
@@ -91,7 +92,7 @@ def _losses(axes: Axes, runs: Sequence[History], against_time: bool) -> None:
     logarithmic_if_wide(axes, values)
     _upright(axes, "loss, nats per symbol" if in_nats else "loss")
     kinds = [_plain("training, running mean"), _plain("held out", **HELD_OUT)]
-    axes.legend(handles=kinds[: 1 + held_out], loc="upper right")
+    axes.legend(handles=kinds[: 1 + held_out], loc="upper right", frameon=True, edgecolor="none")
 
 
 def _line(axes: Axes, run: History, series: Series, against_time: bool, position: int, **look: Any) -> None:

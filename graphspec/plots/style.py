@@ -89,19 +89,20 @@ def save(figure: Figure, path: str | Path) -> None:
 
 MARKS = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
 """What stands for symbols that leave no mark."""
-LONGEST = 24
-"""Characters of a label, at most."""
+LABEL, LINE = 24, 90
+"""Characters at most: of a label, of a title or a name."""
 
 
 def shown(symbol: str) -> str:
-    """A symbol as a label that can be seen: blanks have a mark, characters that cannot be printed their code; long ones are cut."""
-    text = MARKS.get(symbol) or printable(symbol)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    """A symbol as a label that can be seen: blanks have a mark; the rest as in :func:`printable`."""
+    return MARKS.get(symbol) or printable(symbol, LABEL)
 
 
-def printable(text: str) -> str:
-    """Text without characters that no picture can hold; those stand as their codes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def printable(text: str, most: int = LINE) -> str:
+    """Text that fits: characters that no picture can hold stand as their codes, and the middle of what is too long is left out."""
+    found = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    half = most // 2
+    return found if len(found) <= most else f"{found[: most - half - 1]}…{found[-half:]}"
 
 
 # -- axes ------------------------------------------------------------------------------------------------------------------------
