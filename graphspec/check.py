@@ -118,11 +118,11 @@ def relative_error(a: Array, n: Array, largest: float) -> float:
     """``max|a - n| / max(|a|, |n|)``.
 
     Where a tensor's gradients vanish beside the ``largest`` of all tensors (the bias before a softmax has none at all), rounding is all
-    there is to see, and the error is taken relative to a millionth of that.
+    there is to see, and the error is taken relative to a hundred-thousandth of that.
     """
     if not a.size:
         return 0.0
-    scale = max(float(np.max(np.abs(a))), float(np.max(np.abs(n))), 1e-6 * largest)
+    scale = max(float(np.max(np.abs(a))), float(np.max(np.abs(n))), 1e-5 * largest)
     error = float(np.max(np.abs(a - n)))
     if np.isnan(error):
         return float("inf")

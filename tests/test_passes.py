@@ -114,11 +114,19 @@ def test_what_a_pass_did_is_told() -> None:
 ENTRIES: dict[str, tuple[str | None, ...]] = {
     "lstm": ("network({rnn_size = 3, n_layers = 2})",),
     "char_rnn": ("unroll(5, 3, 2, {})", "unroll(5, 3, 1, {dropout = true})"),
+    "columns": ("stack(rnn, 2, 3, 2)", "stack(lstm, 2, 3, 2, 0.3)", "gru(2, 3)", "peephole(2, 3)"),
     "feedback": ("iterate()", "say('greedy')", "say('sample')"),
 }
 """How to open specs that return no module."""
 SPECS = {path.stem: path for folder in (HERE.parent / "specs", HERE / "specs") for path in sorted(folder.glob("*.spec"))}
-EXPERIMENTS = {"char_lm": {"rnn_size": 3, "data.batch": 2, "data.seq_len": 4}}
+PAIRS = {"embedding": 2, "hidden": 2, "data.batch": 2, "data.size": 40}
+EXPERIMENTS: dict[str, dict[str, object]] = {
+    "char_lm": {"rnn_size": 3, "data.batch": 2, "data.seq_len": 4},
+    "word_lm": {"rnn_size": 3, "data.batch": 2, "data.seq_len": 4, "data.vocab": 9},
+    "seq2seq": PAIRS,
+    "translate": {**PAIRS, "cell": 4, "align": 3},
+    "adding": {"size": 3, "data.batch": 2, "data.length": 5},
+}
 
 
 def test_every_entry_is_of_a_spec() -> None:

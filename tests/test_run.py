@@ -58,7 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> dict[str, b
     found = contents(folder)
     assert sorted(found) == [
         "checkpoints/best.safetensors", "checkpoints/step-00000022.safetensors", "checkpoints/step-00000024.safetensors",
-        "metrics.jsonl", "spec/char_lm.spec", "spec/lstm.spec",
+        "metrics.jsonl", "spec/char_lm.spec", "spec/columns.spec", "spec/lstm.spec",
     ]  # fmt: skip
     return found
 

@@ -204,6 +204,7 @@ TWINS: dict[str, Twin] = {
     "Identity": lambda m, x, env: x,
     "Linear": linear,
     "LinearNoBias": linear,
+    "CMul": lambda m, x, env: x * env.parameter(m, "weight"),
     "LookupTable": lambda m, x, env: F.embedding(x.long() - 1, env.parameter(m, "weight")),
     "OneHot": lambda m, x, env: F.one_hot(x.long() - 1, m.args.outputSize).double(),
     "Sigmoid": lambda m, x, env: torch.sigmoid(x),
