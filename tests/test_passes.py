@@ -119,12 +119,12 @@ ENTRIES: dict[str, tuple[str | None, ...]] = {
 }
 """How to open specs that return no module."""
 SPECS = {path.stem: path for folder in (HERE.parent / "specs", HERE / "specs") for path in sorted(folder.glob("*.spec"))}
-PAIRS = {"embedding": 2, "hidden": 2, "data.batch": 2, "data.size": 40}
+FOR_PAIRS = {"embedding": 2, "hidden": 2, "data.batch": 2, "data.size": 40}
 EXPERIMENTS: dict[str, dict[str, object]] = {
     "char_lm": {"rnn_size": 3, "data.batch": 2, "data.seq_len": 4},
     "word_lm": {"rnn_size": 3, "data.batch": 2, "data.seq_len": 4, "data.vocab": 9},
-    "seq2seq": PAIRS,
-    "translate": {**PAIRS, "cell": 4, "align": 3},
+    "seq2seq": FOR_PAIRS,
+    "translate": {**FOR_PAIRS, "cell": 4, "align": 3},
     "adding": {"size": 3, "data.batch": 2, "data.length": 5},
 }
 
