@@ -8,10 +8,13 @@ from typing import Any
 from graphspec.errors import fail
 
 
-def need(package: str, extra: str, what: str, *helps: str) -> Any:
-    """The module; E0820, which says what needs it and how to get it, when it is not installed."""
+def need(module: str, extra: str, what: str, *helps: str) -> Any:
+    """The module; E0820, which says what needs its package and how to get it, when that is not installed or does not work."""
+    package = module.partition(".")[0]
     try:
-        return import_module(package)
-    except ImportError:
+        return import_module(module)
+    except ImportError as failure:
+        missing = isinstance(failure, ModuleNotFoundError) and failure.name in (package, module)
+        why = "which is not installed" if missing else f"which cannot be imported: {failure}"
         first = f"pip install {package} (or: pip install 'graphspec[{extra}]')"
-        raise fail("E0820", f"{what} the package {package}, which is not installed", helps=[first, *helps]) from None
+        raise fail("E0820", f"{what} the package {package}, {why}", helps=[first, *helps]) from None

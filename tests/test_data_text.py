@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphspec.build.describe import Description
 from graphspec.data import Batch, Sources, TextSource, Vocabulary
 from graphspec.data.corpus import default_corpus
-from graphspec.errors import Origin, Source, Span, SpecError
-
-SPEC = Source("a.spec", "local text = data.text { path = 'corpus.txt' }\nlocal more = data.text {}\n")
-HERE = Origin(Span(SPEC, 13, 46))
-THERE = Origin(Span(SPEC, 60, 72))
+from graphspec.errors import SpecError
+from sources import HERE, THERE
+from sources import describe as describe_any
 
 CORPUS = "".join(f"{i} green bottles, standing on the wall;\n" for i in range(100))
 
 
-def describe(trusted: tuple[str, ...] = (), origin: Origin = HERE, **fields: Any) -> Description:
-    """As evaluation makes it: every field filled in, numbers as doubles."""
-    filled = {k: fields.get(k, v) for k, v in TextSource.schema.fields.items()}
-    return Description("data.text", {k: float(v) if isinstance(v, int) else v for k, v in filled.items()}, origin, frozenset(trusted))
+describe = partial(describe_any, "data.text")
 
 
 def text_source(tmp_path: Path, text: str = CORPUS, stored: Mapping[str, Any] | None = None, **fields: Any) -> TextSource:
@@ -332,7 +327,7 @@ def test_baselines_are_measured_on_the_validation_part(tmp_path: Path) -> None:
 
 
 def test_another_python_has_another_default_corpus() -> None:
-    stored = {"path": default_corpus().name, "sha256": "0" * 64, "symbols": 1, "vocabulary": {"level": "char", "symbols": ["a"]}}
+    stored = {"name": default_corpus().name, "sha256": "0" * 64, "characters": 1, "vocabulary": {"level": "char", "symbols": ["a"]}}
     source = TextSource(describe(), [], stored)
     assert source.attributes == {"vocab_size": 1}
     with pytest.raises(SpecError, match="it differs between versions of Python"):

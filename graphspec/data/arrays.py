@@ -4,62 +4,77 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphspec.build.describe import Schema
-from graphspec.data.corpus import find_file
+from graphspec.data.corpus import MAX_BYTES, find_file
 from graphspec.data.source import Batch, DataSource
+from graphspec.errors import SpecError
 
 Array = np.ndarray[Any, Any]
+
+KINDS = {"f": np.float32, "i": np.int32, "u": np.int32, "b": np.int32}
+"""By NumPy's kind of an array: the dtype of its stream."""
 
 
 class ArraySource(DataSource):
     """The arrays of an ``.npz`` file, each a stream by its name; their first axis counts examples, and comes out as it is: [B, ...].
 
     An attribute ``<name>_size`` is the length of an array's last axis, ``<name>_classes`` the largest value of an array of whole
-    numbers (which count from 1).  Floats come as float32, whole numbers as int32.  The last ``valid`` of the examples (a fraction) is
-    the validation part; each pass shuffles the rest by ``seed`` and its number, unless ``shuffle = false``.
+    numbers (which count from 1).  Floats come as float32, whole numbers and truth values as int32.  The last ``valid`` of the examples
+    (a fraction) is the validation part; each pass shuffles the rest by ``seed`` and its number, unless ``shuffle = false``.
     """
 
-    schema = Schema(fields={"path": "", "batch": 64, "valid": 0.05, "shuffle": True, "seed": 1}, attributes=None, streams=None)
+    schema = Schema(fields={"path": "", "batch": 64, "shuffle": True, "seed": 1, "valid": 0.05}, attributes=None, streams=None)
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
-        """By name; E0610 and E0618 as for a text, E0620 for a file that holds no such arrays, E0617 when they are not those on record."""
-        if not self.description.fields["path"]:
+        """By name; E0610, E0611 and E0618 as for a text, E0620 for a file that holds no such arrays, E0617 when they are not those on
+        record."""
+        given = self.description.fields["path"]
+        if not given:
             raise self.wrong("E0616", "data.arrays needs a path: `data.arrays { path = 'data.npz' }`", "path")
-        path = find_file(self, "path")
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                if not isinstance(content, np.lib.npyio.NpzFile):
-                    raise ValueError("it is one array")
-                found = {name: self._plain(name, content[name]) for name in content.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as failure:
-            raise self.wrong("E0620", f"{path} is no file of named arrays: {failure}", "path", helps=["numpy.savez writes one"]) from None
+        found = self._read(find_file(self, "path"))
         counts = {name: len(array) for name, array in found.items()}
-        if len(set(counts.values())) != 1 or not all(counts.values()):
-            told = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
-            raise self.wrong("E0620", f"the arrays of {path} must have as many examples each, and one at least: {told}", "path")
+        if len(set(counts.values())) != 1:
+            told = ", ".join(f"{name} has {count:,}" for name, count in counts.items()) or "there is none"
+            raise self._unusable(f"the arrays must have as many examples each, and {told}")
+        self.check_recorded("file of arrays", given, _sha256(found))
         return found
 
-    def _plain(self, name: str, array: Array) -> Array:
-        kind = {"f": np.float32, "i": np.int32, "u": np.int32, "b": np.int32}.get(array.dtype.kind)
-        if kind is None or not array.ndim:
-            raise ValueError(f"{name} is {array.dtype} of rank {array.ndim}")
-        if kind is np.int32 and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
-            raise ValueError(f"{name} has whole numbers beyond 32 bits")
-        return array.astype(kind)
+    def _read(self, path: Path) -> dict[str, Array]:
+        if not zipfile.is_zipfile(path):
+            raise self._unusable("it is no .npz file", helps=["numpy.savez writes one"])
+        try:
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > MAX_BYTES:
+                raise self.wrong("E0618", f"{self.description.fields['path']} is larger than {MAX_BYTES:,} bytes unpacked", "path")
+            with np.load(path, allow_pickle=False) as content:
+                return {name: self._stream(name, content[name]) for name in content.files}
+        except (MemoryError, RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as failure:
+            raise self._unusable(str(failure)) from None
 
-    @cached_property
-    def sha256(self) -> str:
-        total = hashlib.sha256()
-        for name, array in sorted(self.arrays.items()):
-            total.update(f"{name}:{array.dtype}:{array.shape};".encode() + array.tobytes())
-        return total.hexdigest()
+    def _stream(self, name: str, array: Any) -> Array:
+        """An array as its stream has it."""
+        if name in self.schema.fields:
+            raise self._unusable(f"an array cannot be called {name}: that is a field of data.arrays")
+        if not isinstance(array, np.ndarray) or not array.size or not array.ndim or array.dtype.kind not in KINDS:
+            kind = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "no array"
+            raise self._unusable(f"{name} is {kind}", helps=["an array of numbers, of which the first axis counts examples, is wanted"])
+        dtype = KINDS[array.dtype.kind]
+        if dtype is np.int32 and not -(2**31) <= array.min() <= array.max() < 2**31:
+            raise self._unusable(f"{name} has numbers beyond 32 bits")
+        return array.astype(dtype)
+
+    def _unusable(self, why: str, **more: Any) -> SpecError:
+        return self.wrong("E0620", f"{self.description.fields['path']} cannot be used: {why}", "path", **more)
 
     @property
     def streams(self) -> frozenset[str]:
@@ -70,16 +85,18 @@ class ArraySource(DataSource):
         if self.stored:
             return dict(self.stored["attributes"])
         found = {f"{name}_size": array.shape[-1] for name, array in self.arrays.items() if array.ndim > 1}
-        return found | {f"{name}_classes": int(array.max()) for name, array in self.arrays.items() if array.dtype == np.int32}
+        found |= {f"{name}_classes": int(array.max()) for name, array in self.arrays.items() if array.dtype == np.int32}
+        return {name: value for name, value in found.items() if name not in self.arrays}
+
+    @property
+    def total(self) -> int:
+        """Examples, held out ones included."""
+        return len(next(iter(self.arrays.values())))
 
     @cached_property
     def split(self) -> int:
         """How many examples are trained on."""
-        total = len(next(iter(self.arrays.values())))
-        split = round(total * (1 - self.fraction("valid")))
-        if not split:
-            raise self.wrong("E0614", f"there are {total} examples, which leaves none to train on", helps=["give a smaller data.valid"])
-        return split
+        return self.training_examples(self.description.fields["path"], self.total)
 
     @property
     def batches(self) -> int:
@@ -88,27 +105,38 @@ class ArraySource(DataSource):
     def batch(self, number: int) -> Batch:
         turn, place = divmod(number, self.batches)
         size = self.whole("batch")
-        return self._cut(self._order(turn)[place * size : (place + 1) * size])
+        return self._of_rows(self.order(turn)[place * size : (place + 1) * size])
+
+    @cached_property
+    def order(self) -> Callable[[int], Array]:
+        """By the number of a pass: its examples in their order."""
+        return lru_cache(2)(self._order)
 
     def _order(self, turn: int) -> Array:
         if not self.description.fields["shuffle"]:
             return np.arange(self.split)
-        known = self._shuffled  # once: another thread may put another pass there
-        if known[0] != turn:
-            known = self._shuffled = turn, np.random.default_rng([self.whole("seed", 0), turn]).permutation(self.split)
-        return known[1]
-
-    _shuffled: tuple[int, Array] = (-1, np.zeros(0, np.int64))
+        return np.random.default_rng([self.whole("seed", 0), turn]).permutation(self.split)
 
     def valid(self, whole: bool = False) -> Iterator[Batch]:
-        rows, size = np.arange(0 if whole else self.split, len(next(iter(self.arrays.values())))), self.whole("batch")
-        for start in range(0, len(rows), size):
-            yield self._cut(rows[start : start + size])
+        size = self.whole("batch")
+        for start in range(0 if whole else self.split, self.total, size):
+            yield self._of_rows(np.arange(start, min(start + size, self.total)))
 
-    def _cut(self, rows: Array) -> Batch:
+    def _of_rows(self, rows: Array) -> Batch:
         return Batch({name: array[rows] for name, array in self.arrays.items()}, True, len(rows))
 
     def to_json(self) -> dict[str, Any]:
         if self.stored and "arrays" not in self.__dict__:
             return dict(self.stored)
-        return {"sha256": self.sha256, "streams": sorted(self.arrays), "attributes": dict(self.attributes)}
+        return {
+            "name": self.description.fields["path"], "sha256": _sha256(self.arrays),
+            "streams": sorted(self.arrays), "attributes": dict(self.attributes),
+        }  # fmt: skip
+
+
+def _sha256(arrays: Mapping[str, Array]) -> str:
+    """Of what the streams hold, so that it does not change with the file's packing."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name}:{array.dtype}:{array.shape};".encode() + array.tobytes())
+    return total.hexdigest()

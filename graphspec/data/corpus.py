@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 from graphspec.data.source import DataSource
@@ -80,6 +81,12 @@ def read_corpus(source: DataSource, field: str) -> Corpus:
     if not text:
         raise source.wrong("E0613", f"{given} is empty", field)
     return Corpus(given, text, hashlib.sha256(data).hexdigest())
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines without their ends, which are LF, CR LF or CR, as Python reads files; what else ``str.splitlines`` takes for one may stand in a
+    sentence."""
+    return [line.removesuffix("\n") for line in StringIO(text, newline=None)]
 
 
 def _under_roots(source: DataSource, field: str, given: str) -> Path:

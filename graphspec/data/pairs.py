@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from graphspec.build.describe import Schema
-from graphspec.data.corpus import Corpus, read_corpus
+from graphspec.data.corpus import Corpus, lines_of, read_corpus
 from graphspec.data.source import Batch, DataSource
-from graphspec.data.tasks import DEFAULT_TASK, Pairs, make_pairs
+from graphspec.data.tasks import DEFAULT_TASK, DEFAULTS, Pairs, make_pairs
 from graphspec.data.vocabulary import LEVELS, START, STOP, Vocabulary, symbols_of
 
 Array = np.ndarray[Any, Any]
@@ -49,19 +50,16 @@ class PairSource(DataSource):
 
     @cached_property
     def pairs(self) -> Pairs:
-        """The pairs; E0617 when they are not those on record, E0614 when there are too few."""
+        """The pairs; E0617 when they are not those on record."""
         pairs = self.read()
-        if self.stored and self.stored["name"] == pairs.name and self.stored["sha256"] != pairs.sha256:
-            notes = [f"their SHA-256 is {pairs.sha256[:12]}..., and was {self.stored['sha256'][:12]}..."]
-            raise self.wrong("E0617", f"{pairs.name} holds other pairs than the checkpoint was made with", "path", notes=notes)
+        self.check_recorded("set of pairs", pairs.name, pairs.sha256, pairs.notes)
         return pairs
 
     @cached_property
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         """Of sources and of targets: ``<s>``, ``</s>``, for words ``<unk>``, then what the training part (for characters: all) has."""
         if self.stored:
-            source, target = (Vocabulary.from_json(self.stored[side]) for side in ("source_vocabulary", "target_vocabulary"))
-            return source, target
+            return self.recorded_vocabulary(self.stored["source_vocabulary"]), self.recorded_vocabulary(self.stored["target_vocabulary"])
         return self._vocabulary(self.pairs.source), self._vocabulary(self.pairs.target)
 
     def _vocabulary(self, texts: Sequence[str]) -> Vocabulary:
@@ -79,13 +77,7 @@ class PairSource(DataSource):
     @cached_property
     def split(self) -> int:
         """How many pairs are trained on."""
-        total = len(self.pairs.source)
-        split = round(total * (1 - self.fraction("valid")))
-        if not split:
-            raise self.wrong(
-                "E0614", f"{self.pairs.name} has {total} pairs, which leaves none to train on", helps=["give a smaller data.valid"]
-            )
-        return split
+        return self.training_examples(self.pairs.name, len(self.pairs.source))
 
     @cached_property
     def encoded(self) -> tuple[list[Array], list[Array]]:
@@ -105,38 +97,36 @@ class PairSource(DataSource):
 
     def batch(self, number: int) -> Batch:
         turn, place = divmod(number, self.batches)
-        rows = self.order(turn)[place]
-        return self._cut(rows, starts=True)
+        return self._of_rows(self.order(turn)[place])
 
     @cached_property
-    def order(self) -> Any:
-        """The batches of a pass, each the numbers of its pairs."""
+    def order(self) -> Callable[[int], list[Array]]:
+        """By the number of a pass: its batches, each the numbers of its pairs."""
         return lru_cache(2)(self._order)
 
     def _order(self, turn: int) -> list[Array]:
         size = self.whole("batch")
-        draw = np.random.default_rng([int(self.description.fields["seed"]), turn])
+        draw = np.random.default_rng([self.whole("seed", 0), turn])
         shuffled = draw.permutation(self.split)
         found: list[Array] = []
         for start in range(0, self.split, WINDOW * size):
-            window = shuffled[start : start + WINDOW * size]
-            window = window[np.lexsort(self.lengths[window].T[::-1])]
-            found += [window[i : i + size] for i in range(0, len(window), size)]
+            found += self._by_length(shuffled[start : start + WINDOW * size])
         return [found[i] for i in draw.permutation(len(found))]
 
+    def _by_length(self, rows: Array) -> list[Array]:
+        """Batches of these pairs, sorted by the lengths of their targets, then of their sources."""
+        rows, size = rows[np.lexsort(self.lengths[rows].T[::-1])], self.whole("batch")
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
     def valid(self, whole: bool = False) -> Iterator[Batch]:
-        rows = np.arange(0 if whole else self.split, len(self.pairs.source))
-        rows = rows[np.lexsort(self.lengths[rows].T[::-1])]
-        size = self.whole("batch")
-        for start in range(0, len(rows), size):
-            yield self._cut(rows[start : start + size], starts=True)
+        return map(self._of_rows, self._by_length(np.arange(0 if whole else self.split, len(self.pairs.source))))
 
-    def _cut(self, rows: Array, starts: bool) -> Batch:
-        sources, targets = ([side[i] for i in rows] for side in self.encoded)
-        return self.padded(sources, targets, starts)
+    def _of_rows(self, rows: Array) -> Batch:
+        sources, targets = self.encoded
+        return self.padded([sources[i] for i in rows], [targets[i] for i in rows])
 
-    def padded(self, sources: Sequence[Array], targets: Sequence[Array], starts: bool = True) -> Batch:
-        """A batch of these sources and targets."""
+    def padded(self, sources: Sequence[Array], targets: Sequence[Array]) -> Batch:
+        """A batch of these sources and targets, indices without ``<s>`` and ``</s>``."""
         source_vocabulary, vocabulary = self.vocabularies
         start, stop = vocabulary.index(START), vocabulary.index(STOP)
         lengths = np.asarray([len(s) for s in sources], np.int32)
@@ -151,7 +141,7 @@ class PairSource(DataSource):
         arrays = {
             "source": source, "source_length": lengths, "target_in": target_in, "target_out": target_out, "target_length": target_lengths,
         }  # fmt: skip
-        return Batch(arrays, starts, int(target_lengths.sum()))
+        return Batch(arrays, True, int(target_lengths.sum()))
 
     def to_json(self) -> dict[str, Any]:
         if self.stored and "pairs" not in self.__dict__:
@@ -165,12 +155,16 @@ class PairSource(DataSource):
 
 class FilePairs(PairSource):
     """``data.pairs``: ``path`` is a file of lines ``source TAB target`` (more columns are left out), or ``source_path`` and
-    ``target_path`` are two files of as many lines; with none of them the pairs are generated: number names (see ``data.generated``)."""
+    ``target_path`` are two files of as many lines; with none of them the pairs are generated: number names (see ``data.generated``).
+
+    White space around a side is dropped; pairs of which a side is empty or has more than ``max_length`` symbols are left out, and those
+    that stand there again, so that nothing that is held out is trained on.  The order of a file is drawn by ``seed``: many are sorted.
+    """
 
     schema = Schema(
         fields={
-            "path": "", "source_path": "", "target_path": "", "batch": 64, "level": "char", "vocab": 10_000, "valid": 0.02,
-            "max_length": 200, "size": 30_000, "seed": 1,
+            "path": "", "source_path": "", "target_path": "", "batch": 64, "level": "char", "vocab": 10_000, "max_length": 200, "seed": 1,
+            **DEFAULTS,
         },
         attributes=ATTRIBUTES,
         streams=STREAMS,
@@ -178,40 +172,47 @@ class FilePairs(PairSource):
 
     def read(self) -> Pairs:
         """E0610-E0613, E0618 as for a text; E0619 for a line that is no pair, or files that do not match."""
-        fields = self.description.fields
-        if fields["path"]:
-            return self._of_table(read_corpus(self, "path"))
-        if fields["source_path"] or fields["target_path"]:
-            for field, other in (("source_path", "target_path"), ("target_path", "source_path")):
-                if not fields[field]:
-                    raise self.wrong("E0616", f"data.{other} is given, and data.{field} is not", other)
-            return self._of_two(read_corpus(self, "source_path"), read_corpus(self, "target_path"))
+        path, source_path, target_path = (bool(self.description.fields[name]) for name in ("path", "source_path", "target_path"))
+        if source_path != target_path or (path and source_path):
+            raise self.wrong("E0616", "data.pairs takes data.path, or both data.source_path and data.target_path")
+        if path:
+            corpus = read_corpus(self, "path")
+            return self._kept(self._columns(corpus), corpus.name, corpus.sha256, "path")
+        if source_path:
+            source, target = read_corpus(self, "source_path"), read_corpus(self, "target_path")
+            both = hashlib.sha256(f"{source.sha256} {target.sha256}".encode()).hexdigest()
+            return self._kept(self._lines(source, target), f"{source.name} and {target.name}", both, "source_path")
         return make_pairs(self, DEFAULT_TASK)
 
-    def _of_table(self, corpus: Corpus) -> Pairs:
-        rows = [line.split("\t") for line in corpus.text.splitlines()]
-        for number, row in enumerate(rows, 1):
-            if len(row) < 2 and row != [""]:
+    def _columns(self, corpus: Corpus) -> Iterator[tuple[str, str]]:
+        for number, line in enumerate(lines_of(corpus.text), 1):
+            source, tab, rest = line.partition("\t")
+            if not tab and line.strip():
                 helps = ["a line is `source TAB target`"]
                 raise self.wrong("E0619", f"{corpus.name} is not a table of pairs: line {number} has no tab", "path", helps=helps)
-        kept = [row for row in rows if row != [""]]
-        return self._kept([row[0] for row in kept], [row[1] for row in kept], corpus.name, corpus.sha256, "path")
+            yield source, rest.partition("\t")[0]
 
-    def _of_two(self, source: Corpus, target: Corpus) -> Pairs:
-        left, right = source.text.splitlines(), target.text.splitlines()
+    def _lines(self, source: Corpus, target: Corpus) -> Iterator[tuple[str, str]]:
+        left, right = lines_of(source.text), lines_of(target.text)
         if len(left) != len(right):
             counts = f"{source.name} has {len(left):,} lines, {target.name} {len(right):,}"
             raise self.wrong("E0619", f"the two files do not match: {counts}", "source_path")
-        return self._kept(left, right, f"{source.name} and {target.name}", source.sha256[:32] + target.sha256[:32], "source_path")
+        return zip(left, right, strict=True)
 
-    def _kept(self, source: list[str], target: list[str], name: str, sha256: str, field: str) -> Pairs:
-        """Without pairs of which a side is empty, or has more than ``max_length`` symbols."""
+    def _kept(self, lines: Iterable[tuple[str, str]], name: str, sha256: str, field: str) -> Pairs:
         longest, level = self.whole("max_length"), self.one_of("level", LEVELS)
-        kept = [
-            (s, t) for s, t in zip(map(str.strip, source), map(str.strip, target), strict=True)
-            if s and t and max(len(symbols_of(s, level)), len(symbols_of(t, level))) <= longest
-        ]  # fmt: skip
+        kept: dict[tuple[str, str], None] = {}
+        for number, (source, target) in enumerate(lines, 1):
+            pair = source.strip(), target.strip()
+            sides = [symbols_of(side, level) for side in pair]
+            for mark in (START, STOP) if level == "token" else ():
+                if mark in sides[0] or mark in sides[1]:
+                    helps = [f"take it out: every sequence gets its {START} and {STOP} here"]
+                    raise self.wrong("E0619", f"{name}: line {number} holds {mark} as a token of its own", field, helps=helps)
+            if all(0 < len(side) <= longest for side in sides):
+                kept[pair] = None
         if not kept:
             raise self.wrong("E0613", f"{name} holds no pair whose sides have 1 to {longest} symbols (data.max_length)", field)
-        left, right = zip(*kept, strict=True)
-        return Pairs(left, right, name, sha256)
+        pairs = list(kept)
+        order = np.random.default_rng(self.whole("seed", 0)).permutation(len(pairs))
+        return Pairs([pairs[i][0] for i in order], [pairs[i][1] for i in order], name, sha256)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphspec.build.describe import Description, Schema
+from graphspec.data.vocabulary import LEVELS, Vocabulary
 from graphspec.errors import Origin, SpecError
 
 Array = np.ndarray[Any, Any]
@@ -37,12 +38,18 @@ class DataSource(ABC):
     """
 
     schema: ClassVar[Schema]
+
     def __init__(self, description: Description, roots: Sequence[Path], stored: Mapping[str, Any] | None = None) -> None:
         """``roots``: where paths that a spec names must lie.  ``stored``: what ``to_json`` gave, out of a checkpoint; what it holds
         (a vocabulary) is taken from there, and the data themselves are read only when a batch is asked for."""
         self.description = description
         self.roots = tuple(roots)
         self.stored = stored
+
+    @classmethod
+    def opened(cls, description: Description, roots: Sequence[Path], stored: Mapping[str, Any] | None) -> DataSource:
+        """The source of a description; of another class where a field decides."""
+        return cls(description, roots, stored)
 
     @property
     @abstractmethod
@@ -86,7 +93,32 @@ class DataSource(ABC):
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """What a checkpoint keeps, so that sampling needs no data and a resumed run knows whether they are still the same."""
+        """What a checkpoint keeps, so that sampling needs no data and a resumed run knows whether they are still the same: ``name`` and
+        ``sha256`` of the data, and what the source needs besides."""
+
+    def check_recorded(self, what: str, name: str, sha256: str, notes: Sequence[str] = ()) -> None:
+        """E0617 when what is on record under this name has another SHA-256."""
+        if self.stored and self.stored.get("name") == name and self.stored["sha256"] != sha256:
+            hashes = f"its SHA-256 is {sha256[:12]}..., and was {self.stored['sha256'][:12]}..."
+            message = f"{name} is not the {what} that the checkpoint was made with"
+            raise self.wrong("E0617", message, "path", notes=[*notes, hashes])
+
+    def recorded_vocabulary(self, stored: Mapping[str, Any]) -> Vocabulary:
+        """A vocabulary out of a checkpoint; E0617 when ``level`` asks for other symbols."""
+        vocabulary, level = Vocabulary.from_json(stored), self.one_of("level", LEVELS)
+        if vocabulary.level != level:
+            raise self.wrong("E0617", f"the checkpoint was made with data.level = '{vocabulary.level}', not '{level}'", "level")
+        return vocabulary
+
+    def training_examples(self, name: str, total: int) -> int:
+        """How many of ``total`` examples are trained on: all but the part ``valid``, which is at least one unless it is 0.  E0614 when
+        that leaves none."""
+        fraction = self.fraction("valid")
+        count = min(max(round(total * (1 - fraction)), 1), total - 1) if fraction else total
+        if not count:
+            helps = ["give more of them, or hold none out: data.valid=0"]
+            raise self.wrong("E0614", f"{name} has one example only, which cannot be trained on and held out", helps=helps)
+        return count
 
     def wrong(self, code: str, message: str, field: str = "", **more: Any) -> SpecError:
         """An error at the description, or, for a ``field`` given from outside the spec, one that says so."""

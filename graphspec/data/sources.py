@@ -8,13 +8,15 @@ from typing import Any
 
 from graphspec.build.describe import Description
 from graphspec.data.arrays import ArraySource
-from graphspec.data.generated import Generated
+from graphspec.data.generated import GeneratedPairs
 from graphspec.data.pairs import FilePairs
 from graphspec.data.source import DataSource
 from graphspec.data.text import TextSource
 
-SOURCES: dict[str, Any] = {"data.text": TextSource, "data.pairs": FilePairs, "data.generated": Generated, "data.arrays": ArraySource}
-"""By the kind of the description: what makes its source, and has its schema."""
+SOURCES: dict[str, type[DataSource]] = {
+    "data.text": TextSource, "data.pairs": FilePairs, "data.generated": GeneratedPairs, "data.arrays": ArraySource,
+}  # fmt: skip
+"""By the kind of the description: what has its schema and opens it."""
 
 
 class Sources:
@@ -38,7 +40,7 @@ class Sources:
             turn += 1
             key = f"{place} #{turn}"
         if key not in self._opened:
-            source: DataSource = SOURCES[description.kind](description, self.roots, self.stored.get(key))
+            source = SOURCES[description.kind].opened(description, self.roots, self.stored.get(key))
             self._opened[key] = (description, source)
         return self._opened[key][1]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphspec.build.describe import Schema
-from graphspec.data.corpus import DEFAULT, Corpus, default_corpus, read_corpus
+from graphspec.data.corpus import Corpus, default_corpus, read_corpus
 from graphspec.data.ngrams import baselines
 from graphspec.data.source import Batch, DataSource
 from graphspec.data.vocabulary import LEVELS, Vocabulary, symbols_of
@@ -44,20 +44,15 @@ class TextSource(DataSource):
         """The text; E0617 when it is not the one that is on record for this path."""
         given = self.description.fields["path"]
         corpus = read_corpus(self, "path") if given else default_corpus()
-        if self.stored and self.stored["path"] == corpus.name and self.stored["sha256"] != corpus.sha256:
-            notes = ["it differs between versions of Python"] if corpus.name == DEFAULT else []
-            raise self.wrong(
-                "E0617", f"{corpus.name} is not the text that the checkpoint was made with", "path",
-                notes=[*notes, f"its SHA-256 is {corpus.sha256[:12]}..., and was {self.stored['sha256'][:12]}..."],
-            )  # fmt: skip
+        self.check_recorded("text", corpus.name, corpus.sha256, [] if given else ["it differs between versions of Python"])
         return corpus
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The symbols of the whole text, or those on record."""
-        level = self.one_of("level", LEVELS)
         if self.stored:
-            return Vocabulary.from_json(self.stored["vocabulary"])
+            return self.recorded_vocabulary(self.stored["vocabulary"])
+        level = self.one_of("level", LEVELS)
         if level == "char":
             return Vocabulary.of_text(self.corpus.text)
         return Vocabulary.of_symbols(self.symbols[: self._split(len(self.symbols))], self.whole("vocab", 2), level)
@@ -84,7 +79,9 @@ class TextSource(DataSource):
         """The whole text, int32 [symbols], from 1."""
         if self.vocabulary.level == "char":
             return self.vocabulary.encode(self.corpus.text)
-        return self.vocabulary.encode_symbols(self.symbols)
+        indices = self.vocabulary.encode_symbols(self.symbols)
+        del self.symbols  # a string for each word: far more than a number
+        return indices
 
     @cached_property
     def split(self) -> int:
@@ -154,4 +151,4 @@ class TextSource(DataSource):
         if self.stored and "corpus" not in self.__dict__:  # not read, so nothing new to tell
             return dict(self.stored)
         corpus = self.corpus
-        return {"path": corpus.name, "sha256": corpus.sha256, "symbols": len(self.symbols), "vocabulary": self.vocabulary.to_json()}
+        return {"name": corpus.name, "sha256": corpus.sha256, "characters": len(corpus.text), "vocabulary": self.vocabulary.to_json()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 
@@ -19,14 +20,22 @@ LEVELS = ("char", "word", "token")
 such as the Penn Treebank's)."""
 
 START, STOP, UNKNOWN, LINE_END = "<s>", "</s>", "<unk>", "<eos>"
-_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """A word, apostrophes and hyphens inside it included, or one other mark."""
+    # To ``re`` an accent or vowel sign that is a character of its own (as in Hindi, or "e" and U+0301) is no part of a word.
+    signs = "".join(chr(code) for code in range(0x300, 0x20000) if category(chr(code)).startswith("M"))
+    letter = f"[\\w{signs}\u200c\u200d]"
+    return re.compile(rf"{letter}+(?:['’-]{letter}+)*|\S")
 
 
 def symbols_of(text: str, level: str) -> Sequence[str]:
     """The symbols of a text, in order; above characters a line's end is one too, ``<eos>``, as in Mikolov's Penn Treebank."""
     if level == "char":
         return text
-    split = _WORD.findall if level == "word" else str.split
+    split = _word().findall if level == "word" else str.split
     found: list[str] = []
     for line in text.splitlines(keepends=True):
         found += split(line)
@@ -55,16 +64,15 @@ class Vocabulary:
 
     @staticmethod
     def of_symbols(symbols: Iterable[str], size: int, level: str, special: Sequence[str] = ()) -> Vocabulary:
-        """The most frequent symbols (of equals, those that come first), ``size`` in all with the ``special`` ones and ``<unk>``,
-        which stands for the rest."""
-        counts = Counter(symbols)
-        first = dict.fromkeys([*special, *([] if UNKNOWN in counts else [UNKNOWN])])
-        rest = [symbol for symbol, _ in counts.most_common() if symbol not in first]
-        return Vocabulary([*first, *rest][: max(size, len(first) + 1)], level)
+        """``special`` symbols, ``<unk>``, which stands for what is left out, and the most frequent symbols (of equals, those that
+        come first), ``size`` in all."""
+        first = (*special, UNKNOWN)
+        rest = [symbol for symbol, _ in Counter(symbols).most_common() if symbol not in first]
+        return Vocabulary([*first, *rest][:size], level)
 
     def index(self, symbol: str) -> int:
         """Of a symbol that is there, from 1."""
-        return self.symbols.index(symbol) + 1
+        return self._indices[symbol]
 
     @cached_property
     def _codes(self) -> Array:
@@ -117,10 +125,17 @@ class Vocabulary:
 
     def join(self, symbols: Iterable[str]) -> str:
         """Symbols as a text: words with spaces between them, ``<eos>`` as a line's end."""
+        return "".join(self.pieces(symbols))
+
+    def pieces(self, symbols: Iterable[str]) -> Iterator[str]:
+        """What each symbol adds to the text, so that it can be written as it comes."""
         if self.level == "char":
-            return "".join(symbols)
-        text = " ".join("\n" if symbol == LINE_END else symbol for symbol in symbols)
-        return text.replace(" \n ", "\n").replace("\n ", "\n").replace(" \n", "\n")
+            yield from symbols
+            return
+        space = ""
+        for symbol in symbols:
+            yield "\n" if symbol == LINE_END else space + symbol
+            space = "" if symbol == LINE_END else " "
 
     def to_json(self) -> dict[str, Any]:
         return {"level": self.level, "symbols": list(self.symbols)}
