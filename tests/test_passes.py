@@ -52,12 +52,19 @@ def draw(program: Program, letters: Mapping[str, int] | None = None, seed: int =
     return arguments
 
 
-def agree(wanted: Arrays, found: Arrays) -> None:
-    """Passes leave out work and do some again; every number is computed by the same operations."""
+REORDERS = {"sums"}
+"""Passes that add up in another order, so that the last bits may differ; the others compute every number by the same operations."""
+
+
+def agree(wanted: Arrays, found: Arrays, exactly: bool = True) -> None:
     assert wanted.keys() == found.keys()
     for name, value in wanted.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
         assert found[name].dtype == value.dtype
+        if exactly or value.dtype not in FLOATS:
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+        else:
+            largest = np.abs(value, where=np.isfinite(value), out=np.zeros_like(value)).max(initial=0)
+            np.testing.assert_allclose(found[name], value, rtol=1e-10, atol=1e-12 * largest, err_msg=name)
 
 
 def run(name: str, program: Program) -> str | None:
@@ -83,9 +90,9 @@ def test_pair(pair: str) -> None:
     assert bool(told) == (before != after)
     first, second = parse_program(before), parse_program(after)
     assert print_program(first) == before
-    for letters in ({"B": 2, "T": 3}, {"B": 1, "T": 1}, {"B": 3, "T": 0}):
+    for letters in ({"B": 2, "T": 3, "S": 4}, {"B": 1, "T": 1, "S": 1}, {"B": 3, "T": 0, "S": 2}):
         arguments = draw(first, letters)
-        agree(interpret(first, arguments), interpret(second, arguments))
+        agree(interpret(first, arguments), interpret(second, arguments), pair.split(".")[0] not in REORDERS)
 
 
 def test_every_pass_has_a_pair_that_changes_something() -> None:
@@ -166,18 +173,22 @@ def test_specs_give_the_same_before_and_after_each_pass(name: str) -> None:
     wanted = interpret(program, arguments)
     assert all(np.all(np.isfinite(a)) for a in wanted.values())
     origins = {str(op.origin) for op in program.block.walk()}
+    exactly = True
     for each, _ in PASSES:
         run(each, program)
-        agree(wanted, interpret(program, arguments))
+        exactly = exactly and each not in REORDERS
+        agree(wanted, interpret(program, arguments), exactly)
     assert {str(op.origin) for op in program.block.walk()} <= origins
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(PROGRAMS) if "forward" not in name])
 def test_gradients_keep_no_more_than_before(name: str) -> None:
-    """The passes together: fewer bytes a step in what loops stack."""
+    """Fewer bytes a step in what loops stack, but for what is stacked to be multiplied at once."""
     before = PROGRAMS[name]()
     after = copy_program(before)
-    optimise(after, check=True)
+    for each, _ in PASSES:
+        if each not in REORDERS:
+            run(each, after)
     assert same_program(before, PROGRAMS[name]()), "a copy was changed"
     letters = choose_sizes(before)
 
@@ -215,7 +226,7 @@ def test_random_programs_and_their_gradients(seed: int) -> None:
         for letters in ({"B": 2, "T": 3}, {"B": 3, "T": 0}):
             arguments = {**draw(original, letters, seed), **draw_arguments(forward, letters, seed)}
             with np.errstate(all="ignore"):
-                agree(interpret(original, arguments), interpret(program, arguments))
+                agree(interpret(original, arguments), interpret(program, arguments), exactly=False)
 
 
 def test_residuals_are_dropped_that_plain_arithmetic_gives_back() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from graphspec.ir.core import Block, Op, Program, Value, scan_parts
+from graphspec.ir.core import Block, Op, Program, Value, scan_parts, stacked
 
 
 def copy_op(op: Op, inputs: Sequence[Value]) -> Op:
@@ -109,3 +109,17 @@ def add_scan_x(op: Op, value: Value) -> Value:
     op.inputs = (*op.inputs, value)
     op.blocks[0].params.append(param)
     return param
+
+
+def add_scan_y(op: Op, value: Value) -> Value:
+    """The outer stack of a value of the body, added if it is none yet."""
+    p = scan_parts(op)
+    for inner, outer in zip(p.body_ys, p.ys, strict=True):
+        if inner is value:
+            return outer
+    at = len(p.last) + len(p.ys)
+    out = Value(stacked(value.type, op.attrs["trip"]), value.name, op)
+    op.blocks[0].results.insert(at, value)
+    op.outputs = (*op.outputs[:at], out, *op.outputs[at:])
+    op.attrs["ys"] += 1
+    return out

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
-from graphspec.passes import dead_code, residuals
+from graphspec.passes import dead_code, residuals, sums
 
 Pass = Callable[[Program], "str | None"]
 
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("dead-code", dead_code.run),
     ("residuals", residuals.run),
+    ("sums", sums.run),
     ("dead-code", dead_code.run),
 )
 

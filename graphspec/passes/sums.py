@@ -1,0 +1,170 @@
+"""Sums of products: what a scan adds up over its steps becomes one product after it.
+
+The gradient of a weight is a sum over the steps of ``a_t b_t``, a product whose inner axis is the batch.  Over T steps it is one product
+whose inner axis is T times as long: the same arithmetic, at the speed of a large product instead of T small ones, and without reading and
+writing the whole sum at every step.  What the product needs of each step is stacked, unless a stack of it is there already.  The same
+holds for rows added up by index (the gradient of an embedding), and for sums over the batch (the gradient of a bias) of what is stacked
+anyway.
+
+A stack that would grow with more than one size besides the steps (scores over a source, say) is not made: a product with so long an
+inner axis is large enough inside the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import Block, Op, Program, Value, scan_parts
+from graphspec.ir.rewrite import add_scan_y, keep_scan_parts, substitute, uses
+from graphspec.sizes import product
+
+
+def run(program: Program) -> str | None:
+    moved = _block(program.block)
+    return f"{moved} sums over the steps of a scan became products after it" if moved else None
+
+
+def _block(block: Block) -> int:
+    moved = 0
+    ops: list[Op] = []
+    table: dict[Value, Value] = {}
+    for op in block.ops:
+        moved += sum(_block(inner) for inner in op.blocks)
+        ops.append(op)
+        if op.name == "scan":
+            after = _After(op)
+            moved += after.run(table)
+            ops += after.b.block.ops
+    block.ops = ops
+    substitute(block, table)
+    return moved
+
+
+class _After:
+    """The ops that come after one scan instead of its sums."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+        self.b = Builder()
+        self.counts = uses(op.blocks[0])
+        self.inside = {v for inner in op.blocks[0].ops for v in inner.outputs}
+
+    def run(self, table: dict[Value, Value]) -> int:
+        """Replace what can be; ``table`` gets what stands for the scan's outputs."""
+        sums = scan_parts(self.op).sums
+        found = [(position, self._terms(part)) for position, part in enumerate(scan_parts(self.op).body_sums)]
+        found.sort(key=lambda each: any(_reduces(v) for v, _ in each[1]))  # these read the stacks that the others make
+        kept = []
+        for position, terms in found:
+            if all(self._possible(v) for v, _ in terms):
+                table[sums[position]] = self._added([self._product(v, views) for v, views in terms])
+            else:
+                kept.append(position)
+        moved = len(sums) - len(kept)
+        if moved:
+            p = scan_parts(self.op)  # with the stacks that were added
+            every = [range(len(part)) for part in (p.consts, p.carries, p.xs, p.ys)]
+            keep_scan_parts(self.op, consts=every[0], carries=every[1], xs=every[2], ys=every[3], sums=sorted(kept))
+        return moved
+
+    def _terms(self, v: Value) -> list[tuple[Value, tuple[Op, ...]]]:
+        """What v is a sum of: each the output of a product, with the views between it and v, outermost first."""
+        found: list[tuple[Value, tuple[Op, ...]]] = []
+        waiting: list[tuple[Value, tuple[Op, ...]]] = [(v, ())]
+        while waiting:
+            v, views = waiting.pop()
+            maker = v.op if v in self.inside and self.counts.get(v) == 1 else None
+            if maker is not None and maker.name == "add":
+                waiting += [(w, views) for w in reversed(maker.inputs)]
+            elif maker is not None and maker.name in ("transpose", "reshape"):
+                waiting.append((maker.inputs[0], (*views, maker)))
+            else:
+                found.append((v, views))
+        return found
+
+    def _possible(self, v: Value) -> bool:
+        op = v.op if v in self.inside and self.counts.get(v) == 1 else None
+        if op is None:
+            return False
+        if op.name == "reduce_sum":
+            return self._has_stack(op.inputs[0])
+        if op.name == "matmul":
+            return op.output.type.rank == 2 and all(self._stackable(_untransposed(w)) for w in op.inputs)
+        return op.name == "scatter_add" and all(map(self._stackable, op.inputs))
+
+    def _has_stack(self, v: Value) -> bool:
+        p = scan_parts(self.op)
+        return v in p.body_xs or v in p.body_ys
+
+    def _stackable(self, v: Value) -> bool:
+        if self._has_stack(v):
+            return True
+        p = scan_parts(self.op)
+        letters = {letter for n in v.shape for letter in n.letters}
+        return v not in p.body_consts and v is not p.index and len(letters) <= 1 and not self._cheap(v)
+
+    @staticmethod
+    def _cheap(v: Value) -> bool:
+        """A constant, or something repeated: its stack would be larger than what it says."""
+        return v.op is not None and v.op.name in ("full", "size", "iota", "broadcast")
+
+    def _stack(self, v: Value) -> Value:
+        """``[T, *shape]``, outside."""
+        p = scan_parts(self.op)
+        for inner, outer in zip(p.body_xs, p.xs, strict=True):
+            if inner is v:
+                return outer
+        return add_scan_y(self.op, v)
+
+    def _product(self, v: Value, views: Sequence[Op]) -> Value:
+        """The sum over all steps of one term, its views put on again."""
+        assert v.op is not None
+        with self.b.at(v.op.origin):
+            total = self._over_all_steps(v.op)
+        for view in reversed(views):
+            with self.b.at(view.origin):
+                total = self.b.one(view.name, total, **view.attrs)
+        return total
+
+    def _over_all_steps(self, op: Op) -> Value:
+        if op.name == "matmul":
+            left, right = op.inputs
+            return self.b.matmul(self._columns(left), self._rows(right))
+        if op.name == "reduce_sum":
+            return self.b.reduce_sum(self._stack(op.inputs[0]), [0, *(axis + 1 for axis in op.attrs["axes"])])
+        index, rows = map(self._stack, op.inputs)
+        return self.b.scatter_add(index, rows, op.attrs["size"])
+
+    def _rows(self, v: Value) -> Value:
+        """``v_t [k, n]`` of all steps above each other: ``[T * k, n]``."""
+        base = _untransposed(v)
+        stack = self._stack(base)
+        if base is not v:
+            stack = self.b.transpose(stack, (0, 2, 1))
+        return self.b.reshape(stack, (product(stack.shape[:2]), stack.shape[2]))
+
+    def _columns(self, v: Value) -> Value:
+        """``v_t [m, k]`` of all steps beside each other: ``[m, T * k]``."""
+        base = _untransposed(v)
+        if base is not v:
+            return self.b.transpose(self._rows(base), (1, 0))
+        stack = self.b.transpose(self._stack(v), (1, 0, 2))
+        return self.b.reshape(stack, (stack.shape[0], product(stack.shape[1:])))
+
+    def _added(self, parts: Sequence[Value]) -> Value:
+        total = parts[0]
+        with self.b.at(self.op.origin):
+            for part in parts[1:]:
+                total = self.b.add(total, part)
+        return total
+
+
+def _reduces(v: Value) -> bool:
+    return v.op is not None and v.op.name == "reduce_sum"
+
+
+def _untransposed(v: Value) -> Value:
+    """What v is the transpose of; v itself where it is none."""
+    op = v.op
+    return op.inputs[0] if op is not None and op.name == "transpose" and op.attrs["axes"] == (1, 0) else v
