@@ -102,7 +102,7 @@ CODES: dict[str, str] = {
     "E0611": "a data path in the spec leads outside the roots",
     "E0612": "a data file is not UTF-8",
     "E0613": "a data file is empty",
-    "E0614": "a text that is too short for its batches",
+    "E0614": "data that are too short for their batches",
     "E0615": "a symbol or index that the vocabulary does not have",
     "E0616": "a field of a data source or optimizer is out of range",
     "E0617": "the data are not those that the checkpoint was made with",

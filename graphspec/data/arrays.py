@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -58,8 +57,10 @@ class ArraySource(DataSource):
                 raise self.wrong("E0618", f"{self.description.fields['path']} is larger than {MAX_BYTES:,} bytes unpacked", "path")
             with np.load(path, allow_pickle=False) as content:
                 return {name: self._stream(name, content[name]) for name in content.files}
-        except (MemoryError, RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as failure:
-            raise self._unusable(str(failure)) from None
+        except SpecError:
+            raise
+        except Exception as failure:  # NumPy and the packages below it raise about anything for a damaged file
+            raise self._unusable(str(failure) or type(failure).__name__) from None
 
     def _stream(self, name: str, array: Any) -> Array:
         """An array as its stream has it."""

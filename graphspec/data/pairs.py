@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 ATTRIBUTES = frozenset({"source_vocab_size", "target_vocab_size"})
 STREAMS = frozenset({"source", "source_length", "target_in", "target_out", "target_length"})
 WINDOW = 50
-"""Batches among which pairs of like lengths are put together."""
+"""Batches among which pairs of like lengths are put together; at most a quarter of a pass, or every pass would have the same batches."""
 
 
 class PairSource(DataSource):
@@ -32,8 +32,8 @@ class PairSource(DataSource):
     B]: ``<s>`` and the target (padded with ``</s>``), and ``target_out`` int32 [T, B]: the target and ``</s>``, padded with 0, which
     stands for "does not count" (``nn.ClassNLLCriterion(nil, true, 0)``); ``target_length`` int32 [B] counts ``</s>``.
 
-    The last ``valid`` of the pairs (a fraction) is the validation part.  Each pass shuffles the rest by ``seed`` and its number; of every
-    50 batches those of like lengths are then put together, and the batches shuffled again.
+    The last ``valid`` of the pairs (a fraction) is the validation part.  Each pass shuffles the rest by ``seed`` and its number; among
+    every 50 batches pairs of like lengths are then put together, and the batches shuffled again.
     """
 
     @property
@@ -108,9 +108,10 @@ class PairSource(DataSource):
         size = self.whole("batch")
         draw = np.random.default_rng([self.whole("seed", 0), turn])
         shuffled = draw.permutation(self.split)
+        window = size * max(min(WINDOW, self.batches // 4), 1)
         found: list[Array] = []
-        for start in range(0, self.split, WINDOW * size):
-            found += self._by_length(shuffled[start : start + WINDOW * size])
+        for start in range(0, self.split, window):
+            found += self._by_length(shuffled[start : start + window])
         return [found[i] for i in draw.permutation(len(found))]
 
     def _by_length(self, rows: Array) -> list[Array]:
