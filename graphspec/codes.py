@@ -109,6 +109,9 @@ CODES: dict[str, str] = {
     "E0618": "a data file that is too large",
     "E0619": "data that are no pairs",
     "E0620": "a file of arrays that cannot be used",
+    "E0622": "a step that cannot be generated with",
+    "E0623": "an encoder that does not give what the step takes",
+    "E0624": "settings of generation that make no sense",
     # Devices, settings, checkpoints, runs
     "E0701": "the device is not available",
     "E0702": "not enough memory",

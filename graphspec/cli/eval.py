@@ -19,6 +19,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", metavar="RUN", help="a run folder, or a checkpoint file")
     sub.add_argument("options", nargs="*", metavar="NAME=VALUE", help="options, to go before those it was trained with (data.path=...)")
     sub.add_argument("--last", action="store_true", help="the newest checkpoint instead of the best")
+    sub.add_argument("--by-length", action="store_true", help="how many pairs come out right, by the length of their source")
     sub.add_argument("--whole", action="store_true", help="on all of the data, not the held-out part alone")
 
 
@@ -27,12 +28,16 @@ def run(args: argparse.Namespace, out: Output) -> int:
     found = experiment.evaluate(args.whole)
     if not found:
         raise fail("E0807", "there is nothing held out to evaluate on", helps=["`--whole` takes all of the data"])
+    by_length = experiment.exact_by_length(args.whole) if args.by_length else {}
     found = {"step": experiment.steps, **found}
     if args.json:
-        out.json(found)
+        out.json({**found, "by_length": by_length} if args.by_length else found)
         return 0
     rows = [("step", f"{experiment.steps:,}"), ("loss (nats a symbol)", f"{found.pop('valid_loss'):.4f}")]
     out.table([*rows, *((NAMES.get(name, name), said(name, value)) for name, value in found.items() if name != "step")], right=(1,))
+    if by_length:
+        out.text("")
+        out.table([("source symbols", "right", "of"), *((str(n), str(a), str(b)) for n, (a, b) in by_length.items())], right=(0, 1, 2))
     return 0
 
 

@@ -1,39 +1,132 @@
-"""``graphspec sample``: text from a trained model, symbol by symbol."""
+"""``graphspec sample``: what a trained model writes, or makes of a source."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from graphspec.cli.common import overrides
+from graphspec.cli.eval import load
 from graphspec.cli.output import Output
 from graphspec.errors import fail
+from graphspec.tensorfile import write_bytes
 from graphspec.training.checkpoint import checkpoint_file
+from graphspec.training.decoding import Hypothesis
 from graphspec.training.experiment import Experiment
+
+LENGTH, TEMPERATURE = 500, 0.8
+"""Symbols and temperature of a language model, unless told otherwise; a model with sources takes the likeliest, and 200 symbols at most."""
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", metavar="RUN", help="a run folder, or a checkpoint file")
     sub.add_argument("options", nargs="*", metavar="NAME=VALUE", help="options, to go before those it was trained with")
-    sub.add_argument("--length", type=int, default=500, help="symbols to write (default: 500)")
+    sub.add_argument("--length", type=int, help=f"symbols to write (default: {LENGTH}; with sources at most 200)")
     sub.add_argument(
-        "--temperature", type=float, default=0.8, help="1: as the model says; smaller: safer; 0: always the likeliest (default: 0.8)"
-    )
-    sub.add_argument("--prime", default="", metavar="TEXT", help="what comes before")
+        "--temperature", type=float,
+        help=f"1: as the model says; smaller: safer; 0: always the likeliest (default: {TEMPERATURE}; with sources or --beam 0)",
+    )  # fmt: skip
+    sub.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest symbols only")
+    sub.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest that have probability P together")
+    sub.add_argument("--prime", default="", metavar="TEXT", help="what comes before, for language models")
+    sub.add_argument("--source", action="append", metavar="TEXT", help="what to make a sequence of (again for more)")
+    sub.add_argument("--source-file", metavar="FILE", help="sources, one a line; - for standard input")
+    sub.add_argument("--beam", type=int, default=0, metavar="WIDTH", help="search with a beam of this width")
+    sub.add_argument("--n-best", type=int, default=1, metavar="N", help="show the N best of the beam")
+    sub.add_argument("--length-penalty", type=float, default=0.0, metavar="A", help="divide a beam's scores by ((5 + length) / 6) ** A")
+    sub.add_argument("--score", action="append", metavar="TEXT", help="the log-probability of this text (with sources: one for each)")
+    sub.add_argument("--alignment", metavar="FILE", help="draw what each symbol attended to: .svg, .png or .pdf")
     sub.add_argument("--seed", type=int, default=1)
+    sub.add_argument("--last", action="store_true", help="the newest checkpoint instead of the best")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    if args.length < 0 or not 0 <= args.temperature < float("inf"):
-        raise fail("E0807", "--length and --temperature cannot be negative")
-    file = checkpoint_file(Path(args.run))
-    experiment = Experiment.load(file, device=args.device, threads=args.threads, **overrides(args.options))
-    pieces = experiment.stream(args.length, args.temperature, args.prime, args.seed)
+    if args.length is not None and args.length < 0:
+        raise fail("E0807", f"--length cannot be negative, got {args.length}")
+    if args.alignment:
+        from graphspec.plots.style import format_of
+
+        format_of(args.alignment)
+    experiment = load(args)
+    sources = _sources(args)
+    if args.score:
+        return _scores(experiment, args, sources, out)
+    if sources is not None or args.beam:
+        return _sequences(experiment, args, sources, out)
+    if args.alignment:
+        raise fail("E0807", "--alignment needs a source", helps=["give one with `--source TEXT`"])
+    return _text(experiment, args, out)
+
+
+def _sources(args: argparse.Namespace) -> list[str] | None:
+    if args.source_file is None:
+        return args.source  # type: ignore[no-any-return]
+    if args.source:
+        raise fail("E0807", "--source and --source-file are both given")
+    try:
+        text = sys.stdin.read() if args.source_file == "-" else Path(args.source_file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as failure:
+        raise fail("E0610", f"{args.source_file} cannot be read: {getattr(failure, 'strerror', None) or failure}") from None
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _text(experiment: Experiment, args: argparse.Namespace, out: Output) -> int:
+    temperature = TEMPERATURE if args.temperature is None else args.temperature
+    length = LENGTH if args.length is None else args.length
+    pieces = experiment.stream(length, temperature, args.prime, args.seed, args.top_k, args.top_p)
     if args.json:
+        file = checkpoint_file(Path(args.run), args.last)
         out.json({"text": "".join(pieces), "prime": args.prime, "checkpoint": str(file), "steps": experiment.steps})
         return 0
-    out.text(args.prime, end="")
+    out.text(args.prime, end="" if not args.prime or experiment.decoder.vocabulary.level == "char" else " ")
     for piece in pieces:
         out.text(piece, end="")
     out.text("")
     return 0
+
+
+def _sequences(experiment: Experiment, args: argparse.Namespace, sources: list[str] | None, out: Output) -> int:
+    found = experiment.generate(
+        sources, length=(200 if sources is not None else LENGTH) if args.length is None else args.length,
+        temperature=args.temperature or 0.0, top_k=args.top_k, top_p=args.top_p, beam=args.beam, length_penalty=args.length_penalty,
+        n_best=args.n_best, prime=args.prime, seed=args.seed,
+    )  # fmt: skip
+    if args.alignment:
+        _draw(experiment, args.alignment, sources or [], [hypotheses[0] for hypotheses in found], out)
+    if args.json:
+        out.json([
+            {"source": source, "hypotheses": [{"text": h.text, "score": h.score, "log_p": h.log_p, "ended": h.ended} for h in hypotheses]}
+            for source, hypotheses in zip(sources if sources is not None else [""], found, strict=True)
+        ])  # fmt: skip
+        return 0
+    for hypotheses in found:
+        for h in hypotheses:
+            out.text(f"{h.score:9.4f}  {h.text}" if args.n_best > 1 else h.text)
+    return 0
+
+
+def _scores(experiment: Experiment, args: argparse.Namespace, sources: list[str] | None, out: Output) -> int:
+    if sources is not None and len(sources) != len(args.score):
+        raise fail("E0807", f"--score is for one text to each source: there are {len(args.score)} and {len(sources)}")
+    found = experiment.score(args.score, sources)
+    if args.json:
+        out.json([{"text": text, "log_p": log_p} for text, log_p in zip(args.score, found, strict=True)])
+    else:
+        out.table([(f"{log_p:.4f}", text) for text, log_p in zip(args.score, found, strict=True)], right=(0,), indent="")
+    return 0
+
+
+def _draw(experiment: Experiment, file: str, sources: list[str], best: list[Hypothesis], out: Output) -> None:
+    """The first extra of each sequence as a heat map; of several in files with a number each."""
+    from graphspec.plots import alignment, encoded
+    from graphspec.plots.style import format_of
+
+    path = Path(file)
+    for number, (source, hypothesis) in enumerate(zip(sources, best, strict=True), 1):
+        left = [experiment.source.vocabularies[0].symbols[i - 1] for i in experiment.encoded([source])[0]]  # type: ignore[attr-defined]
+        if not hypothesis.extras or hypothesis.extras[0].ndim != 2 or hypothesis.extras[0].shape[1] < len(left):
+            raise fail("E0807", "this model has no alignment to draw", helps=["its step gives `{log_p, alpha}`, with alpha [B, S]"])
+        right = [experiment.decoder.vocabulary.symbols[i - 1] for i in hypothesis.symbols]
+        name = path if len(sources) == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        write_bytes(name, encoded(alignment(hypothesis.extras[0][:, : len(left)], left, right), format_of(str(name))))
+        out.note(f"{name}: the alignment of {source!r}")

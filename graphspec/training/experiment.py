@@ -14,6 +14,7 @@ from graphspec.api import check_memory, check_settings, views
 from graphspec.binding import bind_sizes
 from graphspec.build import ExperimentSpec
 from graphspec.data import Batch, DataSource
+from graphspec.data.pairs import PairSource
 from graphspec.data.prefetch import Prefetch
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
@@ -22,7 +23,7 @@ from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.tensorfile import read_tensors, write_tensors
 from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import checkpoint_file
-from graphspec.training.sampling import Sampler
+from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
 
@@ -92,7 +93,7 @@ class Experiment:
         self._batches: Prefetch | None = None
         self._total_steps: int | None = None
         self._carry: dict[str, Any] = {}
-        self._sampler: Sampler | None = None
+        self._decoder: Decoder | None = None
 
     def _check_trained(self, trained: Sequence[Parameter]) -> None:
         """What generates must share its parameters with what is trained (E0606)."""
@@ -193,18 +194,23 @@ class Experiment:
 
     def evaluate(self, whole: bool = False) -> dict[str, float]:
         """On the held-out part (``whole``: on all data), in evaluate mode: ``valid_loss`` (nats per symbol), the data's own measure
-        (``bits_per_char``, ``perplexity``); empty without such a part."""
-        total, weight = 0.0, 0
+        (``bits_per_char``, ``perplexity``), and ``exact``, the part of pairs that come out without a mistake; empty without such a
+        part."""
+        total, weight, right, pairs = 0.0, 0, 0, 0
         carry: dict[str, Any] = {}
+        named = self.named() if self.spec.encode is not None else {}
         for batch in self.source.valid(whole):
             if batch.starts:
                 carry = self.zero_carry(batch)
             results = self._evaluate.run(self._arguments(batch, carry, self.steps * self.setup.accumulate))
             total += float(self.to_host(results["loss"])) * batch.symbols
             weight += batch.symbols
+            if named:
+                exact = self.decoder.exact(named, batch)
+                right, pairs = right + int(exact.sum()), pairs + len(exact)
         if not weight:
             return {}
-        return {"valid_loss": total / weight, **self.source.measured(total / weight)}
+        return {"valid_loss": total / weight, **self.source.measured(total / weight), **({"exact": right / pairs} if pairs else {})}
 
     def watch(self) -> None:
         """From now on a number that is not finite is an error at the node that it comes from (E0711); a copy of everything a step."""
@@ -213,18 +219,87 @@ class Experiment:
         if isinstance(self._accumulate, Engine):
             self._accumulate = Watched(self._accumulate)
 
-    # -- sampling ----------------------------------------------------------------------------------------------------
+    # -- generating --------------------------------------------------------------------------------------------------
 
-    def sample(self, n: int, temperature: float = 1.0, prime: str = "", seed: int = 1) -> str:
-        """``n`` symbols from the spec's own one-step model, after ``prime``; temperature 0 takes the likeliest."""
-        return "".join(self.stream(n, temperature, prime, seed))
+    @property
+    def decoder(self) -> Decoder:
+        """What generates with the spec's step; E0607 when there is none, E0622 and E0623 when it does not fit."""
+        if self._decoder is None:
+            self._decoder = Decoder(self.spec, self.dtype, self._device, self.source)
+        return self._decoder
 
-    def stream(self, n: int, temperature: float = 1.0, prime: str = "", seed: int = 1) -> Iterator[str]:
-        """The same, symbol by symbol."""
-        if self._sampler is None:
-            self._sampler = Sampler(self.spec, self.dtype, self._device, self.source)
-        named = {**self.parameters, **self.buffers}
-        return self._sampler.run({name: self.to_host(a) for name, a in named.items()}, n, temperature, prime, seed)
+    def named(self) -> dict[str, Array]:
+        """Parameters and running statistics as they are now, on the host."""
+        return {name: self.to_host(array) for name, array in (*self.parameters.items(), *self.buffers.items())}
+
+    def generate(
+        self, sources: Sequence[str] | None = None, *, length: int = 200, temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0,
+        beam: int = 0, length_penalty: float = 0.0, n_best: int = 1, prime: str = "", seed: int = 1, batch: int = 64,
+    ) -> list[list[Hypothesis]]:  # fmt: skip
+        """Sequences from the spec's own step: for each of the ``sources`` (one for a language model, after ``prime``) its ``n_best``
+        hypotheses, best first.
+
+        By default the likeliest symbol at each step; ``temperature``, ``top_k`` and ``top_p`` draw, ``beam`` searches with that width, its
+        scores divided by ((5 + length) / 6) ** ``length_penalty``.  E0624 for settings that make no sense.
+        """
+        settings = Settings(length, temperature, top_k, top_p, beam, length_penalty, seed)
+        check_generation(settings, n_best, self.spec.encode is not None, sources is not None)
+        decoder, named = self.decoder, self.named()
+        if sources is None:
+            return [found[:n_best] for found in decoder.generate(named, None, 1, settings, prime)]
+        results = []
+        for start in range(0, len(sources), batch):
+            encoded = self.encoded(sources[start : start + batch])
+            pairs = self._pairs.padded(encoded, [np.zeros(0, np.int32)] * len(encoded))
+            results += [found[:n_best] for found in decoder.generate(named, pairs, len(encoded), settings)]
+        return results
+
+    def exact_by_length(self, whole: bool = False) -> dict[int, tuple[int, int]]:
+        """By the number of symbols of the source: how many held-out pairs come out without a mistake, and how many there are."""
+        found: dict[int, tuple[int, int]] = {}
+        named = self.named()
+        check_generation(Settings(1), 1, self.spec.encode is not None, has_sources=True)
+        for batch in self._pairs.valid(whole):
+            for n, right in zip(batch.arrays["source_length"].tolist(), self.decoder.exact(named, batch).tolist(), strict=True):
+                before = found.get(n, (0, 0))
+                found[n] = before[0] + right, before[1] + 1
+        return dict(sorted(found.items()))
+
+    @property
+    def _pairs(self) -> PairSource:
+        if not isinstance(self.source, PairSource):
+            raise fail("E0624", "sources are for experiments on pairs", self.spec.origin)
+        return self.source
+
+    def encoded(self, sources: Sequence[str]) -> list[Array]:
+        """The symbols of sources, from 1."""
+        return [self._pairs.vocabularies[0].encode(text) for text in sources]
+
+    def score(self, texts: Sequence[str], sources: Sequence[str] | None = None) -> list[float]:
+        """The log-probability, in nats, of each text: of a target after its source (the stop symbol counts), or of a text after a line's
+        end."""
+        decoder, named = self.decoder, self.named()
+        if sources is None:
+            found = []
+            for text in texts:
+                given = np.concatenate([decoder.encoded_prime(""), self.decoder.vocabulary.encode(text)])[:, None]
+                found.append(float(decoder.score(named, None, given[:-1], given[1:])[0]))
+            return found
+        targets = [decoder.vocabulary.encode(text) for text in texts]
+        batch = self._pairs.padded(self.encoded(sources), targets)
+        return [float(total) for total in decoder.score(named, batch, batch.arrays["target_in"], batch.arrays["target_out"])]
+
+    def sample(self, n: int, temperature: float = 1.0, prime: str = "", seed: int = 1, top_k: int = 0, top_p: float = 1.0) -> str:
+        """``n`` symbols of a language model, after ``prime``; temperature 0 takes the likeliest."""
+        return "".join(self.stream(n, temperature, prime, seed, top_k, top_p))
+
+    def stream(
+        self, n: int, temperature: float = 1.0, prime: str = "", seed: int = 1, top_k: int = 0, top_p: float = 1.0
+    ) -> Iterator[str]:
+        """The same, piece by piece."""
+        settings = Settings(n, temperature, top_k, top_p, seed=seed)
+        check_generation(settings, 1, self.spec.encode is not None, False)
+        return self.decoder.stream(self.named(), settings, prime)
 
     # -- state -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,255 @@
+"""The loops of decoding, as IR: a scan over the steps of a chunk, whose body is the experiment's own step.
+
+Between the steps of a chunk there is nothing but the program.  What goes from one chunk to the next (token, state, scores) are inputs
+and results; the number of the step, on which random numbers hang, is an input too, so that the length of a chunk changes nothing.
+Minus infinity is ``LOWEST``: a number, so that no NaN comes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphspec.ir.core import Port, Program, TensorType, Value, tensor
+from graphspec.lower import Lowering, Scope, flatten, unflatten
+from graphspec.program import open_frame
+from graphspec.sizes import Size
+from graphspec.training.decoding.model import StepModel
+
+LOWEST = -1e30
+"""The score of a hypothesis that is none; what is passed over scores still less."""
+
+CHUNK = Size.letter("CHUNK")
+HALVINGS = 60
+"""Of the interval in which the threshold of a nucleus is looked for: more than the bits of a float64."""
+
+Step = Callable[[Lowering, Value, Sequence[Value]], tuple[Value, list[Value], list[Value]]]
+"""``step(b, token, state) -> (log_p, extras, state)`` inside a body."""
+
+Body = Callable[[Lowering, Step, Sequence[Value], Sequence[Value], Sequence[Value]], tuple[list[Value], list[Value]]]
+"""``body(b, step, consts, carries, xs) -> (carries, ys)``; the first x is the number of the step."""
+
+
+def _loop(
+    model: StepModel, name: str, carries: dict[str, TensorType], ys: Sequence[str], body: Body,
+    consts: dict[str, TensorType] | None = None, xs: dict[str, TensorType] | None = None,
+) -> Program:  # fmt: skip
+    """A program that runs ``body`` for a chunk of steps.
+
+    Its inputs are those of the step, ``consts``, the first values of ``carries`` (token and state are carried too), ``turns`` (int32
+    ``[CHUNK]``) and ``xs`` (``[CHUNK, ...]``); its results ``new <carry>`` and the stacks ``ys``.
+    """
+    frame, given = open_frame(model.typed, training=False)
+    b, scope = frame.b, frame.b.scope
+    token, *rest = flatten(given)
+    state, context = rest[: len(model.state)], rest[len(model.state) :]
+    fixed = [frame.input(key, t, "input") for key, t in (consts or {}).items()]
+    first = [frame.input(key, t, "input") for key, t in carries.items()]
+    stacks = [frame.input(key, t, "input") for key, t in {"turns": tensor([CHUNK], "int32"), **(xs or {})}.items()]
+    parameters, buffers = list(scope.parameters.items()), list(scope.buffers.items())
+    assert scope.seed is not None and scope.step is not None
+    shared = [*(v for _, v in parameters), *(v for _, v in buffers), scope.seed, scope.step]
+
+    def inside(builder: Any, index: Value, outer: list[Value], old: list[Value], now: list[Value]) -> Any:
+        supply = iter(outer)
+        inner = Scope({key: next(supply) for key, _ in parameters}, {key: next(supply) for key, _ in buffers})
+        inner.seed, inner.step, inner.indices = next(supply), next(supply), [now[0]]
+        step_context = [next(supply) for _ in context]
+        cell = b.inner(builder, model.typed.use, inner)
+
+        def step(cell: Lowering, token: Value, state: Sequence[Value]) -> tuple[Value, list[Value], list[Value]]:
+            context = [unflatten(model.typed.inputs[2], step_context)] if model.has_context else []
+            result = cell.run_cell((token, unflatten(model.typed.inputs[1], state), *context))
+            assert isinstance(result, tuple)
+            y, following = result
+            log_p, *extras = flatten(y)
+            kept = [cell.reshape(v, t.shape) for v, t in zip(flatten(following), model.state, strict=True)]
+            return log_p, extras, kept
+
+        new, stacked = body(cell, step, list(supply), old, now)
+        return new, stacked, []
+
+    last, stacked, _ = b.scan(CHUNK, [*shared, *context, *fixed], [token, *state, *first], stacks, inside)
+    names = [*model.typed.input_names[: 1 + len(model.state)], *carries]
+    outputs = [(Port(f"new {key}", "output"), v) for key, v in zip(names, last, strict=True)]
+    outputs += [(Port(key, "output"), v) for key, v in zip(ys, stacked, strict=True)]
+    return frame.finish(name, outputs)
+
+
+def extra_names(model: StepModel) -> list[str]:
+    return [f"extra.{i}" for i in range(1, len(model.extras) + 1)]
+
+
+# -- forcing ---------------------------------------------------------------------------------------------------------------------
+
+
+def force_program(model: StepModel) -> Program:
+    """Given symbols instead of chosen ones: ``tokens`` and ``targets`` int32 ``[CHUNK, rows]``; ``log_p [CHUNK, rows]`` of the targets, 0
+    where a target is 0."""
+
+    def body(b: Lowering, step: Step, consts: Sequence[Value], carries: Sequence[Value], xs: Sequence[Value]) -> Any:
+        old, state = carries[0], carries[1:]
+        _, token, target = xs
+        log_p, _, following = step(b, token, state)
+        place = b.maximum(b.sub(target, b.full_like(target, 1)), b.full_like(target, 0))
+        picked = b.pick(log_p, place)
+        counts = b.compare(target, b.full_like(target, 0), "gt")
+        return [old, *following], [b.where(counts, picked, b.full_like(picked, 0))]
+
+    rows = tensor([CHUNK, model.rows], "int32")
+    return _loop(model, "force", {}, ["log_p"], body, xs={"tokens": rows, "targets": rows})
+
+
+# -- drawing ---------------------------------------------------------------------------------------------------------------------
+
+
+def draw_program(model: StepModel, stop: int | None, sampled: bool, limited: bool) -> Program:
+    """One symbol after the other, each fed to the next step: ``symbols`` int32 and ``log_p`` (as the model says), ``[CHUNK, rows]``.
+
+    The likeliest, or ``sampled``: drawn from ``softmax(log_p / temperature)`` by the Gumbel trick.  ``limited`` keeps only as many of the
+    likeliest as ``ranks`` is long (top-k; Fan, Lewis and Dauphin, 2018), and of these the fewest that have ``top_p`` of the probability
+    together (nucleus; Holtzman et al., 2019); equals stay together.  A row that has given the ``stop`` symbol goes on giving it, at no
+    cost.
+    """
+
+    def body(b: Lowering, step: Step, consts: Sequence[Value], carries: Sequence[Value], xs: Sequence[Value]) -> Any:
+        token, *state = carries[: 1 + len(model.state)]
+        log_p, extras, following = step(b, token, state)
+        choice = log_p
+        if sampled:
+            temperature, *limits = consts
+            choice = b.div(log_p, b.broadcast(temperature, log_p.shape, ()))
+            if limited:
+                choice = _limited(b, choice, *limits)
+            noise = b.draw("uniform", choice.shape)
+            gumbel = b.neg(b.log(b.neg(b.log(b.shift_by(noise, 2.0**-25)))))
+            choice = b.add(choice, gumbel)
+        best = b.argmax(choice)
+        gain, symbol = b.pick(log_p, best), b.add(best, b.full_like(best, 1))
+        if stop is None:
+            return [symbol, *following], [symbol, gain, *extras]
+        ended = carries[-1]
+        last = b.full_like(symbol, stop)
+        symbol = b.where(ended, last, symbol)
+        gain = b.where(ended, b.full_like(gain, 0), gain)
+        return [symbol, *following, b.compare(symbol, last, "eq")], [symbol, gain, *extras]
+
+    dtype = model.typed.dtype
+    consts = {"temperature": tensor([], dtype)} if sampled else {}
+    if limited:
+        consts.update(top_p=tensor([], dtype), ranks=tensor([Size.letter("RANKS")], "int32"))
+    ended = {} if stop is None else {"ended": tensor([model.rows], "bool")}
+    return _loop(model, "draw", ended, ["symbols", "log_p", *extra_names(model)], body, consts)
+
+
+def _limited(b: Lowering, x: Value, top_p: Value, ranks: Value) -> Value:
+    """``x [rows, symbols]``, LOWEST where a symbol is not among the likeliest."""
+    least = largest(b, x, ranks.shape[0])[1]  # [ranks, rows]
+    threshold = b.select(least, 0, ranks.shape[0] - 1)
+    x = b.where(b.compare(x, b.broadcast_first(threshold, x), "ge"), x, b.full_like(x, LOWEST))
+    e = b.exp(b.sub(x, b.broadcast_first(b.reduce_max(x, [1]), x)))
+    p = b.div(e, b.broadcast_first(b.reduce_sum(e, [1]), e))
+
+    def halve(i: Any, _: Value, consts: list[Value], carries: list[Value], xs: list[Value]) -> Any:
+        (p, top_p), (low, high) = consts, carries
+        middle = i.scale(i.add(low, high), 0.5)
+        mass = i.reduce_sum(i.where(i.compare(p, i.broadcast_first(middle, p), "ge"), p, i.full_like(p, 0)), [1])
+        enough = i.compare(mass, i.broadcast(top_p, mass.shape, ()), "ge")
+        return [i.where(enough, middle, low), i.where(enough, high, middle)], [], []
+
+    none = b.full(0, x.shape[:1])
+    (low, _), _, _ = b.scan(HALVINGS, [p, top_p], [none, b.full(1, x.shape[:1])], [], halve)
+    return b.where(b.compare(p, b.broadcast_first(low, p), "ge"), x, b.full_like(x, LOWEST))
+
+
+def largest(b: Lowering, x: Value, count: Size) -> tuple[Value, Value]:
+    """Positions (int32) and values ``[count, rows]`` of the largest of each row of ``x [rows, n]``, largest first, of equals the first."""
+
+    def one(i: Any, _: Value, consts: list[Value], carries: list[Value], xs: list[Value]) -> Any:
+        (x,) = carries
+        best = i.argmax(x)
+        taken = i.compare(i.broadcast_last(i.iota(x.shape[1]), x), i.broadcast_first(best, x), "eq")
+        return [i.where(taken, i.full_like(x, 4 * LOWEST), x)], [best, i.pick(x, best)], []
+
+    _, (positions, values), _ = b.scan(count, [], [x], [], one)
+    return positions, values
+
+
+# -- beam search -----------------------------------------------------------------------------------------------------------------
+
+POOL = ("pool score", "pool turn", "pool parent", "pool log_p")
+"""What is known of each hypothesis that was set aside: its score, the step at which it ended, the live hypothesis that it ended from."""
+
+
+def beam_program(model: StepModel, width: int, stop: int | None) -> Program:
+    """Beam search (Sutskever, Vinyals and Le, 2014), all sentences at once.
+
+    At each step, of all continuations of the ``width`` live hypotheses of a sentence the 2 * width best by summed log-probability are
+    taken (of equals the lower hypothesis, then the lower symbol).  Those of the first ``width`` that are the ``stop`` symbol end: they
+    are set aside with their sum over ``divisor`` as score (length normalisation; Wu et al., 2016), the best ``width`` of them, of equals
+    the earlier.  The first ``width`` that do not end live on.  A sentence of which ``width`` have ended is done; nothing is set aside
+    any more.  With a width of 1 this takes the likeliest symbol at each step.
+
+    Carries: ``scores [sentences, width]`` (0 and LOWEST at first), ``count`` (ended so far), ``POOL``.  Stacks: ``symbols`` (from 1) and
+    ``parents`` (from 0) of the live hypotheses, and the extras of their parents.
+    """
+    n, v = model.sentences, model.symbols
+    live, dtype = tensor([n, width], model.typed.dtype), model.typed.dtype
+    whole = tensor([n, width], "int32")
+
+    def body(b: Lowering, step: Step, consts: Sequence[Value], carries: Sequence[Value], xs: Sequence[Value]) -> Any:
+        token, *state = carries[: 1 + len(model.state)]
+        scores, count, *pool = carries[1 + len(model.state) :]
+        turn, divisor = xs
+        log_p, extras, following = step(b, token, state)
+        totals = b.add(b.reshape(log_p, (n, width, v)), b.broadcast(scores, (n, width, v), (0, 1)))
+        positions, values = (b.transpose(t, (1, 0)) for t in largest(b, b.reshape(totals, (n, width * v)), Size.const(2 * width)))
+        parents = _quotient(b, positions, width, v)
+        symbols = b.sub(positions, b.mul(parents, b.full_like(parents, v)))
+        ends = b.compare(symbols, b.full_like(symbols, -1 if stop is None else stop - 1), "eq")
+        real = b.compare(values, b.full_like(values, LOWEST / 2), "gt")
+        going = b.compare(count, b.full_like(count, width), "lt")
+
+        ending = b.logical(b.logical(ends, real, "and"), b.broadcast_first(going, ends), "and")
+        ending, ended, origin = (b.slice(t, 1, 0, width) for t in (ending, values, parents))
+        score = b.div(ended, b.broadcast(divisor, ended.shape, ()))
+        fresh = (b.where(ending, score, b.full_like(score, 2 * LOWEST)), b.broadcast(turn, origin.shape, ()), origin, ended)
+        both = [b.concat([old, new], 1) for old, new in zip(pool, fresh, strict=True)]
+        best = b.transpose(largest(b, both[0], Size.const(width))[0], (1, 0))
+        pool = [_picked(b, t, best) for t in both]
+        count = b.add(count, b.reduce_sum(b.cast(ending, "int32"), [1]))
+
+        rest = b.where(ends, b.full_like(values, 3 * LOWEST), values)
+        best = b.transpose(largest(b, rest, Size.const(width))[0], (1, 0))
+        scores, parents, symbols = (_picked(b, t, best) for t in (values, parents, symbols))
+        scores = b.maximum(scores, b.full_like(scores, LOWEST))
+        symbols = b.add(symbols, b.full_like(symbols, 1))
+        first = b.mul(b.cast(b.iota(n), "int32"), b.full(width, (n,), "int32"))
+        rows = b.reshape(b.add(parents, b.broadcast_first(first, parents)), (model.rows,))
+        kept = [_gathered(b, leaf, rows, model.batch_axis(t)) for leaf, t in zip(following, model.state, strict=True)]
+        return [b.reshape(symbols, (model.rows,)), *kept, scores, count, *pool], [symbols, parents, *extras]
+
+    carries = {"scores": live, "count": tensor([n], "int32"), **dict(zip(POOL, (live, whole, whole, live), strict=True))}
+    return _loop(model, "beam", carries, ["symbols", "parents", *extra_names(model)], body, xs={"divisor": tensor([CHUNK], dtype)})
+
+
+def _quotient(b: Lowering, positions: Value, width: int, v: int) -> Value:
+    """``positions // v``, for results below ``width``: how many multiples of v are reached."""
+    total = b.full_like(positions, 0)
+    for multiple in range(v, width * v, v):
+        total = b.add(total, b.cast(b.compare(positions, b.full_like(positions, multiple), "ge"), "int32"))
+    return total
+
+
+def _picked(b: Lowering, x: Value, positions: Value) -> Value:
+    """``x [n, m]`` at ``positions [n, k]``: ``[n, k]``."""
+    n, k = positions.shape
+    return b.pick(b.broadcast(x, (n, k, x.shape[1]), (0, 2)), positions)
+
+
+def _gathered(b: Lowering, leaf: Value, rows: Value, axis: int) -> Value:
+    """The rows of a leaf in another order."""
+    order = [axis, *(i for i in range(leaf.type.rank) if i != axis)]
+    moved = b.gather(b.transpose(leaf, order), rows)
+    return b.transpose(moved, [order.index(i) for i in range(leaf.type.rank)])
+

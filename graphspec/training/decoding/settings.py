@@ -1,0 +1,76 @@
+"""How to generate, and what comes of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphspec.errors import fail
+
+Array = np.ndarray[Any, Any]
+
+CHUNK = 16
+"""Steps of one run of a program: afterwards the host looks whether all sequences have ended, and a terminal shows what there is."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A sequence that was generated."""
+
+    symbols: tuple[int, ...]
+    """From 1, without the stop symbol."""
+    text: str
+    score: float
+    """What it was ranked by: ``log_p``, in a beam search over the length's penalty."""
+    log_p: float
+    """Of all its symbols, the stop symbol too where it has ended."""
+    ended: bool
+    """Whether the stop symbol came within the length."""
+    extras: tuple[Array, ...] = ()
+    """The step's further outputs for each symbol, ``[symbols, ...]``: for attention, ``[symbols, source symbols]``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to choose symbols.
+
+    ``length``: the most symbols.  ``beam``: the width of a beam search; 0 draws one sequence instead, with ``temperature`` (0: always
+    the likeliest) from the ``top_k`` likeliest (0: all) and the likeliest that have ``top_p`` of the probability together.  ``penalty``:
+    alpha of Wu et al. (2016), a beam search's scores are divided by ((5 + length) / 6) ** alpha.
+    """
+
+    length: int
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    beam: int = 0
+    penalty: float = 0.0
+    seed: int = 1
+    chunk: int = CHUNK
+
+
+def check_generation(settings: Settings, n_best: int, has_encoder: bool, has_sources: bool) -> None:
+    """E0624 for settings that make no sense, or not together."""
+    whole = {"length": (settings.length, 0), "top_k": (settings.top_k, 0), "beam": (settings.beam, 0), "n_best": (n_best, 1)}
+    for name, (value, least) in whole.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise fail("E0624", f"{name} must be a whole number of at least {least}, got {value!r}")
+    if not 0 <= settings.temperature < math.inf:
+        raise fail("E0624", f"temperature must be at least 0, got {settings.temperature!r}")
+    if not 0 < settings.top_p <= 1:
+        raise fail("E0624", f"top_p must be more than 0 and at most 1, got {settings.top_p!r}")
+    if not 0 <= settings.penalty < math.inf:
+        raise fail("E0624", f"length_penalty must be at least 0, got {settings.penalty!r}")
+    if settings.beam and settings.temperature:
+        raise fail("E0624", "a beam search draws nothing: it takes no temperature", helps=["leave one of them out"])
+    if (settings.top_k or settings.top_p < 1) and not settings.temperature:
+        raise fail("E0624", "top_k and top_p limit what is drawn, and at temperature 0 nothing is", helps=["give a temperature, such as 1"])
+    if n_best > max(settings.beam, 1):
+        raise fail("E0624", f"the {n_best} best are more than there are", helps=[f"a beam of at least {n_best} has so many"])
+    if has_encoder and not has_sources:
+        raise fail("E0624", "this model makes a sequence from a source, and there is none", helps=["give sources: a text for each"])
+    if has_sources and not has_encoder:
+        raise fail("E0624", "this is a language model: it has no encoder for a source", helps=["what comes before its text is the prime"])
