@@ -65,7 +65,7 @@ def test_the_curves_of_one_run() -> None:
 
 
 def test_several_runs_stand_on_one_page_with_their_names() -> None:
-    runs = [curve("x/a", exact=0.5), curve("b", bits_per_char=1.0), curve("y/a")]
+    runs = [curve("x/a", bits_per_char=1.0), curve("b", exact=0.5), curve("y/a")]
     picture = learning_curves(runs, "Title")
     assert [axes.get_ylabel() for axes in picture.axes] == ["loss, nats per symbol", "exactly right", "bits per character"]
     assert [len(axes.get_lines()) for axes in picture.axes] == [6, 3, 3]

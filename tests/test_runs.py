@@ -162,6 +162,15 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert (second["state"], second["final"], second["train_loss"], second["symbols_per_second"]) == ("interrupted", {}, 3.0, 100 / 3700)
 
 
+@pytest.mark.parametrize(
+    ("measures", "words"),
+    [({"perplexity": 1.25, "exact": 0.5}, "50.0% exactly right"), ({"perplexity": 1.25}, "1.250 perplexity"), ({}, "1.500 loss")],
+)
+def test_the_list_shows_the_measure_that_says_most(capsys: pytest.CaptureFixture[str], measures: dict[str, float], words: str) -> None:
+    make_run(Path("runs/a"), [step(1), valid(1, 1.5, **measures)])
+    assert f"  {words}  " in told(capsys)[1]
+
+
 def test_where_there_are_no_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys) == (0, "", "no runs in runs\n")
     assert told(capsys, "--json")[1] == "[]\n"

@@ -39,13 +39,13 @@ HELD_OUT: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linewidt
 
 def learning_curves(runs: Sequence[History], title: str = "", against_time: bool = False) -> Figure:
     """Training loss (smoothed as it was recorded) and held-out loss over steps, or over the hours of training; below it each other measure
-    of the validations.
+    of the validations, what part is right first.
 
     Losses that span more than a factor of 50 have a logarithmic axis.  E0836 when no run has got to a first step.
     """
     if not any(run.steps or run.valid for run in runs):
         raise fail("E0836", f"there is nothing to draw yet in {', '.join(str(run.path) for run in runs) or 'no run'}")
-    measures = list(dict.fromkeys(name for run in runs for name in run.measures() if name != LOSS))
+    measures = sorted({name for run in runs for name in run.measures() if name != LOSS}, key=lambda name: (name not in SHARES, name))
     names = labels(runs)
     with styled():
         columns = 1 if max(map(len, names)) > WIDE_NAME else 3
