@@ -294,3 +294,65 @@ def test_plot_needs_a_package(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert main(["plot", "a", "--out", "a.svg"]) == 1
     said = capsys.readouterr().err
     assert "E0820" in said and "graphspec[plots]" in said
+
+
+# -- alignments of a trained model -----------------------------------------------------------------------------------------------
+
+SPECS = Path(__file__).parent.parent / "specs"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two steps, with attention (``translate``), without, and of a language model."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "pairs.tsv").write_text("".join(f"{'ab' * n}c\t{'xy' * n}z\n" for n in range(1, 30)))
+    (folder / "text.txt").write_text("to be or not to be, " * 50)
+    sizes = {
+        "translate": "embedding=4 hidden=4 cell=8 align=4 data.path=pairs.tsv data.batch=4",
+        "seq2seq": "embedding=4 hidden=4 data.path=pairs.tsv data.batch=4",
+        "char_lm": "rnn_size=4 data.path=text.txt data.batch=2 data.seq_len=5",
+    }
+    for name, words in sizes.items():
+        options = [word.replace("data.path=", f"data.path={folder}/") for word in words.split()]
+        assert main(["run", str(SPECS / f"{name}.spec"), *options, "--steps", "2", "--out", str(folder / name)]) == 0
+    return folder
+
+
+def sample(trained: Path, name: str, *words: str) -> int:
+    return main(["sample", str(trained / name), *words])
+
+
+def test_sample_draws_an_alignment(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--source", "abc", "--length", "3", "--temperature", "1", "--seed", "0")
+    assert sample(trained, "translate", *words, "--alignment", "a.svg") == 0
+    out, err = capsys.readouterr()
+    assert err == "a.svg: the alignment of 'abc'\n"
+    labels = [text for text in texts(Path("a.svg").read_bytes()) if len(text) == 1]
+    assert labels[:3] == ["a", "b", "c"] and labels[3 : 3 + len(out) - 1] == list(out[:-1]) and out.strip()
+
+
+def test_several_sources_have_a_numbered_picture_each(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word for source in ("abc", "ab", "cc") for word in ("--source", source)]
+    assert sample(trained, "translate", *words, "--temperature", "9", "--length", "4", "--alignment", "new/a.png", "--json") == 0
+    out, err = capsys.readouterr()
+    written = [f"a-{number}.png" for number, found in enumerate(json.loads(out), 1) if found["hypotheses"][0]["text"]]
+    assert err == "" and sorted(path.name for path in Path("new").iterdir()) == written != []
+
+
+def test_a_sequence_without_a_symbol_has_no_picture(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sample(trained, "translate", "--source", "abc", "--length", "0", "--alignment", "a.svg") == 0
+    assert capsys.readouterr() == ("\n", "a.svg is not written: no symbol came of 'abc'\n")
+    assert not Path("a.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "code"),
+    [
+        ("seq2seq", "--source abc --alignment a.svg", "E0807"), ("char_lm", "--alignment a.svg", "E0807"),
+        ("char_lm", "--beam 2 --alignment a.svg", "E0807"), ("translate", "--source abc --alignment a.gif", "E0837"),
+    ],
+)  # fmt: skip
+def test_what_has_no_alignment_to_draw(trained: Path, capsys: pytest.CaptureFixture[str], name: str, words: str, code: str) -> None:
+    assert sample(trained, name, *words.split()) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and f"[{code}]" in err

@@ -9,7 +9,6 @@ from pathlib import Path
 from graphspec.cli.eval import load
 from graphspec.cli.output import Output
 from graphspec.errors import fail
-from graphspec.tensorfile import write_bytes
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.decoding import Hypothesis
 from graphspec.training.experiment import Experiment
@@ -49,12 +48,12 @@ def run(args: argparse.Namespace, out: Output) -> int:
         format_of(args.alignment)
     experiment = load(args)
     sources = _sources(args)
+    if args.alignment:
+        _check_alignment(experiment, sources)
     if args.score:
         return _scores(experiment, args, sources, out)
     if sources is not None or args.beam:
         return _sequences(experiment, args, sources, out)
-    if args.alignment:
-        raise fail("E0807", "--alignment needs a source", helps=["give one with `--source TEXT`"])
     return _text(experiment, args, out)
 
 
@@ -92,7 +91,7 @@ def _sequences(experiment: Experiment, args: argparse.Namespace, sources: list[s
         n_best=args.n_best, prime=args.prime, seed=args.seed,
     )  # fmt: skip
     if args.alignment:
-        _draw(experiment, args.alignment, sources or [], [hypotheses[0] for hypotheses in found], out)
+        _draw(experiment, Path(args.alignment), sources or [], [hypotheses[0] for hypotheses in found], out)
     if args.json:
         out.json([
             {"source": source, "hypotheses": [{"text": h.text, "score": h.score, "log_p": h.log_p, "ended": h.ended} for h in hypotheses]}
@@ -116,17 +115,22 @@ def _scores(experiment: Experiment, args: argparse.Namespace, sources: list[str]
     return 0
 
 
-def _draw(experiment: Experiment, file: str, sources: list[str], best: list[Hypothesis], out: Output) -> None:
-    """The first extra of each sequence as a heat map; of several in files with a number each."""
-    from graphspec.plots import alignment, encoded
-    from graphspec.plots.style import format_of
+def _check_alignment(experiment: Experiment, sources: list[str] | None) -> None:
+    if not sources:
+        raise fail("E0807", "--alignment needs a source", helps=["give one with `--source TEXT`"])
+    if not [extra for extra in experiment.decoder.model.extras[:1] if extra.rank == 2]:
+        raise fail("E0807", "this model has no alignment to draw", helps=["its step gives `{log_p, alpha}`, with alpha [B, S]"])
 
-    path = Path(file)
+
+def _draw(experiment: Experiment, path: Path, sources: list[str], best: list[Hypothesis], out: Output) -> None:
+    """The first extra of each sequence as a heat map; of several in files with a number each, none where no symbol came."""
+    from graphspec.plots import alignment, save
+
     for number, (source, hypothesis) in enumerate(zip(sources, best, strict=True), 1):
         left = [experiment.source.vocabularies[0].symbols[i - 1] for i in experiment.encoded([source])[0]]  # type: ignore[attr-defined]
-        if not hypothesis.extras or hypothesis.extras[0].ndim != 2 or hypothesis.extras[0].shape[1] < len(left):
-            raise fail("E0807", "this model has no alignment to draw", helps=["its step gives `{log_p, alpha}`, with alpha [B, S]"])
         right = [experiment.decoder.vocabulary.symbols[i - 1] for i in hypothesis.symbols]
-        name = path if len(sources) == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-        write_bytes(name, encoded(alignment(hypothesis.extras[0][:, : len(left)], left, right), format_of(str(name))))
-        out.note(f"{name}: the alignment of {source!r}")
+        file = path if len(sources) == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        if right:
+            save(alignment(hypothesis.extras[0][:, : len(left)], left, right), file)
+        if not out.as_json:
+            out.note(f"{file}: the alignment of {source!r}" if right else f"{file} is not written: no symbol came of {source!r}")
