@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from graphspec.api import show_types
 from graphspec.build import ExperimentSpec
 from graphspec.errors import SpecError, fail
 from graphspec.graph import Module
@@ -65,12 +66,12 @@ def step_model(spec: ExperimentSpec, dtype: str, width: int = 1) -> StepModel:
             "E0607",
             "the experiment's step is not {token, state} -> {log_p, state}, nor {token, state, context} -> {log_p, state}",
             module.origin,
-            notes=[f"it is {inputs} -> {outputs}"],
+            notes=[f"it is {show_types(inputs)} -> {show_types(outputs)}"],
         )
     letter, symbols = inputs[0].shape[0].lone, leaves(outputs[0])[0].shape[1].value
     if letter is None or symbols is None:
         raise fail("E0622", "the experiment's step must take any number of rows, and give a fixed number of symbols", module.origin,
-                   notes=[f"it is {inputs} -> {outputs}"])  # fmt: skip
+                   notes=[f"it is {show_types(inputs)} -> {show_types(outputs)}"])  # fmt: skip
     rows = sentences = Size.letter(letter)
     if width > 1:
         sentences = Size.letter(_free(f"{letter}s", typed))
@@ -124,8 +125,10 @@ def _misfit(spec: ExperimentSpec, wanted: Any, typed: Typed) -> SpecError:
         "E0623",
         "experiment: the encoder does not give what the step takes",
         spec.encode.origin,
-        notes=[f"it takes {len(typed.input_names)} tensors, and generate.inputs names {len(spec.encode_inputs)}",
-               f"it gives {typed.outputs}, the step takes {wanted} after its token"],
+        notes=[
+            f"it takes {show_types(typed.inputs)}, and generate.inputs names {', '.join(stream.name for stream in spec.encode_inputs)}",
+            f"it gives {show_types(typed.outputs)}, the step takes {show_types(wanted)} after its token",
+        ],
         helps=["it gives `{state, context}` where the step takes a context, else the state"],
     )  # fmt: skip
 
