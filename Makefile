@@ -3,6 +3,7 @@
 #   make demo       install, train specs/char_lm.spec for about two minutes, print its numbers and a sample
 #   make test       install what tests need; ruff, mypy, pytest without the slow tests
 #   make test-full  the same with the slow tests
+#   make results    write docs/results.md: run what has changed since (TEXT=tinyshakespeare.txt for the rows on that text)
 #   make clean      remove .venv and what runs and caches left
 
 VENV := .venv
@@ -14,7 +15,7 @@ STEPS ?= 1300
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test test-full clean
+.PHONY: demo test test-full results clean
 .DEFAULT_GOAL := demo
 
 # One thread: a second one wins a tenth on an idle machine and loses tenfold on a busy one.
@@ -29,6 +30,9 @@ test test-full: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/pytest $(PYTEST_OPTIONS)
 
+results: $(VENV)/.installed-results
+	$(BIN)/python docs/results.py $(if $(TEXT),--text $(TEXT))
+
 # A stamp for each set of packages; what is installed changes only when pyproject.toml does, because the install is editable.
 $(VENV)/.installed: pyproject.toml $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --editable .
@@ -36,6 +40,10 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.made
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-results: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --editable '.[data,plots]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.made:
