@@ -1,0 +1,68 @@
+"""docs/guide.md, command by command, on data of a user's own; with fewer steps and smaller models than it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphspec.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
+SMALLER = {
+    "char_lm": "data.batch=4 data.seq_len=12 rnn_size=12 n_layers=1", "word_lm": "data.batch=4 data.seq_len=8 rnn_size=12 n_layers=1",
+    "translate": "embedding=8 hidden=8 cell=16 align=8 data.batch=8",
+}  # fmt: skip
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data of a user, in a folder that is not ours."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "specs").symlink_to(ROOT / "specs")
+    (tmp_path / "book.txt").write_text("The quick brown fox jumps over the lazy dog, and Zoë sleeps.\n" * 60, encoding="utf-8")
+    (tmp_path / "other.txt").write_text("The lazy fox sleeps.\n" * 30)
+    numbers = [("one", "eine"), ("two", "zwei"), ("three", "drei"), ("four", "vier")]
+    things = [("cat", "Katze"), ("cats", "Katzen"), ("houses", "Häuser"), ("trees", "Bäume"), ("dogs", "Hunde")]
+    pairs = [f"{n} {thing}\t{m} {ding}\tnoted" for n, m in numbers for thing, ding in things]
+    (tmp_path / "pairs.tsv").write_text("\n".join(pairs) + "\n", encoding="utf-8")
+    draw = np.random.default_rng(1)
+    np.savez(tmp_path / "digits.npz", pixels=draw.random((90, 8)), label=draw.integers(1, 11, 90))
+    return tmp_path
+
+
+def commands() -> list[str]:
+    """What stands in blocks, in order, then what stands in the text."""
+    found = [line for kind, body in re.findall(r"^```(.*)\n((?:(?!```).*\n)*)```$", GUIDE, re.M) if not kind for line in body.splitlines()]
+    return [*found, *re.findall(r"`(graphspec eval [^`]*)`", GUIDE)]
+
+
+def test_every_command_of_the_guide_works(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = commands()
+    assert len(lines) > 14
+    folders: set[str] = set()
+    for line in lines:
+        words = shlex.split(line)[1:]
+        if words[0] == "run":
+            name = Path(words[1]).stem
+            given = {word.split("=")[0] for word in words if "=" in word}
+            words += [option for option in SMALLER[name].split() if option.split("=")[0] not in given]
+            at = words.index("--steps")
+            out = words[words.index("--out") + 1]
+            words[at + 1] = "8" if out in folders else "6"
+            folders.add(out)
+        assert main(words) == 0, (line, capsys.readouterr().err)
+    said = capsys.readouterr()
+    assert "runs/book" in said.out and "runs/small" in said.out
+    assert (mine / "alignment.svg").stat().st_size > 1000 and (mine / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_arrays_of_the_guide(mine: Path) -> None:
+    (block,) = re.findall(r"```lua\n(.*?)```", GUIDE, re.S)
+    (mine / "digits.spec").write_text(block)
+    assert main(["run", "digits.spec", "--steps", "5", "--out", "runs/digits"]) == 0
+    assert main(["eval", "runs/digits", "--whole"]) == 0
