@@ -198,7 +198,7 @@ class Experiment:
         part."""
         total, weight, right, pairs = 0.0, 0, 0, 0
         carry: dict[str, Any] = {}
-        named = self.named() if self.spec.encode is not None else {}
+        named = self.named() if self.spec.encode is not None and isinstance(self.source, PairSource) else {}
         for batch in self.source.valid(whole):
             if batch.starts:
                 carry = self.zero_carry(batch)

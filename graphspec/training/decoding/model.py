@@ -83,7 +83,7 @@ def step_model(spec: ExperimentSpec, dtype: str, width: int = 1) -> StepModel:
     model = StepModel(
         typed, rows, sentences, symbols, tuple(leaves(typed.inputs[1])), tuple(leaves(typed.inputs[2:])), extras, len(typed.inputs) == 3
     )
-    _check_rows(model, module)
+    _check_rows(model, module, zeros=spec.encode is None)
     return model
 
 
@@ -99,7 +99,14 @@ def _free(name: str, typed: Typed) -> str:
     return name
 
 
-def _check_rows(model: StepModel, module: Module) -> None:
+def _check_rows(model: StepModel, module: Module, zeros: bool) -> None:
+    """Every leaf needs its rows; a state that begins as ``zeros`` also sizes that are known."""
+    for t in model.state if zeros else ():
+        if any(n != model.rows and n.value is None for n in t.shape):
+            raise fail(
+                "E0622", "the experiment's step begins with zeros, and nothing says how many", module.origin,
+                notes=[f"a state is {t}; the batch is {model.rows}"],
+            )  # fmt: skip
     for what, types in (("state", model.state), ("context", model.context), ("output", model.extras)):
         for t in types:
             if model.rows not in t.shape:
