@@ -42,7 +42,8 @@ def run_block(
         if op.name == "scan":
             outputs = _scan(op, inputs, letters, watch, steps)
         else:
-            outputs = [np.asarray(OPS[op.name](op, letters, *inputs), op.output.dtype)]
+            found = OPS[op.name](op, letters, *inputs)
+            outputs = [np.asarray(a, v.dtype) for a, v in zip(found if len(op.outputs) > 1 else [found], op.outputs, strict=True)]
         for v, a in zip(op.outputs, outputs, strict=True):
             wanted = _shape(v.shape, letters)
             assert a.shape == wanted, f"{op.name} gave {a.shape}, typed {wanted}"
@@ -95,6 +96,15 @@ def _shift(op: Op, letters: Letters, init: Array, stack: Array) -> Array:
     if not len(stack):
         return stack
     return np.concatenate([stack[1:], init[None]] if op.attrs["reverse"] else [init[None], stack[:-1]])
+
+
+def _top_k(op: Op, letters: Letters, x: Array) -> tuple[Array, Array]:
+    positions = np.argsort(-x, axis=-1, kind="stable")[..., : op.attrs["size"].evaluate(letters)]
+    return np.take_along_axis(x, positions, -1), positions
+
+
+def _cumsum(op: Op, letters: Letters, x: Array) -> Array:
+    return x[..., ::-1].cumsum(-1)[..., ::-1] if op.attrs["reverse"] else x.cumsum(-1)
 
 
 def _scatter_add(op: Op, letters: Letters, index: Array, rows: Array) -> Array:
@@ -199,6 +209,8 @@ OPS: dict[str, Callable[..., Any]] = {
     "reduce_sum": lambda op, letters, a: a.sum(axis=op.attrs["axes"], dtype=a.dtype),
     "reduce_max": lambda op, letters, a: a.max(axis=op.attrs["axes"]),
     "argmax": lambda op, letters, a: a.argmax(-1),
+    "top_k": _top_k,
+    "cumsum": _cumsum,
     "matmul": lambda op, letters, a, b: a @ b,
     "gather": lambda op, letters, table, index: table[index],
     "scatter_add": _scatter_add,

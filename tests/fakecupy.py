@@ -226,6 +226,27 @@ def argmax(a: ndarray, axis: int | None = None, dtype: Any = None, out: ndarray 
     return _reduced(a, np.argmax(a.a, axis), out)
 
 
+def cumsum(a: ndarray, axis: int | None = None, dtype: Any = None, out: ndarray | None = None) -> ndarray:
+    _queued()
+    assert out is not None and out.a.flags.c_contiguous
+    np.cumsum(a.a, axis, dtype, out.a)
+    return out
+
+
+def _new(a: np.ndarray[Any, Any]) -> ndarray:
+    result = empty(a.shape, a.dtype)
+    result.a[...] = a
+    return result
+
+
+def argsort(a: ndarray, axis: int = -1) -> ndarray:
+    return _new(np.argsort(a.a, axis, "stable"))
+
+
+def take_along_axis(a: ndarray, indices: ndarray, axis: int) -> ndarray:
+    return _new(np.take_along_axis(a.a, indices.a, axis))
+
+
 class OutOfMemoryError(MemoryError):
     pass
 

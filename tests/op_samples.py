@@ -34,6 +34,8 @@ EMPTY: dict[str, tuple[Case, ...]] = {
     "reduce_sum": (Case((((2, 0, 3), F),), {"axes": (0, 2)}), Case((((2, 0), F),), {"axes": (1,)})),
     "reduce_max": (Case((((0, 3), F),), {"axes": (1,)}),),
     "argmax": (Case((((0, 4), F),)),),
+    "top_k": (Case((((0, 4), F),), {"size": size(2)}), Case((((2, 3), F),), {"size": size(0)}), Case((((0,), F),), {"size": size(0)})),
+    "cumsum": (Case((((2, 0), F),), {"reverse": False}), Case((((0, 3), F),), {"reverse": True})),
     "full": (Case((), {"value": -0.0, "shape": (size(2), size(0)), "dtype": F}),),
     "iota": (Case((), {"size": size(0), "dtype": "int64"}),),
     "size": (Case((), {"size": size(0), "dtype": INT}),),
@@ -73,11 +75,12 @@ def draw(case: Case, seed: int = 7) -> list[Array]:
 
 
 def program_of(record: Primitive, case: Case, backward: bool = False) -> Program:
-    """The primitive alone: ``x0, x1 ...`` to ``y``; with ``backward`` also ``g0 ...`` of its float inputs from a cotangent ``d``."""
+    """The primitive alone: ``x0, x1 ...`` to ``y`` (and ``y1`` ...); with ``backward`` also ``g0 ...`` of its float inputs from a cotangent
+    ``d`` of ``y``."""
     b = Builder(dtype=F)
     xs = [b.param(tensor(shape, dtype), f"x{i}") for i, (shape, dtype) in enumerate(case.inputs)]
-    (y,) = b.emit(record.name, *xs, **case.attrs)
-    results = {"y": y}
+    y, *others = b.emit(record.name, *xs, **case.attrs)
+    results = {"y": y, **{f"y{i}": v for i, v in enumerate(others, 1)}}
     if backward:
         wrt = [x for x in xs if x.type.is_float]
         found = gradients(b, {y: b.param(y.type, "d")}, wrt)
@@ -196,6 +199,22 @@ def shift(attrs: Mapping[str, Any], init: Array, stack: Array) -> Array:
     return np.array(states[::-1] if attrs["reverse"] else states).reshape(stack.shape)
 
 
+def top_k(attrs: Mapping[str, Any], x: Array) -> tuple[Array, Array]:
+    """By one look after another at what is left."""
+    shape = (*x.shape[:-1], number(attrs["size"]))
+    positions = np.zeros(shape, int)
+    for i in np.ndindex(x.shape[:-1]):
+        left = list(range(x.shape[-1]))
+        for k in range(shape[-1]):
+            positions[i][k] = max(left, key=lambda j, row=x[i]: row[j])
+            left.remove(positions[i][k])
+    return built(shape, lambda i: x[(*i[:-1], positions[i])]), positions
+
+
+def cumsum(attrs: Mapping[str, Any], x: Array) -> Array:
+    return built(x.shape, lambda i: math.fsum(x[i[:-1]][i[-1] :] if attrs["reverse"] else x[i[:-1]][: i[-1] + 1]))
+
+
 HOW = {"lt": "__lt__", "le": "__le__", "gt": "__gt__", "ge": "__ge__", "eq": "__eq__", "ne": "__ne__"}
 KIND: dict[str, Callable[[Any], Any]] = {F: float, "float32": lambda x: float(np.float32(x)), INT: int, "int64": int, BOOL: bool}
 
@@ -233,6 +252,8 @@ FORMULAS: dict[str, Callable[..., Array]] = {
     "reduce_sum": reduced(math.fsum),
     "reduce_max": reduced(max),
     "argmax": lambda attrs, x: built(x.shape[:-1], lambda i: list(x[i]).index(max(x[i]))),
+    "top_k": top_k,
+    "cumsum": cumsum,
     "matmul": matmul,
     "gather": gather,
     "scatter_add": scatter_add,

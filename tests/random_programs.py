@@ -67,7 +67,7 @@ class Generator:
         r = self.r
         kind = r.choice(
             "unary unary binary binary binary where reshape transpose broadcast slice pad concat shift sum max argmax matmul gather scatter"
-            " pick random full iota size scan scan cast".split()
+            " largest cumsum pick random full iota size scan scan cast".split()
         )
         x = self.pick(pool)
         assert x is not None
@@ -140,6 +140,12 @@ class Generator:
             return [b.reduce_max(x, [axis])] if (x.shape[axis].value or 0) > 0 else []
         if kind == "argmax":
             return [b.cast(b.argmax(x), "float64")] if (x.shape[-1].value or 0) > 0 else []
+        if kind == "largest":
+            n = x.shape[-1].value or 0
+            values, positions = b.top_k(x, r.randint(1, n)) if n else (None, None)
+            return [values, b.cast(positions, "float64")] if values and positions else []
+        if kind == "cumsum":
+            return [b.cumsum(x, r.random() < 0.5)]
         if kind == "matmul":
             swapped = b.transpose(x, [*range(rank - 2), rank - 1, rank - 2])
             return [b.tanh(b.matmul(*r.choice([(x, swapped), (swapped, x)])))]

@@ -35,7 +35,7 @@ def test_every_record_has_samples_a_meaning_and_a_sentence() -> None:
     assert set(OPS) | {SCAN} == set(PRIMITIVES)
     assert set(FORMULAS) | {SCAN, "random"} == set(PRIMITIVES)
     assert [p.name for p in PRIMITIVES.values() if not p.doc] == []
-    values = [(record.name, v) for record, case in SAMPLES for op in program_of(record, case).block.ops for v in (*op.inputs, op.output)]
+    values = [(record.name, v) for record, case in SAMPLES for op in program_of(record, case).block.ops for v in (*op.inputs, *op.outputs)]
     assert {name for name, v in values if 0 in v.shape} | {SCAN, "size"} == set(PRIMITIVES)
 
 
@@ -66,12 +66,13 @@ def test_value(record: Primitive, case: Case) -> None:
     wanted = FORMULAS[record.name](case.attrs, *inputs)
     for given in (inputs, [odd_strides(a) for a in inputs]):
         before = [a.copy() for a in given]
-        found = interpret(program, named(given))["y"]
-        assert found.dtype == program.block.results[0].dtype and found.shape == wanted.shape
-        np.testing.assert_allclose(found, wanted, rtol=1e-14, atol=1e-14)
+        found = interpret(program, named(given)).values()
+        for value, v, right in zip(found, program.block.results, wanted if len(found) > 1 else [wanted], strict=True):
+            assert value.dtype == v.dtype and value.shape == right.shape
+            np.testing.assert_allclose(value, right, rtol=1e-14, atol=1e-14)
+            assert not any(np.shares_memory(value, a) for a in given)
         for a, b in zip(given, before, strict=True):
             np.testing.assert_array_equal(a, b)
-            assert not np.shares_memory(found, a)
 
 
 @pytest.mark.parametrize(("source", "value", "target", "wanted"), [
@@ -127,7 +128,7 @@ def gradient_of(name: str, *inputs: Array, **attrs: Any) -> list[Array]:
     program = program_of(PRIMITIVES[name], case, backward=True)
     d = np.ones(tuple(number(n) for n in program.input("d").shape))
     found = interpret(program, {**named(inputs), "d": d})
-    return [found[key] for key in found if key != "y"]
+    return [value for key, value in found.items() if key[0] == "g"]
 
 
 @pytest.mark.parametrize("name", ["maximum", "minimum"])
@@ -142,6 +143,11 @@ def test_a_tie_is_shared_by_two(name: str) -> None:
 def test_a_tie_is_shared_by_all() -> None:
     (found,) = gradient_of("reduce_max", np.array([[3.0, 1, 3, 3], [0, 0, 0, 0], [1, 2, 1, 1]]), axes=(1,))
     np.testing.assert_array_equal(found, np.array([[1, 0, 1, 1], [0.75] * 4, [0, 3, 0, 0]]) / 3)
+
+
+def test_of_equals_the_first_is_taken_and_gets_all() -> None:
+    (found,) = gradient_of("top_k", np.array([[3.0, 1, 3, 3], [0, 0, 0, 0], [1, 2, 1, 1]]), size=size(2))
+    np.testing.assert_array_equal(found, np.array([[1, 0, 1, 0], [1, 1, 0, 0], [1, 1, 0, 0]]))
 
 
 def test_kinks() -> None:
@@ -201,6 +207,8 @@ REFUSED: dict[str, list[tuple[list[TensorType], dict[str, Any]]]] = {
     "reduce_sum": [([M], {"axes": (2,)}), ([M], {"axes": (0, 0)}), ([MASK], {"axes": (0,)}), ([M], {"axes": 1}), ([M, M], {"axes": (0,)})],
     "reduce_max": [([M], {"axes": (2,)}), ([M], {"axes": (-1,)}), ([MASK], {"axes": (0,)}), ([M], {})],
     "argmax": [([S], {}), ([V, V], {})],
+    "top_k": [([S], {"size": N}), ([V], {"size": size(4)}), ([Z], {"size": N}), ([V], {"size": 2}), ([V, V], {"size": N})],
+    "cumsum": [([S], {"reverse": False}), ([Z], {"reverse": False}), ([V], {"reverse": 1}), ([V, V], {"reverse": False})],
     "full": [([V], {"value": 1, "shape": (), "dtype": F}), ([], {"value": "1", "shape": (), "dtype": F}),
              ([], {"value": 1, "shape": (2,), "dtype": F}), ([], {"value": 1, "shape": (), "dtype": "complex64"}),
              ([], {"value": 1, "shape": (size(-1),), "dtype": F})],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,16 +73,15 @@ def _build(case: KernelCase) -> tuple[Program, dict[str, np.ndarray]]:
     if case.mode == "in a loop":
 
         def body(inner: Builder, t: Any, consts: list[Any], carries: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-            (out,) = inner.emit(case.name, *consts, **attrs)
-            return [], [out], [out] if out.type.is_float else []
+            outs = inner.emit(case.name, *consts, **attrs)
+            return [], outs, [out for out in outs if out.type.is_float]
 
         _, ys, sums = b.scan(3, inputs, [], [], body)
         b.block.results = [*ys, *sums]
     else:
-        (out,) = b.emit(case.name, *inputs, **attrs)
-        if case.mode == "placed" and out.type.rank:
-            out = b.concat([out, out], out.type.rank - 1)
-        b.block.results = [out]
+        outs = b.emit(case.name, *inputs, **attrs)
+        placed = case.mode == "placed"
+        b.block.results = [b.concat([out, out], out.type.rank - 1) if placed and out.type.rank else out for out in outs]
     outputs = [Port(f"o{i}", "output") for i in range(len(b.block.results))]
     return Program(b.block, [Port(v.name, "input") for v in b.block.params], outputs), arguments
 
@@ -112,6 +112,25 @@ def test_every_primitive_has_cases_and_a_kernel() -> None:
 
     assert set(PRIMITIVES) - views == set(KERNELS) - {"copy"}
     assert {case.name for case in kernel_cases()} == set(PRIMITIVES) - {"scan"}
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 200])
+@pytest.mark.parametrize("name", ["numpy", "reference"])
+def test_the_largest_of_few_different_numbers(n: int, name: str) -> None:
+    """Ties inside and at the edge of what is taken, NaN, infinities."""
+    values = np.array([-np.inf, -1, -0.0, 0, 2, 2.5, np.inf, np.nan])
+    rows = np.random.default_rng(n).choice(values, (6, n)).astype("float32")
+    for k in sorted({1, 2, n // 5, n // 2, n} & set(range(1, n + 1))):
+        b = Builder()
+        x = b.param(tensor([6, n], "float32"), "x")
+        b.block.results = list(b.top_k(x, k))
+        program = Program(b.block, [Port("x", "input")], [Port("values", "output"), Port("positions", "output")])
+        run = partial(interpret, program) if name == "reference" else Executable(make_plan(program), open_device(name)).call
+        found = run({"x": rows})
+        for row, largest, positions in zip(rows, found["values"], found["positions"], strict=True):
+            order = sorted(range(n), key=lambda i: (np.isnan(row[i]), -row[i] if row[i] == row[i] else 0, i))
+            assert positions.tolist() == order[:k]
+            np.testing.assert_array_equal(largest, row[positions])
 
 
 @pytest.mark.parametrize("source", DTYPES)

@@ -205,6 +205,16 @@ class Builder:
         """int32 position (from 0) of the largest element along the last axis; the first of equals."""
         return self.one("argmax", x)
 
+    def top_k(self, x: Value, k: SizeLike) -> tuple[Value, Value]:
+        """The ``k`` largest elements along the last axis, largest first, and their int32 positions (from 0); of equals the first comes
+        first, and NaN is less than anything."""
+        values, positions = self.emit("top_k", x, size=size(k))
+        return values, positions
+
+    def cumsum(self, x: Value, reverse: bool = False) -> Value:
+        """Running sums along the last axis, the element itself counted: from the first on, or with ``reverse`` from the last back."""
+        return self.one("cumsum", x, reverse=reverse)
+
     def matmul(self, a: Value, b: Value) -> Value:
         """``[*batch, m, k] x [*batch, k, n] -> [*batch, m, n]``, batch axes equal."""
         return self.one("matmul", a, b)

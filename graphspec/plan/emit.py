@@ -20,7 +20,7 @@ from graphspec_runtime.plan import Expr, Instruction, Loop, View
 
 ATTRS = {
     "compare": ("how",), "logical": ("how",), "reduce_sum": ("axes",), "reduce_max": ("axes",), "random": ("kind", "site"),
-    "shift": ("reverse",),
+    "shift": ("reverse",), "cumsum": ("reverse",),
 }  # fmt: skip
 """What a kernel is told besides its views: attributes that shapes and dtypes do not say."""
 
@@ -162,14 +162,14 @@ class BlockEmitter:
         return self.places[v]
 
     def compute(self, op: Op) -> None:
-        """One kernel call that writes one output."""
-        out = op.output
-        total = self.sums.get(out)
-        self.places[out] = total or self.wishes.wanted(out) or self._over_input(op) or self.code.new(out)
+        """One kernel call that writes all outputs."""
         attrs = {name: op.attrs[name] for name in ATTRS.get(op.name, ())}
-        if total:
-            attrs["accumulate"] = True
-        self.code.emit(op.name, [self.places[v] for v in op.inputs], [self.places[out]], op.origin, **attrs)
+        for out in op.outputs:
+            total = self.sums.get(out)
+            self.places[out] = total or self.wishes.wanted(out) or self._over_input(op) or self.code.new(out)
+            if total:
+                attrs["accumulate"] = True
+        self.code.emit(op.name, [self.places[v] for v in op.inputs], [self.places[v] for v in op.outputs], op.origin, **attrs)
 
     def _over_input(self, op: Op) -> Place | None:
         """The place of an input that a pointwise op may overwrite: all of a storage made here, and read for the last time."""

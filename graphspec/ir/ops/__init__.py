@@ -5,7 +5,7 @@ What each one means is said by :mod:`graphspec.ir.builder` and done, slowly and 
 
 from __future__ import annotations
 
-from graphspec.ir.ops import control, pointwise, product, random, reduce, shape
+from graphspec.ir.ops import control, order, pointwise, product, random, reduce, shape
 from graphspec.ir.ops.record import PRIMITIVES, Case, IRError, Primitive, check_attributes, primitive
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Primitive",
     "check_attributes",
     "control",
+    "order",
     "pointwise",
     "primitive",
     "product",

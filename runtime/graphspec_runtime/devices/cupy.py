@@ -16,11 +16,12 @@ from graphspec_runtime.devices.array import ArrayDevice, check_memory
 from graphspec_runtime.devices.base import Array, Layout
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.kernels import KERNELS, Kernel, Maker, Site
+from graphspec_runtime.kernels.order import check_top_k
 from graphspec_runtime.kernels.pointwise import COMPARISONS, EXTREMES, LOGICAL, UFUNCS
 
 INSTALL = 'pip install "graphspec[gpu-cuda12]" (or gpu-cuda13, to match the driver)'
 
-HERE = "add bitwise_and bitwise_xor copyto cos dot log logical_not multiply right_shift sqrt tanh".split()
+HERE = "add bitwise_and bitwise_xor copyto cos cumsum dot log logical_not multiply right_shift sqrt tanh".split()
 """What the kernels call under NumPy's name and with NumPy's arguments, besides the pointwise tables."""
 
 
@@ -98,10 +99,27 @@ def _scatter_add(site: Site) -> Kernel:
     return kernel
 
 
+def _top_k(site: Site) -> Kernel:
+    """By a sort of everything: CuPy's keeps the order of equals, and its partition is a sort too."""
+    import cupy
+
+    check_top_k(site)
+    k, negated = site.outputs[0].shape[-1], site.scratch.take(site.inputs[0].shape, site.inputs[0].dtype)
+    negative, copyto = site.xp.negative, site.xp.copyto
+
+    def kernel(x: Array, values: Array, positions: Array) -> None:
+        negative(x, negated)
+        order = cupy.argsort(negated, axis=-1)[..., :k]
+        copyto(values, cupy.take_along_axis(x, order, -1))
+        copyto(positions, order, casting="unsafe")
+
+    return kernel if site.outputs[0].size else lambda x, values, positions: None
+
+
 class CupyDevice(ArrayDevice):
     """One CUDA device.  Work is queued on a non-blocking stream, ``stream``; only copies to the host wait for it."""
 
-    kernels: Mapping[str, Maker] = {**KERNELS, "scatter_add": _scatter_add}
+    kernels: Mapping[str, Maker] = {**KERNELS, "scatter_add": _scatter_add, "top_k": _top_k}
 
     def __init__(self, ordinal: int = 0) -> None:
         self._cupy = probe(ordinal)

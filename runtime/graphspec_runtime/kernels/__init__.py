@@ -4,12 +4,13 @@
 """
 
 from graphspec_runtime.kernels.index import INDEXING
+from graphspec_runtime.kernels.order import ORDERED
 from graphspec_runtime.kernels.pointwise import POINTWISE
 from graphspec_runtime.kernels.product import PRODUCTS
 from graphspec_runtime.kernels.random import RANDOM
 from graphspec_runtime.kernels.reduce import REDUCTIONS
 from graphspec_runtime.kernels.site import Kernel, Maker, Scratch, Site
 
-KERNELS: dict[str, Maker] = {**POINTWISE, **REDUCTIONS, **PRODUCTS, **INDEXING, **RANDOM}
+KERNELS: dict[str, Maker] = {**POINTWISE, **REDUCTIONS, **ORDERED, **PRODUCTS, **INDEXING, **RANDOM}
 
 __all__ = ["KERNELS", "POINTWISE", "Kernel", "Maker", "Scratch", "Site"]

@@ -37,7 +37,7 @@ class Scratch:
     def take(self, shape: Sequence[int], dtype: Any) -> Array:
         start, count = self._used, math.prod(shape) * np.dtype(dtype).itemsize
         self._used = start + -(-count // 64) * 64
-        if self._used > self._size:  # kernels made earlier keep the smaller memory they were given
+        if self._memory is None or self._used > self._size:  # kernels made earlier keep the smaller memory they were given
             self._size = self._used + self._used // 4
             self._memory = self._device.memory(self._size)
         return self._device.view(self._memory, start, np.dtype(dtype), tuple(shape), row_major(shape, np.dtype(dtype).itemsize))
