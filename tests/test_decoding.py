@@ -17,7 +17,11 @@ from graphspec.api import Model
 from graphspec.cli.main import main
 from graphspec.data.vocabulary import START, STOP
 from graphspec.errors import SpecError
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import Port, Program, tensor
+from graphspec.reference import interpret
 from graphspec.training.decoding import Hypothesis, Settings
+from graphspec.training.decoding.programs import gumbel
 from graphspec.training.experiment import Experiment
 
 SPECS = Path(__file__).parent.parent / "specs"
@@ -329,6 +333,19 @@ def test_symbols_are_drawn_as_often_as_they_should(text_model: Experiment, tempe
     assert (np.abs(counts - draws * expected) <= 4 * spread + 1e-9).all()
     if top_k == 1:
         assert counts.max() == draws
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_noise_is_infinite(dtype: str) -> None:
+    """The largest uniform number there is once made a symbol certain."""
+    b = Builder(dtype=dtype)
+    uniform = b.param(tensor([5], dtype), "uniform")
+    b.block.results = [gumbel(b, uniform)]
+    program = Program(b.block, [Port("uniform", "input")], [Port("noise", "output")])
+    given = np.array([0, 1, 2**23, 2**24 - 2, 2**24 - 1]) * 2.0**-24
+    noise = interpret(program, {"uniform": given})["noise"]
+    assert np.isfinite(noise).all() and (np.diff(noise) > 0).all()
+    np.testing.assert_allclose(noise[:4], -np.log(-np.log(given[:4] + 2.0**-25)), rtol=2e-2)
 
 
 def test_a_seed_gives_the_same_text_and_another_seed_another(text_model: Experiment) -> None:

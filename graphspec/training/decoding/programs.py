@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphspec.ir.builder import Builder
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.lower import Lowering, Scope, flatten, unflatten
 from graphspec.program import open_frame
@@ -121,9 +122,7 @@ def draw_program(model: StepModel, stop: int | None, sampled: bool, limited: boo
             choice = b.div(log_p, b.broadcast(temperature, log_p.shape, ()))
             if limited:
                 choice = _limited(b, choice, *limits)
-            noise = b.draw("uniform", choice.shape)
-            gumbel = b.neg(b.log(b.neg(b.log(b.shift_by(noise, 2.0**-25)))))
-            choice = b.add(choice, gumbel)
+            choice = b.add(choice, gumbel(b, b.draw("uniform", choice.shape)))
         best = b.argmax(choice)
         gain, symbol = b.pick(log_p, best), b.add(best, b.full_like(best, 1))
         if stop is None:
@@ -140,6 +139,13 @@ def draw_program(model: StepModel, stop: int | None, sampled: bool, limited: boo
         consts.update(top_p=tensor([], dtype), ranks=tensor([Size.letter("RANKS")], "int32"))
     ended = {} if stop is None else {"ended": tensor([model.rows], "bool")}
     return _loop(model, "draw", ended, ["symbols", "log_p", *extra_names(model)], body, consts)
+
+
+def gumbel(b: Builder, uniform: Value) -> Value:
+    """Noise of Gumbel's distribution from multiples of 2^-24 in [0, 1).  Half a multiple more keeps it from minus infinity; the largest
+    would then be rounded to 1 in float32, and its noise infinite: such a symbol would be drawn however unlikely it is."""
+    inside = b.minimum(b.shift_by(uniform, 2.0**-25), b.full_like(uniform, 1 - 2.0**-24))
+    return b.neg(b.log(b.neg(b.log(inside))))
 
 
 def _limited(b: Lowering, x: Value, top_p: Value, ranks: Value) -> Value:
