@@ -126,6 +126,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "large numbers": (lambda: saved(x=np.array([2**31])), r"E0620.*x has numbers beyond 32 bits"),
     "large negative numbers": (lambda: saved(x=np.array([-(2**31) - 1])), r"E0620.*x has numbers beyond 32 bits"),
     "large unsigned numbers": (lambda: saved(x=np.array([2**64 - 1], np.uint64)), r"E0620.*x has numbers beyond 32 bits"),
+    "large fractions": (lambda: saved(x=np.array([1e300, np.inf])), r"E0620.*x has numbers beyond 32 bits"),
     "a field's name": (lambda: saved(batch=np.ones(3)), r"E0620.*an array cannot be called batch"),
     "half a file": (lambda: saved(**numbers())[:300], r"E0620.*it is no .npz file"),
     "larger than it looks": (bomb, r"E0618.*data.npz is larger than 200,000,000 bytes unpacked"),

@@ -91,6 +91,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no size": ({"task": "copy", "size": 0}, r"E0616.*data.size must be a whole number of at least 1"),
     "length": ({"task": "copy", "length": 0}, r"E0616.*data.length must be a whole number of at least 1"),
     "memory": ({"task": "reverse", "length": 10**6}, r"E0616.*20,000 pairs of up to 1,000,000 symbols are more than"),
+    "letters": ({"task": "copy", "length": 1001, "size": 10}, r"E0616.*data.length: words have up to 1,000 letters, not 1,001"),
     "digits": ({"task": "addition", "length": 19}, r"E0616.*addition is of numbers of up to 18 digits, not 19"),
     "too short to add": ({"task": "adding", "length": 1}, r"E0616.*data.length must be a whole number of at least 2"),
     "one example": ({"task": "copy", "size": 1}, r"E0614.*<copy size=1 seed=1 length=10> has one example only"),

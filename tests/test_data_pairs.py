@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from num2words import num2words
 
 from graphspec.data import Batch, Vocabulary
 from graphspec.data.pairs import FilePairs, PairSource
-from graphspec.data.tasks import _names
+from graphspec.data.tasks import _name, number_name
 from graphspec.errors import SpecError
 from sources import assert_same, opened
 
@@ -100,6 +101,12 @@ def test_pairs_with_a_long_side_are_left_out(longest: int, kept: int, tmp_path: 
     else:
         with pytest.raises(SpecError, match=r"E0613.*pairs.tsv holds no pair whose sides have 1 to 1 symbols \(data.max_length\)"):
             held(pairs_of(tmp_path, text, max_length=longest))
+
+
+@pytest.mark.parametrize(("level", "kept"), [("char", 3), ("word", 1), ("token", 2)])
+def test_pairs_are_the_same_when_their_symbols_are(level: str, kept: int, tmp_path: Path) -> None:
+    """Or the model would have been trained on what is held out."""
+    assert len(held(pairs_of(tmp_path, "a, b\tc\na,  b\tc\na , b\tc\n", level=level, valid=0.0))) == kept
 
 
 def test_length_is_counted_in_symbols(tmp_path: Path) -> None:
@@ -314,7 +321,7 @@ def test_another_file_is_read_with_the_stored_vocabulary(tmp_path: Path) -> None
 @pytest.fixture
 def fresh_names() -> None:
     """Names are kept between sources; here they are made again."""
-    _names.cache_clear()
+    _name.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_names")
@@ -355,7 +362,13 @@ def test_number_names_hold_out_a_thousand_pairs() -> None:
 
 
 def test_number_names_are_english_and_german() -> None:
-    assert _names((21, 340_007)) == [
-        ("twenty-one", "einundzwanzig"),
-        ("three hundred and forty thousand and seven", "dreihundertvierzigtausendsieben"),
-    ]
+    assert [number_name(n, "en") for n in (21, 340_007)] == ["twenty-one", "three hundred and forty thousand and seven"]
+    assert [number_name(n, "de") for n in (21, 340_007)] == ["einundzwanzig", "dreihundertvierzigtausendsieben"]
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_number_names_are_those_of_num2words(language: str) -> None:
+    """Every rest after one number of thousands, every number of thousands before one rest, and others."""
+    draw = np.random.default_rng(1).integers(0, 1_000_000, 1000).tolist()
+    for n in [*range(21_000, 22_000), *range(1, 1_000_000, 1000), *range(101, 1_000_000, 10_000), *draw]:
+        assert number_name(n, language) == num2words(n, lang=language)

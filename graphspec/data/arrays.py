@@ -70,9 +70,15 @@ class ArraySource(DataSource):
             kind = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "no array"
             raise self._unusable(f"{name} is {kind}", helps=["an array of numbers, of which the first axis counts examples, is wanted"])
         dtype = KINDS[array.dtype.kind]
-        if dtype is np.int32 and not -(2**31) <= array.min() <= array.max() < 2**31:
+        with np.errstate(over="ignore"):
+            stream = array.astype(dtype)
+        if dtype is np.int32:
+            fits = -(2**31) <= array.min() <= array.max() < 2**31
+        else:  # what is infinite or no number in the file is the user's own
+            fits = np.array_equal(np.isinf(stream), np.isinf(array))
+        if not fits:
             raise self._unusable(f"{name} has numbers beyond 32 bits")
-        return array.astype(dtype)
+        return stream
 
     def _unusable(self, why: str, **more: Any) -> SpecError:
         return self.wrong("E0620", f"{self.description.fields['path']} cannot be used: {why}", "path", **more)

@@ -202,7 +202,7 @@ class FilePairs(PairSource):
 
     def _kept(self, lines: Iterable[tuple[str, str]], name: str, sha256: str, field: str) -> Pairs:
         longest, level = self.whole("max_length"), self.one_of("level", LEVELS)
-        kept: dict[tuple[str, str], None] = {}
+        kept: dict[tuple[str, str], tuple[str, str]] = {}  # by their symbols: words may be any number of spaces apart
         for number, (source, target) in enumerate(lines, 1):
             pair = source.strip(), target.strip()
             sides = [symbols_of(side, level) for side in pair]
@@ -211,9 +211,9 @@ class FilePairs(PairSource):
                     helps = [f"take it out: every sequence gets its {START} and {STOP} here"]
                     raise self.wrong("E0619", f"{name}: line {number} holds {mark} as a token of its own", field, helps=helps)
             if all(0 < len(side) <= longest for side in sides):
-                kept[pair] = None
+                kept.setdefault((" ".join(sides[0]), " ".join(sides[1])), pair)
         if not kept:
             raise self.wrong("E0613", f"{name} holds no pair whose sides have 1 to {longest} symbols (data.max_length)", field)
-        pairs = list(kept)
+        pairs = list(kept.values())
         order = np.random.default_rng(self.whole("seed", 0)).permutation(len(pairs))
         return Pairs([pairs[i][0] for i in order], [pairs[i][1] for i in order], name, sha256)

@@ -80,7 +80,7 @@ class TextSource(DataSource):
         if self.vocabulary.level == "char":
             return self.vocabulary.encode(self.corpus.text)
         indices = self.vocabulary.encode_symbols(self.symbols)
-        del self.symbols  # a string for each word: far more than a number
+        vars(self).pop("symbols", None)  # a string for each word: far more than a number; another thread may have dropped it too
         return indices
 
     @cached_property
