@@ -233,7 +233,7 @@ def check(
     program = forward_program(typed, training)
     letters = choose_sizes(program)
     for low, high in ((-1.0, 1.0), (0.5, 1.5)):  # the second for logarithms and roots
-        inputs = [_draw(t, program, letters, rng, low, high) for t in leaves(typed.inputs)]
+        inputs = [draw_input(t, program, letters, rng, low, high) for t in leaves(typed.inputs)]
         probe = Probe(typed, inputs, run, training=training)
         point = probe.point(probe.draw_parameters(rng, scale))
         with np.errstate(all="ignore"):
@@ -293,7 +293,7 @@ def _drawable(shape: Sequence[int]) -> None:
         raise fail("E0702", f"a tensor of [{sizes}] is too large to check", helps=["gradients are the same at smaller sizes: check those"])
 
 
-def _draw(t: TensorType, program: Program, letters: Mapping[str, int], rng: np.random.Generator, low: float, high: float) -> Array:
+def draw_input(t: TensorType, program: Program, letters: Mapping[str, int], rng: np.random.Generator, low: float, high: float) -> Array:
     """An input: floats in ``low..high``, integers from 1 that every index check of the program lets pass.  E0702 for one too large."""
     shape = tuple(n.evaluate(letters) for n in t.shape)
     _drawable(shape)

@@ -66,6 +66,7 @@ LAYERS: dict[str, str] = {
     "draw": "errors extras graph shapes program tensorfile",
     "api": "* of the above",
     "training": "* of the above",
+    "probe": "* of the above",
     "tools": "* of the above",
     "cli": "* of the above",
 }

@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "train an experiment",
     "eval": "a trained model on its held-out data, or on others",
     "sample": "write with a trained model",
+    "probe": "how gradients fare over time: norms of Jacobians against their bound",
     "plot": "draw learning curves of runs",
     "runs": "list runs, or compare them",
     "draw": "draw the model: an SVG picture, or a page to explore",
