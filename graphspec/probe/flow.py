@@ -27,7 +27,7 @@ SOMEWHERE = Place((), 0, "")
 
 @dataclass(frozen=True)
 class Flow:
-    """Of one tensor; ``parts`` are the tensors of the previous state, by number.
+    """Of one tensor; ``parts`` are the floating-point tensors of the previous state, by number.
 
     ``gains`` has for each part a Lipschitz constant of this tensor in it: 0 where it does not depend on it, infinite where the graph alone
     gives none.

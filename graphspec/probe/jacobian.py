@@ -78,7 +78,7 @@ class StepJacobian:
     def __call__(self, inputs: Sequence[Array]) -> Array:
         """``inputs``: the tensors of the cell's inputs at that step, with one sequence where they have a batch axis."""
         if not self.batched:
-            return np.concatenate([self._run(inputs, {name: row[i] for name, row in self.rows.items()})[None] for i in range(self.n)])
+            return np.concatenate([self._run(inputs, {name: row[i] for name, row in self.rows.items()}) for i in range(self.n)])
         return self._run(self._repeated(inputs), self.rows).reshape(self.n, self.n)
 
     def check(self, inputs: Sequence[Array]) -> None:

@@ -48,12 +48,13 @@ class Structure:
 def structure(typed: Typed, scan: FoundScan, parameters: Mapping[str, Array]) -> Structure:
     """Of a scan's cell, with these parameters by name."""
     cell = scan.cell.use
-    walk = _Walk(typed, parameters, len(scan.state))
+    floats = [t.is_float for t in scan.state]
+    walk = _Walk(typed, parameters, sum(floats))
     inputs = [cell.x] if len(scan.module.inputs) == 1 else typed.types.find(cell.x).items or []
-    given = [walk.state(c) if number == scan.state_input else walk.alike(c, walk.unmoved) for number, c in enumerate(inputs)]
+    given = [walk.state(c, floats) if number == scan.state_input else walk.alike(c, walk.unmoved) for number, c in enumerate(inputs)]
     outputs = walk.graph(cell, given, scan.path)
     assert isinstance(outputs, tuple)
-    ends: list[Flow] = leaves(outputs[1])
+    ends: list[Flow] = [end for end, is_float in zip(leaves(outputs[1]), floats, strict=True) if is_float]
     gates = [gate for j, end in enumerate(ends) for i, gate in sorted(end.kept) if i == j]
     return Structure(np.array([end.gains for end in ends]), _recurrent(walk.entered, ends), gates, walk.nonlinear)
 
@@ -72,7 +73,7 @@ class _Walk:
     typed: Typed
     parameters: Mapping[str, Array]
     parts: int
-    """How many tensors the state has."""
+    """How many tensors of the state have a gradient."""
     entered: dict[str, set[int]] = field(default_factory=dict)
     """The parts that each weight is multiplied with, at once or after something else."""
     nonlinear: list[tuple[Place, str]] = field(default_factory=list)
@@ -87,10 +88,14 @@ class _Walk:
         items = self.typed.types.find(cell).items
         return flow if items is None else tuple(self.alike(item, flow) for item in items)
 
-    def state(self, cell: Cell) -> Tree:
-        """The previous state itself."""
-        ones = np.eye(self.parts)
-        return _numbered(self.alike(cell, self.unmoved), lambda i, _: Flow(tuple(ones[i].tolist()), frozenset([i]), part=i))
+    def state(self, cell: Cell, floats: Sequence[bool]) -> Tree:
+        """The previous state itself; its parts are those of its tensors that have a gradient."""
+        ones, parts = np.eye(self.parts), [sum(floats[:i]) for i in range(len(floats))]
+
+        def part(i: int) -> Flow:
+            return Flow(tuple(ones[i].tolist()), frozenset([i]), part=i)
+
+        return _numbered(self.alike(cell, self.unmoved), lambda i, other: part(parts[i]) if floats[i] else other)
 
     def graph(self, use: Use, given: Sequence[Tree], path: tuple[int, ...]) -> Tree:
         """Every node of a gModule, in order."""
