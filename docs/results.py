@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -37,7 +38,8 @@ def graphspec(*words: str, **more: Any) -> str:
     """What a command writes to its standard output."""
     environment = {name: value for name, value in os.environ.items() if name not in SLOWING}
     command = [sys.executable, "-m", "graphspec", *words]
-    return subprocess.run(command, env=environment, text=True, check=True, cwd=ROOT, stdout=subprocess.PIPE, **more).stdout
+    done = subprocess.run(command, env=environment, text=True, check=True, cwd=ROOT, stdout=subprocess.PIPE, **more)
+    return str(done.stdout)
 
 
 def evaluated(folder: Path, *more: str) -> Numbers:
@@ -79,7 +81,12 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        return RUNS / f"{self.name}-{self.seed}-{self.key}"
+        return RUNS / self.key / f"{self.name}-{self.seed}"
+
+    @property
+    def shown(self) -> str:
+        """The run folder as pictures name it."""
+        return str(self.folder.relative_to(ROOT))
 
     def run(self, text: str) -> Numbers:
         words = self.words.replace("TEXT", text).split()
@@ -116,6 +123,45 @@ JOBS = (
     *(Job("seq2seq", "seq2seq", "--steps 3000", seed, by_length) for seed in SEEDS),
     *(Job("adding-lstm", "adding", "cell=lstm --steps 4000", seed, last) for seed in SEEDS),
     Job("adding-rnn", "adding", "cell=rnn --steps 4000", 1, last),
+)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A look at gradients over time: a spec, and the words of its command."""
+
+    spec: str
+    words: str
+
+    @property
+    def command(self) -> str:
+        return f"graphspec probe {self.spec} {self.words}"
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(f"{self.command} {(ROOT / self.spec).read_text()}".encode()).hexdigest()[:16]
+
+    def run(self) -> Numbers:
+        """For each scan: log10 of the largest norm, and of the bound, after 1, 10 and 100 steps; whether the bound holds at every step."""
+        scans = json.loads(graphspec("probe", self.spec, *shlex.split(self.words), "--json"))["scans"]
+        return {"command": self.command, "scans": [self._read(scan["label"], **scan["log10"]) for scan in scans]}
+
+    @staticmethod
+    def _read(label: str, largest: Sequence[float], bound: Sequence[float] | None, **_: Any) -> Numbers:
+        some = [largest[n - 1] for n in AFTER]
+        if bound is None or None in bound:
+            return {"label": label, "norms": some}
+        holds = all(norm is None or norm <= limit + 1e-9 for norm, limit in zip(largest, bound, strict=True))
+        return {"label": label, "norms": some, "bounds": [bound[n - 1] for n in AFTER], "holds": holds}
+
+
+AFTER = (1, 10, 100)
+"""Steps after which norms are shown."""
+
+PROBES = (
+    Probe("specs/columns.spec", "--entry 'rnn(8, 16)' --sigma .5,.95,1,1.5"),
+    Probe("docs/results/linear_rnn.spec", "--radius .9,1.2"),
+    Probe("specs/columns.spec", "--entry 'lstm(8, 16)'"),
 )
 
 
@@ -162,6 +208,13 @@ def keep(job: Job, numbers: Numbers) -> None:
     (RECORDS / f"{job.name}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
+def keep_probes() -> None:
+    """The records of all probes; those that are there already are not made anew."""
+    before = known("probe")
+    found = {probe.key: before[probe.key] if probe.key in before else probe.run() for probe in PROBES}
+    (RECORDS / "probe.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
 def jobs(name: str) -> list[Job]:
     return [job for job in JOBS if job.name == name]
 
@@ -170,10 +223,11 @@ def draw() -> None:
     """The pictures whose runs are there."""
     there = {job.name: job for job in reversed(JOBS) if job.folder.is_dir()}  # of several seeds the first
     if "language" in there:
-        graphspec("plot", str(there["language"].folder), "--title", "language model", "--out", str(RECORDS / "language.svg"))
+        graphspec("plot", there["language"].shown, "--title", "language model", "--out", str(RECORDS / "language.svg"))
     if {"adding-lstm", "adding-rnn"} <= there.keys():
-        folders = [str(there[name].folder) for name in ("adding-lstm", "adding-rnn")]
+        folders = [there[name].shown for name in ("adding-rnn", "adding-lstm")]
         graphspec("plot", *folders, "--title", "adding problem, T = 100", "--out", str(RECORDS / "adding.svg"))
+        graphspec("probe", *folders, "--title", "after training on the adding problem", "--out", str(RECORDS / "probe.svg"))
     if "translate" in there:
         source = "sixty-five thousand, four hundred and twenty-one"
         picture = str(RECORDS / "alignment.svg")
@@ -206,6 +260,18 @@ included, on the machine that a record names. A row of several numbers has one f
 """
 
 
+GRADIENTS = """
+## Gradients over time
+
+The largest of the norms of ds(t)/ds(k) over four sequences, exactly and in float64, after 1, 10 and 100 steps, and the
+lecture's bound (sigma_max(W) gamma)^(t-k). The lecture: at sigma_max .95 under 5.9e-3 after 100 steps; a linear network of spectral
+radius .9 dies (6.6e-5), one of 1.2 explodes (1.4e8). The bound is loose: above 1 it does not say that gradients explode.
+
+| what | norms | bounds | the bound holds |
+|---|---|---|---|
+"""
+
+
 def page() -> str:
     text = HEAD
     for row in ROWS:
@@ -213,9 +279,19 @@ def page() -> str:
         measured = ", ".join(format(numbers[row.number], row.form) for numbers in found) or "not run"
         minutes = ", ".join(f"{numbers['seconds'] / 60:.1f}" for numbers in found)
         text += f"| {row.system} | {measured} | {row.bar} | {minutes} | {row.paper} |\n"
+    text += GRADIENTS
+    for probe in PROBES:
+        for scan in known("probe").get(probe.key, {"scans": []})["scans"]:
+            bounds, holds = scan.get("bounds"), {True: "at every step", False: "NO", None: "none is claimed"}[scan.get("holds")]
+            text += f"| {scan['label']} | {powers(scan['norms'])} | {powers(bounds) if bounds else ''} | {holds} |\n"
     text += "\n## Commands\n\n```\n"
-    text += "".join(f"{job.command}\n" for job in JOBS if job.seed == 1)
+    text += "".join(f"{job.command}\n" for job in JOBS if job.seed == 1) + "".join(f"{probe.command}\n" for probe in PROBES)
     return text + "```\n\n" + (RECORDS / "notes.md").read_text()
+
+
+def powers(logarithms: Sequence[float | None]) -> str:
+    """Numbers by their logarithms."""
+    return ", ".join("0" if n is None else f"{10.0**n:.2g}" for n in logarithms)
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -232,6 +308,7 @@ def main(given: Sequence[str] | None = None) -> int:
         if not left_out and not args.list:
             keep(job, job.run(str(Path(args.text).resolve()) if args.text else ""))
     if not args.list:
+        keep_probes()
         draw()
         PAGE.write_text(page())
     return 0
