@@ -32,7 +32,10 @@ WORDS = (
     "nn.View(-1)", "nn.Narrow(1, 2, 3)", "nn.Identity{'B', 3, dtype = 'int32'}()", "nn.LookupTable(3, 2)", "nn.MixtureTable()",
     "nn.SelectTable(2)", "while true do", "math.huge",
 )  # fmt: skip
-ENTRIES = {"lstm": "network({rnn_size=3, n_layers=2})", "char_rnn": "unroll(3, 2, 1, {})", "feedback": "iterate()", "columns": "stack(lstm, 3, 4, 2)"}
+ENTRIES = {
+    "lstm": "network({rnn_size=3, n_layers=2})", "char_rnn": "unroll(3, 2, 1, {})", "feedback": "iterate()",
+    "columns": "stack(lstm, 3, 4, 2)",
+}  # fmt: skip
 NOWHERE = ("E08", "E0705", "E0706", "E0430", "E0431", "E0602", "E0601", "E0610")
 """Codes of errors that are about no place in a file."""
 
