@@ -8,10 +8,17 @@ from pathlib import Path
 
 from graphspec.cli.eval import load
 from graphspec.cli.output import Output
+from graphspec.data.corpus import lines_of
 from graphspec.errors import fail
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.decoding import Hypothesis
 from graphspec.training.experiment import Experiment
+
+GENERATING = {
+    "length": None, "temperature": None, "top_k": 0, "top_p": 1.0, "prime": "", "beam": 0, "n_best": 1, "length_penalty": 0.0,
+    "alignment": None,
+}  # fmt: skip
+"""What says how to generate, with what it is when it is not given."""
 
 LENGTH, TEMPERATURE = 500, 0.8
 """Symbols and temperature of a language model, unless told otherwise; a model with sources takes the likeliest, and 200 symbols at most."""
@@ -40,8 +47,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    if args.length is not None and args.length < 0:
-        raise fail("E0807", f"--length cannot be negative, got {args.length}")
+    _check(args)
     if args.alignment:
         from graphspec.plots.style import format_of
 
@@ -57,16 +63,24 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return _text(experiment, args, out)
 
 
+def _check(args: argparse.Namespace) -> None:
+    """E0807 for what does not go together, whatever the model is."""
+    if args.source and args.source_file:
+        raise fail("E0807", "--source and --source-file are both given", helps=["put all sources into the file"])
+    for name, default in GENERATING.items():
+        if args.score and getattr(args, name) != default:
+            flag = f"--{name.replace('_', '-')}"
+            raise fail("E0807", f"--score generates nothing, so {flag} has no meaning beside it", helps=["leave one of the two out"])
+
+
 def _sources(args: argparse.Namespace) -> list[str] | None:
     if args.source_file is None:
         return args.source  # type: ignore[no-any-return]
-    if args.source:
-        raise fail("E0807", "--source and --source-file are both given")
     try:
         text = sys.stdin.read() if args.source_file == "-" else Path(args.source_file).read_text(encoding="utf-8")
     except (OSError, ValueError) as failure:
         raise fail("E0610", f"{args.source_file} cannot be read: {getattr(failure, 'strerror', None) or failure}") from None
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in lines_of(text) if line.strip()]
 
 
 def _text(experiment: Experiment, args: argparse.Namespace, out: Output) -> int:
@@ -106,7 +120,8 @@ def _sequences(experiment: Experiment, args: argparse.Namespace, sources: list[s
 
 def _scores(experiment: Experiment, args: argparse.Namespace, sources: list[str] | None, out: Output) -> int:
     if sources is not None and len(sources) != len(args.score):
-        raise fail("E0807", f"--score is for one text to each source: there are {len(args.score)} and {len(sources)}")
+        counts = f"there are {len(args.score)} and {len(sources)}"
+        raise fail("E0807", f"--score is for one text to each source: {counts}", helps=["give --score again for each --source"])
     found = experiment.score(args.score, sources)
     if args.json:
         out.json([{"text": text, "log_p": log_p} for text, log_p in zip(args.score, found, strict=True)])

@@ -23,7 +23,7 @@ from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.tensorfile import read_tensors, write_tensors
 from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import checkpoint_file
-from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation
+from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation, check_given
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
 
@@ -198,15 +198,15 @@ class Experiment:
         part."""
         total, weight, right, pairs = 0.0, 0, 0, 0
         carry: dict[str, Any] = {}
-        named = self.named() if self.spec.encode is not None and isinstance(self.source, PairSource) else {}
+        decoded = self.spec.encode is not None and isinstance(self.source, PairSource)
         for batch in self.source.valid(whole):
             if batch.starts:
                 carry = self.zero_carry(batch)
             results = self._evaluate.run(self._arguments(batch, carry, self.steps * self.setup.accumulate))
             total += float(self.to_host(results["loss"])) * batch.symbols
             weight += batch.symbols
-            if named:
-                exact = self.decoder.exact(named, batch)
+            if decoded:
+                exact = self.exact(batch)
                 right, pairs = right + int(exact.sum()), pairs + len(exact)
         if not weight:
             return {}
@@ -225,7 +225,7 @@ class Experiment:
     def decoder(self) -> Decoder:
         """What generates with the spec's step; E0607 when there is none, E0622 and E0623 when it does not fit."""
         if self._decoder is None:
-            self._decoder = Decoder(self.spec, self.dtype, self._device, self.source)
+            self._decoder = Decoder(self.spec, self.dtype, self._device, self.source, {**self.parameters, **self.buffers})
         return self._decoder
 
     def named(self) -> dict[str, Array]:
@@ -243,24 +243,27 @@ class Experiment:
         scores divided by ((5 + length) / 6) ** ``length_penalty``.  E0624 for settings that make no sense.
         """
         settings = Settings(length, temperature, top_k, top_p, beam, length_penalty, seed)
-        check_generation(settings, n_best, self.spec.encode is not None, sources is not None)
-        decoder, named = self.decoder, self.named()
+        check_generation(settings, n_best, batch)
+        check_given(self.spec.encode is not None, sources, prime)
         if sources is None:
-            return [found[:n_best] for found in decoder.generate(named, None, 1, settings, prime)]
+            return [found[:n_best] for found in self.decoder.generate(None, 1, settings, prime)]
         results = []
         for start in range(0, len(sources), batch):
             encoded = self.encoded(sources[start : start + batch])
             pairs = self._pairs.padded(encoded, [np.zeros(0, np.int32)] * len(encoded))
-            results += [found[:n_best] for found in decoder.generate(named, pairs, len(encoded), settings)]
+            results += [found[:n_best] for found in self.decoder.generate(pairs, len(encoded), settings, number=start)]
         return results
+
+    def exact(self, batch: Batch) -> Array:
+        """Which of a batch of pairs come out without a mistake when the likeliest symbol is taken at each step; bool ``[B]``."""
+        return self.decoder.exact(batch)
 
     def exact_by_length(self, whole: bool = False) -> dict[int, tuple[int, int]]:
         """By the number of symbols of the source: how many held-out pairs come out without a mistake, and how many there are."""
         found: dict[int, tuple[int, int]] = {}
-        named = self.named()
-        check_generation(Settings(1), 1, self.spec.encode is not None, has_sources=True)
+        check_given(self.spec.encode is not None, (), "")
         for batch in self._pairs.valid(whole):
-            for n, right in zip(batch.arrays["source_length"].tolist(), self.decoder.exact(named, batch).tolist(), strict=True):
+            for n, right in zip(batch.arrays["source_length"].tolist(), self.exact(batch).tolist(), strict=True):
                 before = found.get(n, (0, 0))
                 found[n] = before[0] + right, before[1] + 1
         return dict(sorted(found.items()))
@@ -272,22 +275,25 @@ class Experiment:
         return self.source
 
     def encoded(self, sources: Sequence[str]) -> list[Array]:
-        """The symbols of sources, from 1."""
-        return [self._pairs.vocabularies[0].encode(text) for text in sources]
+        """The symbols of sources, from 1; white space around them is dropped, as it is from what is trained on."""
+        return [self._pairs.vocabularies[0].encode(text.strip()) for text in sources]
 
-    def score(self, texts: Sequence[str], sources: Sequence[str] | None = None) -> list[float]:
+    def score(self, texts: Sequence[str], sources: Sequence[str] | None = None, *, batch: int = 64) -> list[float]:
         """The log-probability, in nats, of each text: of a target after its source (the stop symbol counts), or of a text after a line's
-        end."""
-        decoder, named = self.decoder, self.named()
+        end.  E0624 when there is not one source for each, or a language model has any."""
+        check_given(self.spec.encode is not None, sources, "", texts)
+        decoder = self.decoder
+        found: list[float] = []
         if sources is None:
-            found = []
             for text in texts:
-                given = np.concatenate([decoder.encoded_prime(""), self.decoder.vocabulary.encode(text)])[:, None]
-                found.append(float(decoder.score(named, None, given[:-1], given[1:])[0]))
+                given = np.concatenate([decoder.encoded_prime(""), decoder.vocabulary.encode(text)])[:, None]
+                found += decoder.score(None, given[:-1], given[1:]).tolist()
             return found
-        targets = [decoder.vocabulary.encode(text) for text in texts]
-        batch = self._pairs.padded(self.encoded(sources), targets)
-        return [float(total) for total in decoder.score(named, batch, batch.arrays["target_in"], batch.arrays["target_out"])]
+        targets = [decoder.vocabulary.encode(text.strip()) for text in texts]
+        for start in range(0, len(texts), batch):
+            pairs = self._pairs.padded(self.encoded(sources[start : start + batch]), targets[start : start + batch])
+            found += decoder.score(pairs, pairs.arrays["target_in"], pairs.arrays["target_out"]).tolist()
+        return found
 
     def sample(self, n: int, temperature: float = 1.0, prime: str = "", seed: int = 1, top_k: int = 0, top_p: float = 1.0) -> str:
         """``n`` symbols of a language model, after ``prime``; temperature 0 takes the likeliest."""
@@ -298,8 +304,9 @@ class Experiment:
     ) -> Iterator[str]:
         """The same, piece by piece."""
         settings = Settings(n, temperature, top_k, top_p, seed=seed)
-        check_generation(settings, 1, self.spec.encode is not None, False)
-        return self.decoder.stream(self.named(), settings, prime)
+        check_generation(settings)
+        check_given(self.spec.encode is not None, None, prime)
+        return self.decoder.stream(settings, prime)
 
     # -- state -------------------------------------------------------------------------------------------------------
 

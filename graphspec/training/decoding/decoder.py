@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphspec.api import views
 from graphspec.build import ExperimentSpec
 from graphspec.data import Batch, DataSource, Vocabulary
 from graphspec.data.pairs import PairSource
@@ -21,21 +22,23 @@ from graphspec.training.decoding.settings import CHUNK, Hypothesis, Settings
 from graphspec_runtime.devices.base import Device
 
 Array = np.ndarray[Any, Any]
-Named = Mapping[str, Array]
-"""Parameters and running statistics by name, on the host."""
 
 
 class Decoder:
-    """Generates with an experiment's step, and its encoder where it has one."""
+    """Generates with an experiment's step, and its encoder where it has one.
 
-    def __init__(self, spec: ExperimentSpec, dtype: str, device: Device | None, source: DataSource) -> None:
-        self.spec, self.dtype, self.device, self.source = spec, dtype, device, source
+    ``arrays`` are the parameters and running statistics by name, on the device; what they hold is read anew at every call.
+    """
+
+    def __init__(self, spec: ExperimentSpec, dtype: str, device: Device | None, source: DataSource, arrays: Mapping[str, Any]) -> None:
+        self.spec, self.dtype, self.device, self.source, self.arrays = spec, dtype, device, source, arrays
         self.model = step_model(spec, dtype)
         self.vocabulary = self._vocabulary()
-        self.stop = self.vocabulary.index(STOP) if STOP in self.vocabulary.symbols else None
+        self.stop = self.vocabulary.index(STOP) if isinstance(source, PairSource) else None
         self._encoder: tuple[Typed, Engine] | None = None
         self._engines: dict[Any, Engine] = {}
         self._models: dict[int, StepModel] = {1: self.model}
+        self._flat: dict[Module, tuple[Any, dict[str, Any]]] = {}
         if spec.encode is not None:
             typed = encoder_types(spec, dtype, self.model)
             self._encoder = typed, Engine(forward_program(typed, training=False), device)
@@ -67,18 +70,30 @@ class Decoder:
             self._engines[(kind, *key)] = Engine(program, self.device)
         return self._engines[(kind, *key)]
 
-    def _shared(self, module: Module, named: Named, seed: int = 1) -> dict[str, Any]:
-        """Parameters, running statistics and counters, as a program of that module takes them."""
-        flat = np.concatenate([np.zeros(0, self.dtype), *(named[p.name].reshape(-1) for p in module.all_parameters())])
+    def _shared(self, module: Module | None, seed: int = 1, first: int = 0) -> dict[str, Any]:
+        """Parameters, running statistics and counters, as a program of that module takes them.
+
+        The parameters are copied into a buffer that stays, in the module's order: programs are bound to it once.  ``first`` is the number
+        of the first row among all that are drawn for one seed, so that no two batches draw the same.
+        """
+        assert module is not None
+        if module not in self._flat:
+            order = module.all_parameters()
+            flat = self._resident(np.zeros(sum(p.size for p in order), self.dtype))
+            self._flat[module] = flat, views(flat, order)
+        flat, parts = self._flat[module]
+        copy = np.copyto if self.device is None else self.device.copy
+        for name, part in parts.items():
+            copy(part, self.arrays[name])
         return {
-            "parameters": self._resident(flat), **{p.name: self._resident(named[p.name]) for p in module.all_parameters(buffers=True)},
-            "seed": np.asarray(seed, np.int64), "step": np.asarray(0, np.int64),
+            "parameters": flat, **{p.name: self.arrays[p.name] for p in module.all_parameters(buffers=True)},
+            "seed": np.asarray(seed, np.int64), "step": np.asarray(first, np.int64),
         }  # fmt: skip
 
     def _resident(self, array: Array) -> Any:
         return array if self.device is None else self.device.from_host(array)
 
-    def begin(self, named: Named, batch: Batch | None, rows: int, width: int = 1) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _begin(self, batch: Batch | None, rows: int, width: int = 1) -> tuple[dict[str, Any], dict[str, Any]]:
         """First states and context by the names of the step's inputs, each row repeated ``width`` times: zeros, or what the encoder
         makes of a batch."""
         model = self._models[width]
@@ -91,7 +106,7 @@ class Decoder:
         typed, engine = self._encoder
         assert batch is not None
         arrays = {name: batch.arrays[s.name] for name, s in zip(typed.input_names, self.spec.encode_inputs, strict=True)}
-        results = engine.run({**arrays, **self._shared(typed.module, named)})
+        results = engine.run({**arrays, **self._shared(typed.module)})
         given = zip([*model.state_names, *model.context_names], [*model.state, *model.context], typed.output_names, strict=True)
         found = {name: np.repeat(engine.to_host(results[out]), width, model.batch_axis(t)) for name, t, out in given}
         return {name: found.pop(name) for name in model.state_names}, found
@@ -112,19 +127,21 @@ class Decoder:
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     def draw(
-        self, named: Named, settings: Settings, state: dict[str, Any], context: dict[str, Any], first: Array
+        self, settings: Settings, state: dict[str, Any], context: dict[str, Any], first: Array, number: int = 0
     ) -> Iterator[dict[str, Array]]:
-        """Chunks of ``symbols`` and ``log_p [steps, rows]`` (and extras), after the symbols ``first [rows]``; ends when all rows have."""
+        """Chunks of ``symbols`` and ``log_p [steps, rows]`` (and extras), after the symbols ``first [rows]``; ends when all rows have.
+
+        ``number``: of the first row among all that are drawn.
+        """
         sampled = settings.temperature > 0
         limited = sampled and (settings.top_k > 0 or settings.top_p < 1)
         engine = self._engine("draw", sampled, limited)
-        assert self.spec.step is not None
-        arguments = {**self._shared(self.spec.step, named, settings.seed), **context}
+        arguments = {**self._shared(self.spec.step, settings.seed, number), **context}
         if sampled:
-            arguments["temperature"] = np.asarray(settings.temperature, self.dtype)
+            arguments["temperature"] = np.asarray(max(settings.temperature, np.finfo(self.dtype).tiny), self.dtype)
         if limited:
-            kept = settings.top_k if 0 < settings.top_k < self.model.symbols else self.model.symbols
-            arguments.update(top_p=np.asarray(settings.top_p, self.dtype), ranks=np.zeros(kept, np.int32))
+            kept = min(settings.top_k or self.model.symbols, self.model.symbols)
+            arguments["nucleus"] = np.full(kept, settings.top_p if settings.top_p < 1 else np.inf, self.dtype)
         carries: dict[str, Any] = {self.model.typed.input_names[0]: np.asarray(first, np.int32), **state}
         if self.stop is not None:
             carries["ended"] = np.zeros(len(first), np.bool_)
@@ -133,12 +150,11 @@ class Decoder:
             if self.stop is not None and carries["ended"].all():
                 return
 
-    def exact(self, named: Named, batch: Batch) -> Array:
+    def exact(self, batch: Batch) -> Array:
         """Which of a batch of pairs come out right to the last symbol when the likeliest is taken at each step; bool ``[B]``."""
         wanted = batch.arrays["target_out"]
         length, rows = wanted.shape
-        state, context = self.begin(named, batch, rows)
-        chunks = list(self.draw(named, Settings(length), state, context, self._first(rows)))
+        chunks = list(self.draw(Settings(length), *self._begin(batch, rows), self._first(rows)))
         symbols = np.full((length, rows), self.stop, np.int32)
         found = np.concatenate([chunk["symbols"] for chunk in chunks])
         symbols[: len(found)] = found
@@ -150,22 +166,16 @@ class Decoder:
 
     # -- whole sequences ---------------------------------------------------------------------------------------------
 
-    def generate(
-        self, named: Named, batch: Batch | None, rows: int, settings: Settings, prime: str = ""
-    ) -> list[list[Hypothesis]]:
-        """The hypotheses of each row, the best first: one, or as many as a beam is wide."""
+    def generate(self, batch: Batch | None, rows: int, settings: Settings, prime: str = "", number: int = 0) -> list[list[Hypothesis]]:
+        """The hypotheses of each row, the best first: one, or as many as a beam is wide.  ``number``: of the first row among all."""
         width = max(settings.beam, 1)
         if settings.beam:
             self._engine("beam", width)
-        state, context = self.begin(named, batch, rows, width)
-        first = self._first(rows * width) if self._encoder is not None else np.zeros(0, np.int32)
-        if self._encoder is None:
-            given = self.encoded_prime(prime)
-            state = self.feed(named, state, given[:-1], rows * width, context)
-            first = np.full(rows * width, given[-1], np.int32)
+        state, context = self._begin(batch, rows, width)
+        first = self._primed(state, context, prime, rows * width) if self._encoder is None else self._first(rows * width)
         if settings.beam:
-            return self._search(named, settings, state, context, first, rows)
-        chunks = list(self.draw(named, settings, state, context, first))
+            return self._search(settings, state, context, first, rows)
+        chunks = list(self.draw(settings, state, context, first, number))
         stacks = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]} if chunks else {}
         return [[self._drawn(stacks, row)] for row in range(rows)]
 
@@ -174,24 +184,22 @@ class Decoder:
         ends = np.flatnonzero(symbols == (self.stop or 0))  # no symbol is 0
         count = int(ends[0]) if len(ends) else len(symbols)
         total = float(stacks["log_p"][:, row].astype(np.float64).sum()) if stacks else 0.0
-        extras = tuple(self._extra(stacks[name], i, row)[:count] for i, name in enumerate(extra_names(self.model)) if stacks)
+        extras = tuple(stack[:count, row] for stack in self._extras(stacks, self.model))
         return self._hypothesis(symbols[:count], total, total, len(ends) > 0, extras)
 
-    def _extra(self, stack: Array, number: int, row: Any) -> Array:
-        """Of a stack of extras ``[steps, ...]``, what belongs to a row."""
-        found: Array = np.take(stack, row, 1 + self.model.batch_axis(self.model.extras[number]))
-        return found
+    def _extras(self, stacks: Mapping[str, Array], model: StepModel) -> list[Array]:
+        """The stacks of the step's further outputs as ``[steps, rows, ...]``."""
+        pairs = zip(extra_names(model), model.extras, strict=True)
+        return [np.moveaxis(stacks[name], 1 + model.batch_axis(t), 1) for name, t in pairs if stacks]
 
     def _hypothesis(self, symbols: Array, score: float, log_p: float, ended: bool, extras: tuple[Array, ...]) -> Hypothesis:
-        plain = tuple(int(symbol) for symbol in symbols)
+        plain = tuple(symbols.tolist())
         return Hypothesis(plain, self.vocabulary.decode(plain), score, log_p, ended, extras)
 
-    def stream(self, named: Named, settings: Settings, prime: str = "") -> Iterator[str]:
+    def stream(self, settings: Settings, prime: str = "") -> Iterator[str]:
         """A text of a language model after a prime, piece by piece, as the chunks come."""
-        state, context = self.begin(named, None, 1)
-        given = self.encoded_prime(prime)
-        state = self.feed(named, state, given[:-1], 1, context)
-        chunks = self.draw(named, settings, state, context, given[-1:])
+        state, context = self._begin(None, 1)
+        chunks = self.draw(settings, state, context, self._primed(state, context, prime, 1))
         return self.vocabulary.pieces(self.vocabulary.symbols[int(i) - 1] for chunk in chunks for i in chunk["symbols"][:, 0])
 
     def encoded_prime(self, prime: str) -> Array:
@@ -200,86 +208,79 @@ class Decoder:
         start = next((symbol for symbol in ("\n", LINE_END) if symbol in symbols), symbols[0])
         return self.vocabulary.encode(prime) if prime else np.asarray([self.vocabulary.index(start)], np.int32)
 
-    def feed(self, named: Named, state: dict[str, Any], given: Array, rows: int, context: dict[str, Any]) -> dict[str, Any]:
-        """The state after these symbols, the same for every row."""
-        tokens = np.repeat(np.asarray(given, np.int32)[:, None], rows, 1)
-        for _ in self._forced(named, state, context, tokens, np.zeros_like(tokens)):
+    def _primed(self, state: dict[str, Any], context: dict[str, Any], prime: str, rows: int) -> Array:
+        """The last symbol of a prime for each row; ``state`` is brought to what it is after those before."""
+        given = np.repeat(self.encoded_prime(prime)[:, None], rows, 1)
+        for _ in self._forced(state, context, given[:-1], np.zeros_like(given[:-1])):
             pass
-        return state
+        last: Array = given[-1]
+        return last
 
-    def _forced(
-        self, named: Named, state: dict[str, Any], context: dict[str, Any], tokens: Array, targets: Array
-    ) -> Iterator[Array]:
+    def _forced(self, state: dict[str, Any], context: dict[str, Any], tokens: Array, targets: Array) -> Iterator[Array]:
         """Log-probabilities of targets ``[steps, rows]``, chunk by chunk; ``state`` is brought up to date."""
-        assert self.spec.step is not None
         name = self.model.typed.input_names[0]
-        arguments = {**self._shared(self.spec.step, named), **context, name: np.ones(tokens.shape[1], np.int32)}
+        arguments = {**self._shared(self.spec.step), **context, name: np.ones(tokens.shape[1], np.int32)}
         each = {"tokens": tokens, "targets": targets}
         for found in self._steps(self._engine("force"), self.model, arguments, state, len(tokens), CHUNK, each):
             yield found["log_p"]
 
-    def score(self, named: Named, batch: Batch | None, tokens: Array, targets: Array) -> Array:
+    def score(self, batch: Batch | None, tokens: Array, targets: Array) -> Array:
         """Summed log-probability ``[rows]`` of targets ``[steps, rows]`` (0: does not count) after tokens of the same shape."""
-        state, context = self.begin(named, batch, tokens.shape[1])
-        parts = [part.astype(np.float64).sum(0) for part in self._forced(named, state, context, tokens, targets)]
-        total: Array = np.sum(parts, axis=0) if parts else np.zeros(tokens.shape[1])
+        total = np.zeros(tokens.shape[1])
+        for part in self._forced(*self._begin(batch, tokens.shape[1]), tokens, targets):
+            total += part.astype(np.float64).sum(0)
         return total
 
     # -- beam search -------------------------------------------------------------------------------------------------
 
     def _search(
-        self, named: Named, settings: Settings, state: dict[str, Any], context: dict[str, Any], first: Array, rows: int
+        self, settings: Settings, state: dict[str, Any], context: dict[str, Any], first: Array, rows: int
     ) -> list[list[Hypothesis]]:
         width = settings.beam
         model, engine = self._models[width], self._engine("beam", width)
-        assert self.spec.step is not None
-        arguments = {**self._shared(self.spec.step, named, settings.seed), **context}
         scores = np.full((rows, width), LOWEST, self.dtype)
         scores[:, 0] = 0
         none = np.zeros((rows, width), np.int32)
         pool = dict(zip(POOL, (np.full_like(scores, 2 * LOWEST), none, none, np.zeros_like(scores)), strict=True))
-        carries: dict[str, Any] = {
-            model.typed.input_names[0]: first, **state, "scores": scores, "count": np.zeros(rows, np.int32), **pool,
-        }  # fmt: skip
-        lengths = np.arange(1, settings.length + 1)
-        divisor = (((5 + lengths) / 6) ** settings.penalty).astype(self.dtype)
+        carries: dict[str, Any] = {model.typed.input_names[0]: first, **state, "scores": scores, "going": np.ones(rows, np.bool_), **pool}
+        divisor = (((5 + np.arange(1, settings.length + 1)) / 6) ** settings.penalty).astype(self.dtype)
+        arguments = {**self._shared(self.spec.step), **context, "longest": divisor[-1] if len(divisor) else np.ones((), self.dtype)}
         chunks = []
         for found in self._steps(engine, model, arguments, carries, settings.length, settings.chunk, {"divisor": divisor}):
             chunks.append(found)
-            if (carries["count"] >= width).all():
+            if not carries["going"].any():
                 break
         stacks = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]} if chunks else {}
-        return [self._best(stacks, carries, divisor, row, width) for row in range(rows)]
-
-    def _best(self, stacks: Mapping[str, Array], carries: Mapping[str, Array], divisor: Array, row: int, width: int) -> list[Hypothesis]:
-        """What was set aside, best first, then what still lived at the end (less a continuation for each that had ended)."""
-        scores, turns, parents, sums = (carries[name][row] for name in POOL)
-        count = int(carries["count"][row])
-        found = [
-            self._traced(stacks, row, width, int(turns[k]), int(parents[k]), float(scores[k]), float(sums[k]), True)
-            for k in range(min(count, width))
-        ]
         steps = len(stacks["symbols"]) if stacks else 0
-        if count < width:  # else it was done before, and what goes on beside it was never wanted
-            live = carries["scores"][row]
-            found += [
-                self._traced(stacks, row, width, steps, k, float(live[k] / divisor[steps - 1]) if steps else 0.0, float(live[k]), False)
-                for k in range(width) if live[k] > LOWEST / 2
-            ]  # fmt: skip
-        return found[:width]
+        # the best that ended, then what still lives at the end, each with its steps, its last parent, its score and its sum
+        scores, turns, parents, sums = (carries[name] for name in POOL)
+        live = carries["scores"]
+        turns = np.concatenate([turns, np.full_like(turns, steps)], 1)
+        parents = np.concatenate([parents, np.broadcast_to(np.arange(width, dtype=np.int32), parents.shape)], 1)
+        kept = np.where(live > LOWEST, live / divisor[steps - 1] if steps else live, LOWEST)
+        scores, sums = np.concatenate([scores, kept], 1), np.concatenate([sums, live], 1)
+        symbols, origins = _backtracked(stacks, turns, parents)
+        extras = self._extras(stacks, model)
+        return [
+            [
+                self._hypothesis(
+                    symbols[: turns[row, k], row, k], float(scores[row, k]), float(sums[row, k]), k < width,
+                    tuple(stack[np.arange(turns[row, k]), row * width + origins[: turns[row, k], row, k]] for stack in extras),
+                )
+                for k in np.flatnonzero(scores[row] > LOWEST)[:width].tolist()
+            ]
+            for row in range(rows)
+        ]  # fmt: skip
 
-    def _traced(
-        self, stacks: Mapping[str, Array], row: int, width: int, steps: int, at: int, score: float, log_p: float, ended: bool
-    ) -> Hypothesis:
-        """The hypothesis that ``at`` is after so many steps, followed back to its beginning."""
-        symbols, origin = np.zeros(steps, np.int32), np.zeros(steps, np.int32)
-        for t in range(steps - 1, -1, -1):
-            symbols[t] = stacks["symbols"][t, row, at]
-            at = origin[t] = stacks["parents"][t, row, at]
-        model = self._models[width]
-        extras = tuple(
-            np.moveaxis(stacks[name], 1 + model.batch_axis(t), 1)[np.arange(steps), row * width + origin]
-            for name, t in zip(extra_names(model), model.extras, strict=True) if stacks
-        )  # fmt: skip
-        return self._hypothesis(symbols, score, log_p, ended, extras)
 
+def _backtracked(stacks: Mapping[str, Array], turns: Array, parents: Array) -> tuple[Array, Array]:
+    """Symbols and parents ``[steps, rows, hypotheses]`` of the hypotheses that after ``turns`` steps go on from ``parents``."""
+    steps = len(stacks["symbols"]) if stacks else 0
+    symbols, origins = np.zeros((steps, *turns.shape), np.int32), np.zeros((steps, *turns.shape), np.int32)
+    at = parents
+    for t in range(steps - 1, -1, -1):
+        inside = t < turns
+        symbols[t] = np.take_along_axis(stacks["symbols"][t], at, 1)
+        origins[t] = np.take_along_axis(stacks["parents"][t], at, 1)
+        at = np.where(inside, origins[t], at)
+    return symbols, origins

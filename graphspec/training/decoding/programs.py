@@ -21,8 +21,7 @@ LOWEST = -1e30
 """The score of a hypothesis that is none; what is passed over scores still less."""
 
 CHUNK = Size.letter("CHUNK")
-HALVINGS = 60
-"""Of the interval in which the threshold of a nucleus is looked for: more than the bits of a float64."""
+RANKS = Size.letter("RANKS")
 
 Step = Callable[[Lowering, Value, Sequence[Value]], tuple[Value, list[Value], list[Value]]]
 """``step(b, token, state) -> (log_p, extras, state)`` inside a body."""
@@ -108,22 +107,15 @@ def draw_program(model: StepModel, stop: int | None, sampled: bool, limited: boo
     """One symbol after the other, each fed to the next step: ``symbols`` int32 and ``log_p`` (as the model says), ``[CHUNK, rows]``.
 
     The likeliest, or ``sampled``: drawn from ``softmax(log_p / temperature)`` by the Gumbel trick.  ``limited`` keeps only as many of the
-    likeliest as ``ranks`` is long (top-k; Fan, Lewis and Dauphin, 2018), and of these the fewest that have ``top_p`` of the probability
-    together (nucleus; Holtzman et al., 2019); equals stay together.  A row that has given the ``stop`` symbol goes on giving it, at no
-    cost.
+    likeliest as ``nucleus`` is long (top-k; Fan, Lewis and Dauphin, 2018), and of these each that the likelier ones leave less than its
+    element of ``nucleus`` of the probability (top-p; Holtzman et al., 2019).  A row that has given the ``stop`` symbol goes on giving it,
+    at no cost.
     """
 
     def body(b: Lowering, step: Step, consts: Sequence[Value], carries: Sequence[Value], xs: Sequence[Value]) -> Any:
         token, *state = carries[: 1 + len(model.state)]
         log_p, extras, following = step(b, token, state)
-        choice = log_p
-        if sampled:
-            temperature, *limits = consts
-            choice = b.div(log_p, b.broadcast(temperature, log_p.shape, ()))
-            if limited:
-                choice = _limited(b, choice, *limits)
-            choice = b.add(choice, gumbel(b, b.draw("uniform", choice.shape)))
-        best = b.argmax(choice)
+        best = _drawn(b, log_p, *consts) if sampled else b.argmax(log_p)
         gain, symbol = b.pick(log_p, best), b.add(best, b.full_like(best, 1))
         if stop is None:
             return [symbol, *following], [symbol, gain, *extras]
@@ -136,55 +128,37 @@ def draw_program(model: StepModel, stop: int | None, sampled: bool, limited: boo
     dtype = model.typed.dtype
     consts = {"temperature": tensor([], dtype)} if sampled else {}
     if limited:
-        consts.update(top_p=tensor([], dtype), ranks=tensor([Size.letter("RANKS")], "int32"))
+        consts["nucleus"] = tensor([RANKS], dtype)
     ended = {} if stop is None else {"ended": tensor([model.rows], "bool")}
     return _loop(model, "draw", ended, ["symbols", "log_p", *extra_names(model)], body, consts)
 
 
-def gumbel(b: Builder, uniform: Value) -> Value:
-    """Noise of Gumbel's distribution from multiples of 2^-24 in [0, 1).  Half a multiple more keeps it from minus infinity; the largest
-    would then be rounded to 1 in float32, and its noise infinite: such a symbol would be drawn however unlikely it is."""
-    inside = b.minimum(b.shift_by(uniform, 2.0**-25), b.full_like(uniform, 1 - 2.0**-24))
-    return b.neg(b.log(b.neg(b.log(inside))))
-
-
-def _limited(b: Lowering, x: Value, top_p: Value, ranks: Value) -> Value:
-    """``x [rows, symbols]``, LOWEST where a symbol is not among the likeliest."""
-    least = largest(b, x, ranks.shape[0])[1]  # [ranks, rows]
-    threshold = b.select(least, 0, ranks.shape[0] - 1)
-    x = b.where(b.compare(x, b.broadcast_first(threshold, x), "ge"), x, b.full_like(x, LOWEST))
-    e = b.exp(b.sub(x, b.broadcast_first(b.reduce_max(x, [1]), x)))
+def _drawn(b: Lowering, log_p: Value, temperature: Value, nucleus: Value | None = None) -> Value:
+    """Positions ``[rows]`` of symbols drawn from ``log_p [rows, symbols]``."""
+    x = b.sub(log_p, b.broadcast_first(b.reduce_max(log_p, [1]), log_p))
+    x = b.div(x, b.broadcast(temperature, x.shape, ()))
+    if nucleus is None:
+        return b.argmax(b.add(x, gumbel(b, b.draw("uniform", x.shape))))
+    x, symbols = b.top_k(x, RANKS)
+    e = b.exp(x)
     p = b.div(e, b.broadcast_first(b.reduce_sum(e, [1]), e))
-
-    def halve(i: Any, _: Value, consts: list[Value], carries: list[Value], xs: list[Value]) -> Any:
-        (p, top_p), (low, high) = consts, carries
-        middle = i.scale(i.add(low, high), 0.5)
-        mass = i.reduce_sum(i.where(i.compare(p, i.broadcast_first(middle, p), "ge"), p, i.full_like(p, 0)), [1])
-        enough = i.compare(mass, i.broadcast(top_p, mass.shape, ()), "ge")
-        return [i.where(enough, middle, low), i.where(enough, high, middle)], [], []
-
-    none = b.full(0, x.shape[:1])
-    (low, _), _, _ = b.scan(HALVINGS, [p, top_p], [none, b.full(1, x.shape[:1])], [], halve)
-    return b.where(b.compare(p, b.broadcast_first(low, p), "ge"), x, b.full_like(x, LOWEST))
+    inside = b.compare(b.sub(b.cumsum(p), p), b.broadcast_last(nucleus, p), "lt")
+    x = b.where(inside, b.add(x, gumbel(b, b.draw("uniform", x.shape))), b.full_like(x, LOWEST))
+    return b.pick(symbols, b.argmax(x))
 
 
-def largest(b: Lowering, x: Value, count: Size) -> tuple[Value, Value]:
-    """Positions (int32) and values ``[count, rows]`` of the largest of each row of ``x [rows, n]``, largest first, of equals the first."""
-
-    def one(i: Any, _: Value, consts: list[Value], carries: list[Value], xs: list[Value]) -> Any:
-        (x,) = carries
-        best = i.argmax(x)
-        taken = i.compare(i.broadcast_last(i.iota(x.shape[1]), x), i.broadcast_first(best, x), "eq")
-        return [i.where(taken, i.full_like(x, 4 * LOWEST), x)], [best, i.pick(x, best)], []
-
-    _, (positions, values), _ = b.scan(count, [], [x], [], one)
-    return positions, values
+def gumbel(b: Builder, uniform: Value) -> Value:
+    """Gumbel's noise, ``-log(-log(1 - u))``, from multiples of 2^-24 in [0, 1).  Half a multiple more keeps it from infinity, and float32
+    from the 1 to which it would round the largest: infinite noise draws a symbol, or never draws it, however likely it is."""
+    inside = b.minimum(b.shift_by(uniform, 2.0**-25), b.full_like(uniform, 1 - 2.0**-24))
+    return b.neg(b.log(b.neg(b.log1p(b.neg(inside)))))
 
 
 # -- beam search -----------------------------------------------------------------------------------------------------------------
 
 POOL = ("pool score", "pool turn", "pool parent", "pool log_p")
-"""What is known of each hypothesis that was set aside: its score, the step at which it ended, the live hypothesis that it ended from."""
+"""What is known of each hypothesis that was set aside, best first: its score (2 * LOWEST: there is none), the step at which it ended, the
+live hypothesis that it ended from, its sum."""
 
 
 def beam_program(model: StepModel, width: int, stop: int | None) -> Program:
@@ -192,59 +166,60 @@ def beam_program(model: StepModel, width: int, stop: int | None) -> Program:
 
     At each step, of all continuations of the ``width`` live hypotheses of a sentence the 2 * width best by summed log-probability are
     taken (of equals the lower hypothesis, then the lower symbol).  Those of the first ``width`` that are the ``stop`` symbol end: they
-    are set aside with their sum over ``divisor`` as score (length normalisation; Wu et al., 2016), the best ``width`` of them, of equals
-    the earlier.  The first ``width`` that do not end live on.  A sentence of which ``width`` have ended is done; nothing is set aside
-    any more.  With a width of 1 this takes the likeliest symbol at each step.
+    are set aside with their sum over ``divisor`` as score (length normalisation; Wu et al., 2016).  The first ``width`` that do not end
+    live on.  Of what was set aside the best ``width`` are kept, of equals the earlier.  A sentence is done when there are so many, and
+    none can be displaced any more: a live hypothesis only loses, and its sum over ``longest``, the divisor of the last step, would be
+    no more than the least score that is kept.  (To be done with the first ``width`` would prefer what is short and wrong: in a good
+    model much that is unlikely ends early.)  With a width of 1 and divisors of 1 this takes the likeliest symbol at each step.
 
-    Carries: ``scores [sentences, width]`` (0 and LOWEST at first), ``count`` (ended so far), ``POOL``.  Stacks: ``symbols`` (from 1) and
-    ``parents`` (from 0) of the live hypotheses, and the extras of their parents.
+    Carries: ``scores [sentences, width]`` (0 and LOWEST at first), ``going`` (until it is done), ``POOL``.  Stacks: ``symbols`` (from 1)
+    and ``parents`` (from 0) of the live hypotheses, and the extras of their parents.
     """
-    n, v = model.sentences, model.symbols
+    n, v, taken = model.sentences, model.symbols, min(2, model.symbols) * width
     live, dtype = tensor([n, width], model.typed.dtype), model.typed.dtype
     whole = tensor([n, width], "int32")
 
     def body(b: Lowering, step: Step, consts: Sequence[Value], carries: Sequence[Value], xs: Sequence[Value]) -> Any:
         token, *state = carries[: 1 + len(model.state)]
-        scores, count, *pool = carries[1 + len(model.state) :]
+        scores, going, *pool = carries[1 + len(model.state) :]
         turn, divisor = xs
         log_p, extras, following = step(b, token, state)
         totals = b.add(b.reshape(log_p, (n, width, v)), b.broadcast(scores, (n, width, v), (0, 1)))
-        positions, values = (b.transpose(t, (1, 0)) for t in largest(b, b.reshape(totals, (n, width * v)), Size.const(2 * width)))
-        parents = _quotient(b, positions, width, v)
+        totals = b.maximum(totals, b.full_like(totals, LOWEST))
+        values, positions = b.top_k(b.reshape(totals, (n, width * v)), taken)
+        parents = _quotient(b, positions, v)
         symbols = b.sub(positions, b.mul(parents, b.full_like(parents, v)))
         ends = b.compare(symbols, b.full_like(symbols, -1 if stop is None else stop - 1), "eq")
-        real = b.compare(values, b.full_like(values, LOWEST / 2), "gt")
-        going = b.compare(count, b.full_like(count, width), "lt")
 
-        ending = b.logical(b.logical(ends, real, "and"), b.broadcast_first(going, ends), "and")
-        ending, ended, origin = (b.slice(t, 1, 0, width) for t in (ending, values, parents))
-        score = b.div(ended, b.broadcast(divisor, ended.shape, ()))
-        fresh = (b.where(ending, score, b.full_like(score, 2 * LOWEST)), b.broadcast(turn, origin.shape, ()), origin, ended)
-        both = [b.concat([old, new], 1) for old, new in zip(pool, fresh, strict=True)]
-        best = b.transpose(largest(b, both[0], Size.const(width))[0], (1, 0))
-        pool = [_picked(b, t, best) for t in both]
-        count = b.add(count, b.reduce_sum(b.cast(ending, "int32"), [1]))
+        ended, origin, ending = (b.slice(t, 1, 0, width) for t in (values, parents, ends))
+        ending = b.logical(ending, b.compare(ended, b.full_like(ended, LOWEST), "gt"), "and")
+        ending = b.logical(ending, b.broadcast_first(going, ending), "and")
+        score = b.where(ending, b.div(ended, b.broadcast(divisor, ended.shape, ())), b.full_like(ended, 2 * LOWEST))
+        fresh = (b.broadcast(turn, origin.shape, ()), origin, ended)
+        best, order = b.top_k(b.concat([pool[0], score], 1), width)
+        pool = [best, *(_picked(b, b.concat([old, new], 1), order) for old, new in zip(pool[1:], fresh, strict=True))]
 
-        rest = b.where(ends, b.full_like(values, 3 * LOWEST), values)
-        best = b.transpose(largest(b, rest, Size.const(width))[0], (1, 0))
-        scores, parents, symbols = (_picked(b, t, best) for t in (values, parents, symbols))
+        scores, order = b.top_k(b.where(ends, b.full_like(values, 2 * LOWEST), values), width)
         scores = b.maximum(scores, b.full_like(scores, LOWEST))
+        parents, symbols = _picked(b, parents, order), _picked(b, symbols, order)
         symbols = b.add(symbols, b.full_like(symbols, 1))
+        hope = b.select(scores, 1, 0)
+        hope = b.div(hope, b.broadcast(consts[0], hope.shape, ()))
+        going = b.logical(going, b.compare(b.select(best, 1, width - 1), hope, "lt"), "and")
         first = b.mul(b.cast(b.iota(n), "int32"), b.full(width, (n,), "int32"))
         rows = b.reshape(b.add(parents, b.broadcast_first(first, parents)), (model.rows,))
         kept = [_gathered(b, leaf, rows, model.batch_axis(t)) for leaf, t in zip(following, model.state, strict=True)]
-        return [b.reshape(symbols, (model.rows,)), *kept, scores, count, *pool], [symbols, parents, *extras]
+        return [b.reshape(symbols, (model.rows,)), *kept, scores, going, *pool], [symbols, parents, *extras]
 
-    carries = {"scores": live, "count": tensor([n], "int32"), **dict(zip(POOL, (live, whole, whole, live), strict=True))}
-    return _loop(model, "beam", carries, ["symbols", "parents", *extra_names(model)], body, xs={"divisor": tensor([CHUNK], dtype)})
+    carries = {"scores": live, "going": tensor([n], "bool"), **dict(zip(POOL, (live, whole, whole, live), strict=True))}
+    names = ["symbols", "parents", *extra_names(model)]
+    return _loop(model, "beam", carries, names, body, {"longest": tensor([], dtype)}, {"divisor": tensor([CHUNK], dtype)})
 
 
-def _quotient(b: Lowering, positions: Value, width: int, v: int) -> Value:
-    """``positions // v``, for results below ``width``: how many multiples of v are reached."""
-    total = b.full_like(positions, 0)
-    for multiple in range(v, width * v, v):
-        total = b.add(total, b.cast(b.compare(positions, b.full_like(positions, multiple), "ge"), "int32"))
-    return total
+def _quotient(b: Lowering, x: Value, n: int) -> Value:
+    """``x // n`` of whole numbers: a float64 holds each, and its quotient never reaches the next whole number."""
+    x64 = b.cast(x, "float64")
+    return b.cast(b.div(x64, b.full_like(x64, n)), x.dtype)
 
 
 def _picked(b: Lowering, x: Value, positions: Value) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +53,11 @@ class Settings:
     chunk: int = CHUNK
 
 
-def check_generation(settings: Settings, n_best: int, has_encoder: bool, has_sources: bool) -> None:
+def check_generation(settings: Settings, n_best: int = 1, batch: int = 1) -> None:
     """E0624 for settings that make no sense, or not together."""
-    whole = {"length": (settings.length, 0), "top_k": (settings.top_k, 0), "beam": (settings.beam, 0), "n_best": (n_best, 1)}
-    for name, (value, least) in whole.items():
+    counts = {"length": settings.length, "top_k": settings.top_k, "beam": settings.beam, "n_best": n_best, "batch": batch}
+    for name, value in counts.items():
+        least = int(name in ("n_best", "batch"))
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise fail("E0624", f"{name} must be a whole number of at least {least}, got {value!r}")
     if not 0 <= settings.temperature < math.inf:
@@ -66,11 +68,27 @@ def check_generation(settings: Settings, n_best: int, has_encoder: bool, has_sou
         raise fail("E0624", f"length_penalty must be at least 0, got {settings.penalty!r}")
     if settings.beam and settings.temperature:
         raise fail("E0624", "a beam search draws nothing: it takes no temperature", helps=["leave one of them out"])
+    if settings.penalty and not settings.beam:
+        raise fail("E0624", "length_penalty ranks what a beam search finds, and there is none", helps=["give a beam, such as 5"])
     if (settings.top_k or settings.top_p < 1) and not settings.temperature:
         raise fail("E0624", "top_k and top_p limit what is drawn, and at temperature 0 nothing is", helps=["give a temperature, such as 1"])
     if n_best > max(settings.beam, 1):
         raise fail("E0624", f"the {n_best} best are more than there are", helps=[f"a beam of at least {n_best} has so many"])
-    if has_encoder and not has_sources:
+
+
+def check_given(has_encoder: bool, sources: Sequence[str] | None, prime: str, texts: Sequence[str] | None = None) -> None:
+    """E0624 for sources, a prime or texts to score that are not for this kind of model."""
+    for name, given in (("sources", sources), ("texts", texts)):
+        if isinstance(given, str):
+            raise fail("E0624", f"{name} are a list of texts, and this is one text", helps=["put it into brackets"])
+    if has_encoder and sources is None:
         raise fail("E0624", "this model makes a sequence from a source, and there is none", helps=["give sources: a text for each"])
-    if has_sources and not has_encoder:
+    if sources is not None and not has_encoder:
         raise fail("E0624", "this is a language model: it has no encoder for a source", helps=["what comes before its text is the prime"])
+    if prime and has_encoder:
+        raise fail("E0624", "a prime is for language models, and this one begins with its source", helps=["leave the prime out"])
+    if sources is not None and texts is not None and len(sources) != len(texts):
+        raise fail("E0624", f"each text is scored after its source, and there are {len(texts)} texts and {len(sources)} sources")
+    for number, text in enumerate(sources or (), 1):
+        if not text.strip():
+            raise fail("E0624", f"source {number} is empty")

@@ -28,19 +28,19 @@ def _top_k(site: Site) -> Kernel:
     rows, shape = values.size // k, values.shape
     negated = site.scratch.take(x.shape, x.dtype)
     table, flat = negated.reshape(rows, n), negated.reshape(-1)
-    starts = site.keep(np.arange(rows)[:, None] * n)
+    starts = site.keep(np.arange(rows).reshape(rows, 1) * n)
 
     def sort_all() -> Array:
         return table.argsort(axis=-1, kind="stable")[:, :k] + starts
 
-    lines, ranks = site.keep(np.arange(rows)), site.keep(np.arange(k))
+    lines, ranks = site.keep(np.arange(rows).reshape(rows, 1)), site.keep(np.arange(k))
 
     def sort_some() -> Array:
         bound = np.partition(table, k - 1, axis=-1)[:, k - 1 : k]
         hits = np.flatnonzero(~(table > bound))  # NaN, the least, among them
-        line: Array = hits // n
+        line = hits // n
         hits = hits[np.lexsort((flat[hits], line))]
-        return hits[np.searchsorted(line, lines)[:, None] + ranks]
+        return hits[np.searchsorted(line, lines) + ranks]
 
     find, negative, copyto = sort_all if k * SORT_ALL > n else sort_some, site.xp.negative, site.xp.copyto
 
