@@ -51,6 +51,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no beam": ({"length_penalty": 1.0}, "what a beam search finds, and there is none"),
     "batch": ({"batch": 0}, "batch must be a whole number of at least 1"),
     "prime": ({"prime": "a"}, "a prime is for language models"),
+    "seed": ({"temperature": 1.0, "seed": -1}, "seed must be a whole number of at least 0"),
+    "large seed": ({"temperature": 1.0, "seed": 2**63}, f"seed must be at most {2**63 - 1}"),
 }
 
 
@@ -82,6 +84,13 @@ def test_what_is_not_for_this_kind_of_model(model: Experiment, text_model: Exper
     with pytest.raises(SpecError, match=words) as caught:
         getattr({"pairs": model, "text": text_model}[kind], method)(*arguments)
     assert caught.value.code == "E0624"
+
+
+def test_texts_are_scored_in_batches(model: Experiment) -> None:
+    texts, wanted = ["a", "bc", "b"], ["c", "a", "bb"]
+    assert model.score(texts, wanted, batch=1) == pytest.approx(model.score(texts, wanted))
+    with pytest.raises(SpecError, match="batch must be a whole number of at least 1"):
+        model.score(texts, wanted, batch=0)
 
 
 def test_a_symbol_that_is_not_known_is_named(model: Experiment, text_model: Experiment) -> None:
@@ -148,6 +157,7 @@ def test_beams_and_scores_on_the_command_line(folder: Path, capsys: pytest.Captu
     assert code == 0 and json.loads(text) == [{"text": "cba", "log_p": pytest.approx(model.score(["cba"], ["abc"])[0])}]
     (entry,) = json.loads(said(capsys, str(folder / "text"), "--beam", "2", "--prime", "a", "--length", "6", "--json")[1])
     assert len(entry["hypotheses"][0]["text"]) == 6 and not entry["hypotheses"][0]["ended"]
+    assert said(capsys, str(folder / "text"), "--beam", "2", "--prime", "a", "--length", "6")[1] == f"a{entry['hypotheses'][0]['text']}\n"
 
 
 def test_drawing_on_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,6 +190,9 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "alignment of nothing": ("pairs", "--alignment x.svg", "E0807"),
     "negative": ("text", "--length -1", "E0624"),
     "too many": ("pairs", "--source a --n-best 3", "E0624"),
+    "too many texts": ("text", "--n-best 3", "E0624"),
+    "penalty of a text": ("text", "--length-penalty 1", "E0624"),
+    "a seed of many digits": ("text", "--seed 99999999999999999999", "E0624"),
     "a prime": ("pairs", "--source a --prime b", "E0624"),
     "limits of nothing": ("pairs", "--source a --top-p 0.5", "E0624"),
     "penalty of nothing": ("pairs", "--source a --length-penalty 1", "E0624"),
@@ -196,7 +209,7 @@ def test_wrong_command_lines(folder: Path, capsys: pytest.CaptureFixture[str], n
     run, words, code = WRONG[name]
     exit_code, _, err = said(capsys, str(folder / run), *words.split())
     assert exit_code == 1 and f"error[{code}]" in err
-    assert "= help" in err or name in ("nothing to read", "negative")
+    assert "= help" in err or name in ("nothing to read", "negative", "a seed of many digits")
 
 
 def test_a_step_that_forbids_a_symbol_is_searched_without_it(table: Path) -> None:

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         _check_alignment(experiment, sources)
     if args.score:
         return _scores(experiment, args, sources, out)
-    if sources is not None or args.beam:
+    if sources is not None or args.beam or args.n_best != 1 or args.length_penalty:  # what only a beam has is refused where there is none
         return _sequences(experiment, args, sources, out)
     return _text(experiment, args, out)
 
@@ -91,11 +91,16 @@ def _text(experiment: Experiment, args: argparse.Namespace, out: Output) -> int:
         file = checkpoint_file(Path(args.run), args.last)
         out.json({"text": "".join(pieces), "prime": args.prime, "checkpoint": str(file), "steps": experiment.steps})
         return 0
-    out.text(args.prime, end="" if not args.prime or experiment.decoder.vocabulary.level == "char" else " ")
+    out.text(_before(experiment, args.prime), end="")
     for piece in pieces:
         out.text(piece, end="")
     out.text("")
     return 0
+
+
+def _before(experiment: Experiment, prime: str) -> str:
+    """A prime as it stands before what goes on from it."""
+    return prime if not prime or experiment.decoder.vocabulary.level == "char" else f"{prime} "
 
 
 def _sequences(experiment: Experiment, args: argparse.Namespace, sources: list[str] | None, out: Output) -> int:
@@ -114,7 +119,8 @@ def _sequences(experiment: Experiment, args: argparse.Namespace, sources: list[s
         return 0
     for hypotheses in found:
         for h in hypotheses:
-            out.text(f"{h.score:9.4f}  {h.text}" if args.n_best > 1 else h.text)
+            text = _before(experiment, args.prime) + h.text
+            out.text(f"{h.score:9.4f}  {text}" if args.n_best > 1 else text)
     return 0
 
 

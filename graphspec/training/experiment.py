@@ -281,6 +281,7 @@ class Experiment:
     def score(self, texts: Sequence[str], sources: Sequence[str] | None = None, *, batch: int = 64) -> list[float]:
         """The log-probability, in nats, of each text: of a target after its source (the stop symbol counts), or of a text after a line's
         end.  E0624 when there is not one source for each, or a language model has any."""
+        check_generation(Settings(0), batch=batch)
         check_given(self.spec.encode is not None, sources, "", texts)
         decoder = self.decoder
         found: list[float] = []

@@ -16,6 +16,9 @@ Array = np.ndarray[Any, Any]
 CHUNK = 16
 """Steps of one run of a program: afterwards the host looks whether all sequences have ended, and a terminal shows what there is."""
 
+LARGEST_SEED = 2**63 - 1
+"""Programs take it in 64 bits."""
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -55,11 +58,15 @@ class Settings:
 
 def check_generation(settings: Settings, n_best: int = 1, batch: int = 1) -> None:
     """E0624 for settings that make no sense, or not together."""
-    counts = {"length": settings.length, "top_k": settings.top_k, "beam": settings.beam, "n_best": n_best, "batch": batch}
+    counts = {
+        "length": settings.length, "top_k": settings.top_k, "beam": settings.beam, "seed": settings.seed, "n_best": n_best, "batch": batch,
+    }  # fmt: skip
     for name, value in counts.items():
         least = int(name in ("n_best", "batch"))
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise fail("E0624", f"{name} must be a whole number of at least {least}, got {value!r}")
+    if settings.seed > LARGEST_SEED:
+        raise fail("E0624", f"seed must be at most {LARGEST_SEED}, got {settings.seed}")
     if not 0 <= settings.temperature < math.inf:
         raise fail("E0624", f"temperature must be at least 0, got {settings.temperature!r}")
     if not 0 < settings.top_p <= 1:
