@@ -32,18 +32,19 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         "--temperature", type=float,
         help=f"1: as the model says; smaller: safer; 0: always the likeliest (default: {TEMPERATURE}; with sources or --beam 0)",
     )  # fmt: skip
-    sub.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest symbols only")
-    sub.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest that have probability P together")
-    sub.add_argument("--prime", default="", metavar="TEXT", help="what comes before, for language models")
+    sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest symbols only")
+    sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that have probability P together")
+    sub.add_argument("--prime", metavar="TEXT", help="what comes before, for language models")
     sub.add_argument("--source", action="append", metavar="TEXT", help="what to make a sequence of (again for more)")
     sub.add_argument("--source-file", metavar="FILE", help="sources, one a line; - for standard input")
-    sub.add_argument("--beam", type=int, default=0, metavar="WIDTH", help="search with a beam of this width")
-    sub.add_argument("--n-best", type=int, default=1, metavar="N", help="show the N best of the beam")
-    sub.add_argument("--length-penalty", type=float, default=0.0, metavar="A", help="divide a beam's scores by ((5 + length) / 6) ** A")
+    sub.add_argument("--beam", type=int, metavar="WIDTH", help="search with a beam of this width")
+    sub.add_argument("--n-best", type=int, metavar="N", help="show the N best of the beam")
+    sub.add_argument("--length-penalty", type=float, metavar="A", help="divide a beam's scores by ((5 + length) / 6) ** A")
     sub.add_argument("--score", action="append", metavar="TEXT", help="the log-probability of this text (with sources: one for each)")
     sub.add_argument("--alignment", metavar="FILE", help="draw what each symbol attended to: .svg, .png or .pdf")
     sub.add_argument("--seed", type=int, default=1)
     sub.add_argument("--last", action="store_true", help="the newest checkpoint instead of the best")
+    sub.set_defaults(**GENERATING)
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
