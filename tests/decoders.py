@@ -48,6 +48,7 @@ MODELS: dict[str, tuple[str | Path, dict[str, Any], float]] = {
     "attention": (SPECS / "translate.spec", {"embedding": 5, "hidden": 4, "cell": 8, "align": 6}, 2.0),
     "nested state": (SPECS / "seq2seq.spec", {"embedding": 5, "hidden": 6, "layers": 2}, 1.0),
     "batch axis last": (TURNED, {}, 0.0),
+    "rising scores": (TURNED.replace("(next_h))", "(next_h))\nlog_p = nn.AddConstant(6)(log_p)"), {}, 6.0),
 }
 """Spec, options, and how much likelier the stop symbol is made, so that some hypotheses end and some do not."""
 
