@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphspec
-from decoders import MODELS, SPECS, Plain, forced, opened, pairs_model, plain_beam, sources, table_of_pairs
+from decoders import MODELS, SPECS, Plain, forced, opened, pairs_model, penalty, plain_beam, sources, table_of_pairs
 from graphspec.data.vocabulary import START, STOP
 from graphspec.training.decoding import Hypothesis, Settings
 from graphspec.training.experiment import Experiment
@@ -69,17 +69,20 @@ def test_a_beam_of_one_takes_the_likeliest_symbols(model: Experiment) -> None:
     assert len({h[0].symbols for h in greedy}) >= 3
 
 
-def test_a_beam_as_wide_as_the_space_is_exhaustive_search(model: Experiment) -> None:
+@pytest.mark.parametrize("alpha", [0.0, 0.8])
+def test_a_beam_as_wide_as_the_space_is_exhaustive_search(model: Experiment, alpha: float) -> None:
+    """A beam with more places than there are hypotheses: those that are none stay out, whatever their scores are divided by."""
     decoder, length = model.decoder, 3
     stop = decoder.vocabulary.index(STOP)
     others = [i for i in range(1, decoder.model.symbols + 1) if i != stop]
     width = len(others) ** length + 50
     for source in ("ab", "c"):
-        (found,) = model.generate([source], length=length, beam=width, n_best=width)
+        (found,) = model.generate([source], length=length, beam=width, n_best=width, length_penalty=alpha)
         shorter = [s for n in range(length) for s in itertools.product(others, repeat=n)]
         assert {h.symbols for h in found if h.ended} == set(shorter)
         assert {h.symbols for h in found if not h.ended} == set(itertools.product(others, repeat=length))
-        scores = dict(zip(shorter, forced(model, source, shorter), strict=True))
+        sums = zip(shorter, forced(model, source, shorter), strict=True)
+        scores = {symbols: total / penalty(len(symbols) + 1, alpha) for symbols, total in sums}
         best = sorted(scores, key=lambda symbols: -scores[symbols])
         assert [h.symbols for h in found if h.ended] == best
         np.testing.assert_allclose([h.score for h in found if h.ended], [scores[s] for s in best])

@@ -185,7 +185,6 @@ def beam_program(model: StepModel, width: int, stop: int | None) -> Program:
         turn, divisor = xs
         log_p, extras, following = step(b, token, state)
         totals = b.add(b.reshape(log_p, (n, width, v)), b.broadcast(scores, (n, width, v), (0, 1)))
-        totals = b.maximum(totals, b.full_like(totals, LOWEST))
         values, positions = b.top_k(b.reshape(totals, (n, width * v)), taken)
         parents = _quotient(b, positions, v)
         symbols = b.sub(positions, b.mul(parents, b.full_like(parents, v)))
