@@ -63,6 +63,8 @@ def write_bytes(path: Path, data: bytes, check: Callable[[Path], None] | None = 
     """
     temporary = path.with_name(path.name + PART)
     try:
+        if path.exists() and not path.is_file():  # a rename would put a file in the place of a device
+            raise OSError("it is there and is not a file")
         make_folder(path.parent)
         with open(temporary, "wb") as file:
             file.write(data)

@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy
 
 import graphspec
-from graphspec.errors import SpecError
+from graphspec.errors import Diagnostic, SpecError
 from graphspec.tensorfile import PART, read_tensors, write_bytes, write_tensors
 from graphspec.training.checkpoint import BEST, Checkpoints, checkpoint_file
 from graphspec.training.loop import RunSettings, run
@@ -120,6 +120,15 @@ def test_a_file_where_a_folder_is_wanted(tmp_path: Path) -> None:
         with pytest.raises(SpecError, match="cannot be written") as caught:
             write_bytes(place, b"")
         assert caught.value.code == "E0805"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(SpecError, match="is not a file") as caught:
+        write_bytes(pipe, b"x")
+    assert caught.value.code == "E0805" and pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
 # -- failures and kills at every place -------------------------------------------------------------------------------------------
@@ -275,7 +284,9 @@ def test_a_folder_without_a_good_checkpoint_cannot_be_loaded(tmp_path: Path) -> 
     checkpoints = Checkpoints(tmp_path)
     write_step(checkpoints, 1)
     (checkpoints.folder / BEST).write_bytes(b"")
-    assert checkpoint_file(tmp_path).name == "step-00000001.safetensors"
+    skipped: list[Diagnostic] = []
+    assert checkpoint_file(tmp_path, skipped=skipped).name == "step-00000001.safetensors"
+    assert [(w.code, w.severity) for w in skipped] == [("W0705", "warning")] and BEST in skipped[0].message
     checkpoint_file(tmp_path).write_bytes(b"")
     with pytest.raises(SpecError, match="no checkpoint") as caught:
         checkpoint_file(tmp_path)

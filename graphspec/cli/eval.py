@@ -9,7 +9,7 @@ from typing import Any
 from graphspec.cli.common import overrides
 from graphspec.cli.output import Output
 from graphspec.cli.run import NAMES, said
-from graphspec.errors import fail
+from graphspec.errors import Diagnostic, fail
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.experiment import Experiment
 from graphspec.training.rundir import RunDir
@@ -24,7 +24,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    experiment = load(args)
+    experiment = load(args, out)
     found = experiment.evaluate(args.whole)
     if not found:
         raise fail("E0807", "there is nothing held out to evaluate on", helps=["`--whole` takes all of the data"])
@@ -41,9 +41,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def load(args: argparse.Namespace) -> Experiment:
+def load(args: argparse.Namespace, out: Output) -> Experiment:
     """The experiment of a run folder or checkpoint; data that the spec names are looked for where they were."""
-    file = checkpoint_file(Path(args.run), getattr(args, "last", False))
+    skipped: list[Diagnostic] = []
+    file = checkpoint_file(Path(args.run), getattr(args, "last", False), skipped)
+    out.warnings(skipped)
     folder = Path(args.run) if Path(args.run).is_dir() else file.parent.parent
     roots: list[Any] = args.root or RunDir(folder).read().get("roots", [])
     return Experiment.load(file, device=args.device, threads=args.threads, roots=roots, **overrides(args.options))

@@ -97,7 +97,7 @@ def _subject(args: argparse.Namespace, out: Output, path: str, options: list[str
     label = " ".join([path, *options, *([entry] if entry else [])])
     own = argparse.Namespace(**{**vars(args), "spec": path, "run": path, "options": options, "entry": entry})
     if Path(path).is_dir() or Path(path).suffix == ".safetensors":
-        return of_experiment(load(own), label, args.sequences)
+        return of_experiment(load(own, out), label, args.sequences)
     found = opened(own)
     out.warnings(found.warnings)
     if not isinstance(found.result, ExperimentSpec):

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         from graphspec.plots.style import format_of
 
         format_of(args.alignment)
-    experiment = load(args)
+    experiment = load(args, out)
     sources = _sources(args)
     if args.alignment:
         _check_alignment(experiment, sources)

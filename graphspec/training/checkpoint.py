@@ -76,9 +76,9 @@ class Checkpoints:
                 tensors, header = read_tensors(path)
                 return Found(tensors, header[STATE], skipped, path)
             except SpecError as failure:
-                skipped.append(error("W0705", f"{failure.diagnostics[0].message}; it is skipped", severity="warning"))
+                skipped.append(_passed_over(failure.diagnostics[0].message))
             except KeyError:
-                skipped.append(error("W0705", f"{path} holds no experiment; it is skipped", severity="warning"))
+                skipped.append(_passed_over(f"{path} holds no experiment"))
         if skipped:
             raise fail(
                 "E0705",
@@ -93,6 +93,10 @@ class Checkpoints:
         return [path for path in (self.folder / BEST,) if path.is_file()]
 
 
+def _passed_over(message: str) -> Diagnostic:
+    return error("W0705", f"{message}; it is skipped", severity="warning")
+
+
 class Found(NamedTuple):
     """A good checkpoint: what it holds, a warning for each damaged one that is newer, its file."""
 
@@ -102,9 +106,9 @@ class Found(NamedTuple):
     path: Path
 
 
-def checkpoint_file(path: Path, last: bool = False) -> Path:
+def checkpoint_file(path: Path, last: bool = False, skipped: list[Diagnostic] | None = None) -> Path:
     """The file to load for a run folder (the best, else the newest that is good; with ``last`` the newest first) or a file; E0801 when
-    there is nothing there, or nothing good, naming each that is damaged."""
+    there is nothing there, or nothing good, naming each that is damaged.  ``skipped`` gets a warning for each that was passed over."""
     if not path.is_dir():
         return path
     checkpoints = Checkpoints(path)
@@ -116,5 +120,7 @@ def checkpoint_file(path: Path, last: bool = False) -> Path:
         except SpecError as failure:
             damaged.append(failure.diagnostics[0].message)
             continue
+        if skipped is not None:
+            skipped += [_passed_over(message) for message in damaged]
         return candidate
     raise fail("E0801", f"{path} holds no checkpoint that can be read", notes=damaged, helps=["a run writes them to its --out folder"])

@@ -17,7 +17,7 @@ from graphspec.data import Batch, DataSource
 from graphspec.data.pairs import PairSource
 from graphspec.data.prefetch import Prefetch
 from graphspec.engine import Engine, device_named
-from graphspec.errors import SpecError, fail
+from graphspec.errors import Diagnostic, SpecError, fail
 from graphspec.graph import Parameter, initial_value, name_parameters
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.tensorfile import read_tensors, write_tensors
@@ -368,11 +368,13 @@ class Experiment:
 
         The corpus is opened again only when it trains or validates (``options`` may name another place for it; one that the spec names
         is looked for under ``roots``)."""
-        tensors, header = read_tensors(checkpoint_file(Path(path), last))
+        skipped: list[Diagnostic] = []
+        tensors, header = read_tensors(checkpoint_file(Path(path), last, skipped))
         state = header.get("experiment")
         if not isinstance(state, dict):
             raise fail("E0705", f"{path} holds no experiment")
         opened = Opened.from_json(state["spec"], options, roots)
         found = Experiment(opened, dtype=state["dtype"], device=device, threads=threads)
         found.restore(tensors, state)
+        opened.warnings.extend(skipped)
         return found
