@@ -109,6 +109,16 @@ def evaluation_program(setup: Setup) -> Program:
     return frame.finish("evaluate", [(Port("loss", "loss"), loss), *on])
 
 
+def gradient_program(setup: Setup) -> Program:
+    """Forward and backward of a training step, without clipping and optimizer: what a benchmark times.
+
+    Results: ``loss``, ``gradients`` (flat, of this batch's own), and the new values of running statistics and carried states, donated.
+    """
+    frame, loss, on = _forward(setup, training=True)
+    outputs = [(Port("loss", "loss"), loss), (Port("gradients", "output"), _gradient(setup, frame, loss))]
+    return frame.finish("gradient", [*outputs, *buffer_updates(frame), *on])
+
+
 def training_program(setup: Setup) -> Program:
     """One step of training.
 
