@@ -130,6 +130,7 @@ CODES: dict[str, str] = {
     "E0806": "the folder holds a run already",
     "E0807": "an argument that makes no sense",
     "E0808": "a file that cannot be laid out anew without a change of meaning",
+    "E0809": "the folder is in use by another run",
     "E0820": "a package that is not installed",
     "E0830": "a model without a scan has nothing to probe",
     "E0831": "a scan that cannot be probed",
@@ -149,5 +150,6 @@ CODES: dict[str, str] = {
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0705": "a damaged checkpoint is skipped",
     "W0711": "a run goes on under other conditions",
+    "W0809": "the folder of a run cannot be locked",
     "W0835": "a damaged line of a run's records is left out",
 }

@@ -24,10 +24,12 @@ ELSEWHERE = {
     "E0618": "tests/test_data_text.py",
     "E0703": "tests/test_api.py",
     "E0808": "tests/test_cli.py",
+    "E0809": "tests/test_lock.py",
     "E0820": "tests/test_cli.py",
     "E0901": "tests/test_cli.py",
     "W0705": "tests/test_checkpoint.py",
     "W0711": "tests/test_run.py",
+    "W0809": "tests/test_lock.py",
 }
 """Codes that no short example shows, because they need a broken file, machine or program; and the test that does."""
 

@@ -60,7 +60,8 @@ LAYERS: dict[str, str] = {
     "open": "errors suggest graph lang build nn program library",
     # What a run leaves, and pictures of it:
     "training.checkpoint": "errors tensorfile",
-    "training.history": "errors training.checkpoint",
+    "training.lock": "errors tensorfile",
+    "training.history": "errors training.checkpoint training.lock",
     "plots": "errors extras tensorfile training.history",
     # On top, and only on top:
     "draw": "errors extras graph shapes program tensorfile",

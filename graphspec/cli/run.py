@@ -13,6 +13,7 @@ from typing import Any
 from graphspec.cli.common import opened, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
+from graphspec.tensorfile import make_folder
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
 from graphspec.training.loop import run as train
@@ -87,11 +88,18 @@ class Interruption:
 
 
 def fresh_folder(stem: str) -> Path:
-    """``runs/<stem>-<n>`` with the first number that is free."""
+    """``runs/<stem>-<n>`` with the first number that is free, made at once: of two runs that begin together each gets its own."""
     number = 1
-    while (Path("runs") / f"{stem}-{number}").exists():
+    while True:
+        folder = Path("runs") / f"{stem}-{number}"
+        try:
+            make_folder(folder.parent)
+            folder.mkdir()
+            return folder
+        except OSError as failure:
+            if not folder.exists():
+                raise fail("E0805", f"{folder} cannot be written: {failure.strerror or failure}") from None
         number += 1
-    return Path("runs") / f"{stem}-{number}"
 
 
 def _json(events: Iterator[Event], out: Output) -> Event:

@@ -64,9 +64,21 @@ def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None,
     Events: ``{"event": "start", ...}``, ``"step"`` (after each), ``"valid"``, ``"warning"``, ``"stopped"`` (as settings asked), and
     ``"end"`` with ``step, train_loss``, what the last validation gave, ``best_step, best_loss, early`` (whether patience ended it),
     ``baselines``; losses in nats per symbol, other measures in their own units.  Closing the iterator early writes a checkpoint first.
-    Resuming a finished run changes nothing.  E0710 when a loss or a gradient is not finite; nothing is saved then.
+    Resuming a finished run changes nothing.  E0809 when another run uses the folder.  E0710 when a loss or a gradient is not finite;
+    nothing is saved then.
     """
     folder = RunDir(settings.out)
+    try:
+        for warning in folder.lock():
+            yield {"event": "warning", "diagnostic": warning}
+        yield from _locked(experiment, settings, folder)
+    finally:
+        folder.close()
+        experiment.close()
+
+
+def _locked(experiment: Experiment, settings: RunSettings, folder: RunDir) -> Generator[Event, None, None]:
+    """The run, in a folder that is its own."""
     progress = Progress()
     resumed = folder.checkpoints.newest() if settings.resume and settings.out is not None else None
     if resumed is not None:
@@ -89,16 +101,12 @@ def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None,
     if settings.detect_anomaly:
         experiment.watch()
     warnings = folder.open(experiment, resume=resumed is not None)
-    try:
-        if resumed is not None and resumed.path.name == BEST:  # the step's own checkpoint was not reached
-            folder.save(experiment, asdict(progress))
-        yield start
-        for warning in warnings:
-            yield {"event": "warning", "diagnostic": warning}
-        yield from _train(experiment, folder, progress, settings.stop)
-    finally:
-        folder.close()
-        experiment.close()
+    if resumed is not None and resumed.path.name == BEST:  # the step's own checkpoint was not reached
+        folder.save(experiment, asdict(progress))
+    yield start
+    for warning in warnings:
+        yield {"event": "warning", "diagnostic": warning}
+    yield from _train(experiment, folder, progress, settings.stop)
 
 
 def _waited(experiment: Experiment, progress: Progress) -> bool:

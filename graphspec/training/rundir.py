@@ -15,6 +15,7 @@ from graphspec.machine import environment
 from graphspec.tensorfile import write_bytes
 from graphspec.training.checkpoint import Checkpoints
 from graphspec.training.experiment import Experiment
+from graphspec.training.lock import Lock
 
 Event = dict[str, Any]
 TIMES_EVERY = 100
@@ -34,9 +35,14 @@ class RunDir:
     def __init__(self, out: Path | None) -> None:
         self.out = out
         self.checkpoints = Checkpoints(out or Path())
+        self._lock = Lock(out) if out is not None else None
         self.started = time.perf_counter()
         self._metrics: Any = None
         self._times: Any = None
+
+    def lock(self) -> list[Diagnostic]:
+        """Keep other runs out, until :meth:`close`: E0809 where one is going on, a warning where nothing can be locked."""
+        return self._lock.take() if self._lock is not None else []
 
     def open(self, experiment: Experiment, resume: bool) -> list[Diagnostic]:
         """Make the folder and say what runs; metrics after the checkpoint that is resumed are dropped.
@@ -124,6 +130,8 @@ class RunDir:
             if file is not None:
                 file.close()
         self._metrics = self._times = None
+        if self._lock is not None:
+            self._lock.release()
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
