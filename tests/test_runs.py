@@ -11,6 +11,7 @@ import pytest
 from graphspec import SpecError
 from graphspec.cli.main import main
 from graphspec.training.history import differing, find_runs, read_run
+from graphspec.training.lock import Lock
 from runfolders import BEGAN, SETTINGS, end, make_run, step, valid
 
 WHOLE = [step(1, 3.0), step(2, 2.0), valid(2, 1.5, bits_per_char=2.1), step(3, 1.0), valid(3, 1.7, bits_per_char=2.4), end(3)]
@@ -54,6 +55,15 @@ def test_a_run_is_read() -> None:
 )
 def test_how_a_run_came_to_where_it_is(events: list[Any], checkpoints: tuple[str, ...], state: str) -> None:
     assert read_run(make_run(Path("a"), events, checkpoints=checkpoints)).state == state
+
+
+@pytest.mark.parametrize(("events", "state"), [(WHOLE, "finished"), (WHOLE[:4], "running"), ([], "running")])
+def test_a_run_that_is_still_going_on(capsys: pytest.CaptureFixture[str], events: list[Any], state: str) -> None:
+    lock = Lock(make_run(Path("a"), events, checkpoints=("stopped-00000009.safetensors",)))
+    lock.take()
+    assert (read_run("a").state, told(capsys, ".")[1].split("\n")[1].split()[2]) == (state, state)
+    lock.release()
+    assert read_run("a").state != "running"
 
 
 def test_time_that_was_lost_does_not_count() -> None:

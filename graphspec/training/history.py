@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from graphspec.errors import Diagnostic, error, fail
 from graphspec.training.checkpoint import Checkpoints
+from graphspec.training.lock import holder
 
 Event = dict[str, Any]
 T = TypeVar("T")
@@ -38,6 +39,8 @@ class History:
     end: Event | None = None
     times: list[tuple[int, float, str | None]] = field(default_factory=list)
     damaged: list[Diagnostic] = field(default_factory=list)
+    going: bool = False
+    """Whether a process has the folder's lock."""
 
     @property
     def name(self) -> str:
@@ -55,9 +58,11 @@ class History:
 
     @property
     def state(self) -> str:
-        """``finished``; ``stopped``: all that it did is saved; ``interrupted``: it was killed, it failed, or it is still going on."""
+        """``finished``; ``running``; ``stopped``: all that it did is saved; ``interrupted``: it was killed, or it failed."""
         if self.end is not None:
             return "finished"
+        if self.going:
+            return "running"
         saved = Checkpoints(self.path).steps()
         return "stopped" if saved and saved[0][0] >= self.last_step else "interrupted"
 
@@ -156,7 +161,7 @@ def read_run(path: str | Path) -> History:
         inside = ", ".join(map(str, find_runs(folder)[:SHOWN]))
         help = f"in it: {inside}" if inside else "a run's folder is what `graphspec run --out DIR` makes; it holds metrics.jsonl"
         raise fail("E0835", f"{folder} {what}", helps=[help])
-    found = History(folder)
+    found = History(folder, going=holder(folder) is not None)
     found.settings = _settings(folder / "run.json", found.damaged)
     for event in _lines(folder / "metrics.jsonl", found.damaged, _event):
         if event["event"] == "step":
