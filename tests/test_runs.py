@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +127,12 @@ def test_a_folder_that_holds_no_run(path: str, words: str) -> None:
     assert caught.value.code == "E0835" and words in str(caught.value)
 
 
-def test_a_file_of_a_run_that_cannot_be_read() -> None:
+@pytest.mark.parametrize("place", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["folder", "pipe", "endless"])
+@pytest.mark.parametrize("name", ["times.jsonl", "metrics.jsonl"])
+def test_a_file_of_a_run_that_cannot_be_read(name: str, place: Callable[[Path], None]) -> None:
     folder = make_run(Path("a"), WHOLE)
-    (folder / "times.jsonl").unlink()
-    (folder / "times.jsonl").mkdir()
+    (folder / name).unlink()
+    place(folder / name)
     with pytest.raises(SpecError) as caught:
         read_run(folder)
     assert caught.value.code == "E0801"

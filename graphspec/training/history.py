@@ -195,7 +195,9 @@ def differing(tables: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _bytes(path: Path) -> bytes:
-    """Of a file; none where there is no file."""
+    """Of a file; none where there is no file, E0801 for a folder or a device (which may have no end) in its place."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise fail("E0801", f"{path} cannot be read: it is not a file")
     try:
         return path.read_bytes()
     except FileNotFoundError:
