@@ -123,3 +123,17 @@ def add_scan_y(op: Op, value: Value) -> Value:
     op.outputs = (*op.outputs[:at], out, *op.outputs[at:])
     op.attrs["ys"] += 1
     return out
+
+
+def sum_terms(total: Op, members: set[Op], counts: dict[Value, int]) -> tuple[list[Op], list[Value]]:
+    """A sum as the additions it consists of, each read by the next alone, and what they add up."""
+    sums: list[Op] = [total]
+    terms: list[Value] = []
+    for op in sums:
+        for v in op.inputs:
+            alone = v.op is not None and v.op in members and counts[v] == 1
+            if alone and v.op is not None and v.op.name == "add":
+                sums.append(v.op)
+            else:
+                terms.append(v)
+    return sums, terms

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
-from graphspec.passes import dead_code, residuals, sums
+from graphspec.passes import dead_code, products, residuals, simplify, stages, sums
 
 Pass = Callable[[Program], "str | None"]
 
@@ -18,6 +18,13 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("dead-code", dead_code.run),
     ("residuals", residuals.run),
     ("sums", sums.run),
+    ("dead-code", dead_code.run),
+    ("simplify", simplify.run),
+    ("stages", stages.run),
+    ("simplify", simplify.run),
+    ("products", products.run),
+    ("simplify", simplify.run),
+    ("stages", stages.run),
     ("dead-code", dead_code.run),
 )
 

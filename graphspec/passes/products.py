@@ -1,0 +1,289 @@
+"""Products: matrix products that share an operand, or are added up, become one.
+
+``x A`` and ``x B`` are ``x [A B]`` cut in two (the Linears of the gates of a cell); ``A x`` and ``B x`` are ``[A; B] x`` (the gradients of
+their weights); ``a A + b B`` is ``[a b] [A; B]`` (the gradient of the state that the gates read).  One large product runs at the speed of
+the machine where several small ones do not.  The weights are put together once, outside of loops.
+
+Values are only put side by side where they can be computed into their place at once; what a loop stacks besides is stacked together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphspec.errors import Origin
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import Block, Op, Program, Value, scan_parts
+from graphspec.ir.ops import primitive
+from graphspec.ir.rewrite import add_scan_y, keep_scan_parts, substitute, sum_terms, uses
+from graphspec.sizes import Size
+
+PLACED = frozenset({"matmul", "reduce_sum", "gather", "scatter_add"})
+"""Ops, besides pointwise ones, that write their result where they are told."""
+
+
+def run(program: Program) -> str | None:
+    merged, left = _block(program.block)
+    return f"{merged} products became {left}" if merged else None
+
+
+def _block(block: Block) -> tuple[int, int]:
+    merged, left = 0, 0
+    for op in block.ops:
+        for inner in op.blocks:
+            found = _block(inner)
+            merged, left = merged + found[0], left + found[1]
+    _turn(block)
+    _add_first(block)
+    for side in (0, 1):
+        for group in _sharing(block, side):
+            _side_by_side(block, group, side)
+            merged, left = merged + len(group), left + 1
+    while terms := _added(block):
+        _one_above_the_other(block, *terms)
+        merged, left = merged + len(terms[1]), left + 1
+    _stack_together(block)
+    _reduce_together(block)
+    return merged, left
+
+
+def _turn(block: Block) -> None:
+    """The transpose of a product is the product of the transposes: the gradient of a weight then has the weight's own layout."""
+    counts = uses(block)
+    ops: list[Op] = []
+    table: dict[Value, Value] = {}
+    for op in block.ops:
+        product = op.inputs[0].op if op.name == "transpose" else None
+        if product is None or product.name != "matmul" or product not in ops or counts[product.output] > 1 or op.output.type.rank != 2:
+            ops.append(op)
+            continue
+        b = Builder()
+        with b.at(product.origin):
+            left, right = (transposed(b, v) for v in reversed(product.inputs))
+            out = b.matmul(left, right)
+        out.name = op.output.name
+        ops.remove(product)
+        ops += b.block.ops
+        table[op.output] = out
+    block.ops = ops
+    substitute(block, table)
+
+
+def _add_first(block: Block) -> None:
+    """Sums of reshaped products are reshaped sums, so that the products meet."""
+    counts = uses(block)
+    ops: list[Op] = []
+    table: dict[Value, Value] = {}
+    for op in block.ops:
+        op.inputs = tuple(table.get(v, v) for v in op.inputs)
+        makers = [v.op for v in op.inputs if v.op is not None and v.op.name == "reshape" and counts.get(v) == 1]
+        if op.name != "add" or len(makers) < 2 or makers[0].inputs[0].type != makers[1].inputs[0].type:
+            ops.append(op)
+            continue
+        b = Builder()
+        with b.at(op.origin):
+            out = b.reshape(b.add(*(m.inputs[0] for m in makers)), op.output.shape)
+        out.name = op.output.name
+        counts[out] = counts.get(op.output, 0)
+        ops = [other for other in ops if other not in makers] + b.block.ops
+        table[op.output] = out
+    block.ops = ops
+    substitute(block, table)
+
+
+def transposed(b: Builder, v: Value) -> Value:
+    """The transpose of a matrix: what v is the transpose of, if it is one."""
+    if v.op is not None and v.op.name == "transpose":
+        return v.op.inputs[0]
+    return b.transpose(v, (1, 0))
+
+
+def _sharing(block: Block, side: int) -> list[list[Op]]:
+    """Groups of products whose operand ``side`` is the same value, and that may all be done where the last of their other operands is
+    known."""
+    position = {op: i for i, op in enumerate(block.ops)}
+    first_use: dict[Value, int] = {}
+    for i, op in enumerate(block.ops):
+        for v in op.inputs:
+            first_use.setdefault(v, i)
+    groups: dict[tuple[Value, Size | None], list[Op]] = {}
+    for op in block.ops:
+        if op.name == "matmul" and op.output.type.rank == 2:
+            groups.setdefault((op.inputs[side], None), []).append(op)
+
+    def known(op: Op) -> int:
+        return max((position[v.op] for v in op.inputs if v.op in position), default=-1)
+
+    found = []
+    for group in groups.values():
+        waiting = group
+        while len(waiting) > 1:
+            taken: list[Op] = []
+            rest: list[Op] = []
+            for op in waiting:
+                together = [*taken, op]
+                fits = max(map(known, together)) < min(first_use.get(each.output, len(block.ops)) for each in together)
+                (taken if fits else rest).append(op)
+            if len(taken) > 1:
+                found.append(taken)
+            waiting = rest
+            if not taken:
+                break
+    return found
+
+
+def _side_by_side(block: Block, group: Sequence[Op], side: int) -> None:
+    """One product for a group, in the place of the first of them that has everything."""
+    others = [op.inputs[1 - side] for op in group]
+    axis = 1 - side
+    table: dict[Value, Value] = {}
+
+    def build(b: Builder) -> None:
+        whole = _joined(b, others, axis)
+        shared = group[0].inputs[side]
+        product = b.matmul(*((shared, whole) if side == 0 else (whole, shared)))
+        at = Size.const(0)
+        for op in group:
+            n = op.output.shape[axis]
+            with b.at(op.origin):
+                part = b.slice(product, axis, at, n)
+            part.name = op.output.name
+            table[op.output] = part
+            at = at + n
+
+    _replace(block, group, [*others, group[0].inputs[side]], build, group[0].origin)
+    substitute(block, table)
+
+
+def _joined(b: Builder, parts: Sequence[Value], axis: int) -> Value:
+    """A concat; of transposes it is the transpose of one, so that rows are copied as rows."""
+    if all(v.op is not None and v.op.name == "transpose" for v in parts):
+        return b.transpose(b.concat([v.op.inputs[0] for v in parts if v.op is not None], 1 - axis), (1, 0))
+    return b.concat(parts, axis)
+
+
+def _replace(block: Block, group: Sequence[Op], needed: Sequence[Value], build: Callable[[Builder], None], origin: Origin) -> None:
+    """Take the ops of a group out, and put what ``build`` makes where everything needed is known."""
+    gone = set(group)
+    ops = [op for op in block.ops if op not in gone]
+    position = {op: i for i, op in enumerate(ops)}
+    at = max((position[v.op] for v in needed if v.op in position), default=-1) + 1
+    b = Builder()
+    with b.at(origin):
+        build(b)
+    block.ops = [*ops[:at], *b.block.ops, *ops[at:]]
+
+
+def _added(block: Block) -> tuple[Op, list[Op]] | None:
+    """A sum, and the products among its terms (two or more), each read by it alone and each with a left operand that can be computed into
+    its place."""
+    counts = uses(block)
+    members = set(block.ops)
+    inner = {v.op for op in block.ops if op.name == "add" for v in op.inputs if counts[v] == 1}
+    for op in reversed(block.ops):
+        if op.name != "add" or op in inner or op.output.type.rank != 2:
+            continue
+        makers = [v.op for v in sum_terms(op, members, counts)[1] if counts[v] == 1]
+        products = [m for m in makers if m is not None and m in members and m.name == "matmul" and _placeable(m.inputs[0], members)]
+        if len(products) > 1:
+            return op, sorted(products, key=block.ops.index)
+    return None
+
+
+def _placeable(v: Value, members: set[Op]) -> bool:
+    """Whether v can be computed into a larger value's place: made here, by an op that writes where it is told."""
+    op = v.op
+    while op is not None and op in members and op.name in ("reshape", "transpose"):
+        v, op = op.inputs[0], op.inputs[0].op
+    if op is None or op not in members:
+        return False
+    if op.name == "scan":
+        p = scan_parts(op)
+        return any(y is v and inner not in p.next_carries for y, inner in zip(p.ys, p.body_ys, strict=True))
+    return primitive(op.name).pointwise or op.name in PLACED
+
+
+def _one_above_the_other(block: Block, total: Op, products: Sequence[Op]) -> None:
+    """``a A + b B + rest`` as ``[a b] [A; B] + rest``, where the sum stood."""
+    gone = set(products)
+    sums, terms = sum_terms(total, set(block.ops), uses(block))
+    b = Builder()
+    with b.at(products[0].origin):
+        lefts, rights = ([op.inputs[i] for op in products] for i in (0, 1))
+        whole = b.matmul(_joined(b, lefts, 1), _joined(b, rights, 0))
+    with b.at(total.origin):
+        for v in terms:
+            if v.op not in gone:
+                whole = b.add(whole, v)
+    whole.name = total.output.name
+    at = block.ops.index(total)
+    gone.update(sums)
+    block.ops = [op for op in (*block.ops[:at], *b.block.ops, *block.ops[at:]) if op not in gone]
+    substitute(block, {total.output: whole})
+
+
+def _stack_together(block: Block) -> None:
+    """Where a loop stacks all the parts of a concat, it stacks the whole, and the parts are cut from that."""
+    table: dict[Value, Value] = {}
+    ops: list[Op] = []
+    for op in block.ops:
+        ops.append(op)
+        if op.name == "scan":
+            ops += _cut(op, table)
+    block.ops = ops
+    substitute(block, table)
+
+
+def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
+    b = Builder()
+    for concat in scan.blocks[0].ops:
+        p = scan_parts(scan)
+        ys = dict(zip(p.body_ys, p.ys, strict=True))
+        parts = [ys.get(v) for v in concat.inputs]
+        if concat.name != "concat" or any(y is None for y in parts) or any(v in p.next_carries for v in concat.inputs):
+            continue
+        if len(set(concat.inputs)) < len(concat.inputs):
+            continue
+        axis, at = concat.attrs["axis"] + 1, Size.const(0)
+        whole = add_scan_y(scan, concat.output)
+        p = scan_parts(scan)
+        every = [range(len(part)) for part in (p.consts, p.carries, p.xs, p.sums)]
+        gone = set(concat.inputs)
+        keep_scan_parts(scan, consts=every[0], carries=every[1], xs=every[2], sums=every[3],
+                        ys=[i for i, v in enumerate(p.body_ys) if v not in gone])
+        with b.at(concat.origin):
+            for y in parts:
+                assert y is not None
+                cut = b.slice(whole, axis, at, y.shape[axis])
+                cut.name = y.name
+                table[y] = cut
+                at = at + y.shape[axis]
+    return b.block.ops
+
+
+def _reduce_together(block: Block) -> None:
+    """Sums of several slices of one value are the slices of one sum: the gradients of biases."""
+    groups: dict[tuple[Value, int, tuple[int, ...]], list[Op]] = {}
+    for op in block.ops:
+        view = op.inputs[0].op if op.name == "reduce_sum" else None
+        if view is not None and view.name == "slice" and view.attrs["axis"] not in op.attrs["axes"]:
+            groups.setdefault((view.inputs[0], view.attrs["axis"], op.attrs["axes"]), []).append(op)
+    for (whole, axis, axes), group in groups.items():
+        if len(group) > 1:
+            _sum_whole(block, group, whole, axis, axes)
+
+
+def _sum_whole(block: Block, group: Sequence[Op], whole: Value, axis: int, axes: tuple[int, ...]) -> None:
+    table: dict[Value, Value] = {}
+
+    def build(b: Builder) -> None:
+        total = b.reduce_sum(whole, axes)
+        kept = axis - sum(1 for a in axes if a < axis)
+        for op in group:
+            view = op.inputs[0].op
+            assert view is not None
+            with b.at(op.origin):
+                table[op.output] = b.slice(total, kept, view.attrs["start"], view.attrs["length"])
+
+    _replace(block, group, [whole], build, group[0].origin)
+    substitute(block, table)

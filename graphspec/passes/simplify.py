@@ -1,0 +1,171 @@
+"""Simplification: constants folded, views of views made one view, arithmetic with 0 and 1 left out, equal ops done once.
+
+Everything here gives the same numbers bit for bit (but for the sign of a zero).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphspec.ir.core import Block, Op, Program, Value
+from graphspec.ir.ops import primitive
+from graphspec.ir.rewrite import substitute
+from graphspec.sizes import Size
+
+FOLDED: dict[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
+    "neg": lambda a: -a, "maximum": max, "minimum": min,
+}  # fmt: skip
+"""Arithmetic on constants that is exact, or rounded alike, in Python and on every device (float64 constants alone are folded)."""
+
+NEUTRAL = {"add": (0, "both"), "sub": (0, "right"), "mul": (1, "both"), "div": (1, "right")}
+"""The operand that changes nothing, and on which side."""
+
+
+def run(program: Program) -> str | None:
+    gone = _block(program.block)
+    return f"{gone} ops folded or done once instead of again" if gone else None
+
+
+def _block(block: Block) -> int:
+    gone = sum(_block(inner) for op in block.ops for inner in op.blocks)
+    table: dict[Value, Value] = {}
+    seen: dict[tuple[Any, ...], Op] = {}
+    kept: list[Op] = []
+    for op in block.ops:
+        op.inputs = tuple(table.get(v, v) for v in op.inputs)
+        gone += _rewrite(op)
+        same = _same(op)
+        if same is None:
+            key = _key(op)
+            before = seen.get(key) if key else None
+            if before is None:
+                if key:
+                    seen[key] = op
+                kept.append(op)
+                continue
+            same = before.output
+        if not same.name:
+            same.name = op.output.name
+        table[op.output] = same
+        gone += 1
+    block.ops = kept
+    substitute(block, table)
+    return gone
+
+
+def _constant(v: Value) -> float | None:
+    """The number in every element, where it is one."""
+    if v.op is None:
+        return None
+    if v.op.name == "full":
+        value: float = v.op.attrs["value"]
+        return value
+    return _constant(v.op.inputs[0]) if v.op.name == "broadcast" else None
+
+
+def _rewrite(op: Op) -> int:
+    """The op made a simpler one in its place; its output stays the same value.  1 if it was."""
+    if len(op.outputs) != 1 or op.name == "full":
+        return 0
+    out = op.output
+    if op.name in ("broadcast", "reshape", "transpose", "slice"):
+        source = op.inputs[0]
+        value = _constant(source)
+        if value is not None:
+            return _become(op, "full", (), {"value": value, "shape": out.shape, "dtype": out.dtype})
+        maker = source.op
+        if maker is not None and maker.name == op.name and op.name != "slice":
+            return _become(op, op.name, maker.inputs, _joined(op, maker))
+        return 0
+    if op.name == "concat":
+        return _concat(op)
+    values = [_constant(v) for v in op.inputs]
+    if op.name in FOLDED and out.dtype == "float64" and values and all(v is not None for v in values):
+        found = FOLDED[op.name](*values)
+        if math.isfinite(found):
+            return _become(op, "full", (), {"value": found, "shape": out.shape, "dtype": out.dtype})
+    return 0
+
+
+def _become(op: Op, name: str, inputs: tuple[Value, ...], attrs: dict[str, Any]) -> int:
+    op.name, op.inputs, op.attrs = name, inputs, attrs
+    return 1
+
+
+def _concat(op: Op) -> int:
+    """A concat of all the slices of one value is that value; views of the slices make the same view of it."""
+    axis, views = op.attrs["axis"], [v.op for v in op.inputs]
+    first = views[0]
+    if first is None or any(view is None or view.name != first.name for view in views) or op.output.type.rank == 0:
+        return 0
+    if first.name == "slice":
+        whole = _covered(op.inputs, axis)
+        return _become(op, "reshape", (whole,), {"shape": op.output.shape}) if whole else 0
+    sources = [view.inputs[0] for view in views if view is not None]
+    last = op.output.type.rank - 1
+    if first.name == "transpose" and op.output.type.rank == 2:
+        whole = _covered(sources, 1 - axis)
+        return _become(op, "transpose", (whole,), {"axes": (1, 0)}) if whole else 0
+    keep_last = all(u.type.rank and u.shape[-1] == v.shape[-1] for u, v in zip(sources, op.inputs, strict=True))
+    if first.name == "reshape" and axis == last and keep_last:
+        whole = _covered(sources, sources[0].type.rank - 1)
+        return _become(op, "reshape", (whole,), {"shape": op.output.shape}) if whole else 0
+    return 0
+
+
+def _covered(parts: Sequence[Value], axis: int) -> Value | None:
+    """The value whose slices along ``axis`` the parts are, one after another from its start to its end."""
+    at = Size.const(0)
+    whole: Value | None = None
+    for v in parts:
+        view = v.op
+        if view is None or view.name != "slice" or view.attrs["axis"] != axis or view.attrs["start"] != at:
+            return None
+        if whole is not None and view.inputs[0] is not whole:
+            return None
+        whole = view.inputs[0]
+        at = at + view.attrs["length"]
+    return whole if whole is not None and whole.shape[axis] == at else None
+
+
+def _joined(op: Op, maker: Op) -> dict[str, Any]:
+    """The attributes of one view that does what two did."""
+    if op.name == "reshape":
+        return {"shape": op.attrs["shape"]}
+    if op.name == "transpose":
+        return {"axes": tuple(maker.attrs["axes"][i] for i in op.attrs["axes"])}
+    return {"shape": op.attrs["shape"], "axes": tuple(op.attrs["axes"][i] for i in maker.attrs["axes"])}
+
+
+def _same(op: Op) -> Value | None:
+    """The input that the op's result is, if it is one."""
+    if op.name in ("reshape", "broadcast", "cast") and op.inputs[0].type == op.output.type:
+        return op.inputs[0]
+    if op.name == "transpose" and op.attrs["axes"] == tuple(range(op.output.type.rank)):
+        return op.inputs[0]
+    if op.name == "slice" and op.inputs[0].type == op.output.type:
+        return op.inputs[0]
+    if op.name == "neg" and op.inputs[0].op is not None and op.inputs[0].op.name == "neg":
+        return op.inputs[0].op.inputs[0]
+    if op.name in NEUTRAL:
+        number, side = NEUTRAL[op.name]
+        left, right = op.inputs
+        if _constant(right) == number:
+            return left
+        if side == "both" and _constant(left) == number:
+            return right
+    return None
+
+
+def _key(op: Op) -> tuple[Any, ...] | None:
+    """What two ops have in common that compute the same; None for what is not compared."""
+    if op.blocks or len(op.outputs) != 1:
+        return None
+    inputs = op.inputs
+    if op.name in ("add", "mul", "maximum", "minimum"):
+        inputs = tuple(sorted(inputs, key=lambda v: v.serial))
+    attrs = tuple((name, repr(value) if isinstance(value, float) else value) for name, value in sorted(op.attrs.items()))
+    return (op.name, inputs, attrs, op.output.type) if primitive(op.name) else None
