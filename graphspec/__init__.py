@@ -6,9 +6,11 @@ The names here are loaded when they are first used, so that ``import graphspec``
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers know the name; typing itself would make the first import twice as long
 if TYPE_CHECKING:
+    from typing import Any
+
     from graphspec.api import Model, compile, load
     from graphspec.errors import Diagnostic, SpecError
     from graphspec.training.experiment import Experiment, experiment

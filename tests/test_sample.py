@@ -40,6 +40,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "length": ({"length": -1}, "length must be a whole number of at least 0"),
     "bool": ({"length": True}, "length must be a whole number"),
     "temperature": ({"temperature": -1.0}, "temperature must be at least 0"),
+    "large": ({"temperature": 1e39}, "temperature must be at least 0 and at most 1e"),
+    "no number": ({"temperature": "hot"}, "temperature must be a number, got 'hot'"),
+    "nothing": ({"top_p": None}, "top_p must be a number, got None"),
     "nan": ({"temperature": math.nan}, "temperature must be at least 0"),
     "top_p": ({"temperature": 1.0, "top_p": 0.0}, "top_p must be more than 0"),
     "top_k": ({"temperature": 1.0, "top_k": 1.5}, "top_k must be a whole number"),
@@ -73,6 +76,10 @@ GIVEN: dict[str, tuple[str, str, tuple[Any, ...], str]] = {
     "no encoder to count": ("text", "exact_by_length", (), "it has no encoder"),
     "one text": ("pairs", "generate", ("abc",), "sources are a list of texts"),
     "one to score": ("pairs", "score", ("abc", ["a", "b", "c"]), "texts are a list of texts"),
+    "a number": ("pairs", "generate", (3,), "sources are a list of texts, got 3"),
+    "numbers": ("pairs", "generate", ([3],), "sources are a list of texts, got .3."),
+    "a number to score": ("text", "score", (3,), "texts are a list of texts, got 3"),
+    "a number to go on from": ("text", "sample", (5, 1.0, 3), "the prime is a text, got 3"),
     "an empty one": ("pairs", "generate", (["a", " "],), "source 2 is empty"),
     "as many": ("pairs", "score", (["a", "b"], ["a"]), "there are 2 texts and 1 sources"),
 }
@@ -91,6 +98,11 @@ def test_texts_are_scored_in_batches(model: Experiment) -> None:
     assert model.score(texts, wanted, batch=1) == pytest.approx(model.score(texts, wanted))
     with pytest.raises(SpecError, match="batch must be a whole number of at least 1"):
         model.score(texts, wanted, batch=0)
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-45, 1e30])
+def test_extreme_temperatures_warn_of_nothing(text_model: Experiment, temperature: float) -> None:
+    assert len(text_model.sample(20, temperature, seed=3)) == 20
 
 
 def test_a_symbol_that_is_not_known_is_named(model: Experiment, text_model: Experiment) -> None:

@@ -54,7 +54,7 @@ def examine() -> dict[str, Any]:
         "compiler": next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None),
         "gpu": gpu(),
         "environment": settings,
-        "terminal": {"stdout": sys.stdout.isatty(), "width": shutil.get_terminal_size().columns},
+        "terminal": {"stdout": sys.stdout is not None and sys.stdout.isatty(), "width": shutil.get_terminal_size().columns},
         "warnings": warnings,
     }
 

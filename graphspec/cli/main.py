@@ -7,13 +7,14 @@ found wrong gradients; 4 the device cannot be had; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from graphspec import __version__
-from graphspec.cli.output import Output
+from graphspec.cli.output import Output, Unwritable
 from graphspec.errors import SpecError, error
 from graphspec.suggest import did_you_mean
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "eval": "a trained model on its held-out data, or on others",
     "sample": "write with a trained model",
     "probe": "how gradients fare over time: norms of Jacobians against their bound",
+    "bench": "how fast a training step is, against the machine's bound and other frameworks",
     "plot": "draw learning curves of runs",
     "runs": "list runs, or compare them",
     "draw": "draw the model: an SVG picture, or a page to explore",
@@ -100,10 +102,27 @@ def pictured(failure: SpecError) -> SpecError:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return command(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        Output(False).note("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return OK
+    except Unwritable as failure:
+        _forget_output()
+        Output(False).failure(SpecError(error("E0805", f"standard output cannot be written: {failure}")))
+        return FAILED
+
+
+def command(words: list[str]) -> int:
+    """The exit code of a command line; errors are told."""
     try:
         args = parse(words)
     except SystemExit as stop:
+        if not stop.code:
+            Output(False).text("", end="")  # help and version wait in the buffer
         return int(stop.code or 0)
     out = Output(args.json)
     try:
@@ -111,19 +130,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SpecError as failure:
         out.failure(pictured(failure))
         return NO_DEVICE if failure.code == DEVICE_ERROR else FAILED
-    except KeyboardInterrupt:
-        out.note("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (nobody reads any more; the interpreter flushes it at exit)
-        return OK
+    except (BrokenPipeError, Unwritable):
+        raise
     except MemoryError:
         out.failure(SpecError(error("E0702", "not enough memory for this", helps=["smaller sizes, or a smaller batch, need less"])))
         return FAILED
     except Exception as bug:
         if os.environ.get("GRAPHSPEC_TRACEBACK"):
             raise
+        if isinstance(bug, OSError) and bug.filename is not None:  # a folder that may not be entered, a name that is too long
+            out.failure(SpecError(error("E0801", f"{os.fspath(bug.filename)} cannot be read: {bug.strerror}")))
+            return FAILED
         text = f"a mistake in graphspec itself: {type(bug).__name__}: {bug}"
         helps = ["please report it with the spec; with GRAPHSPEC_TRACEBACK=1 in the environment it says where it happened"]
         out.failure(SpecError(error("E0901", text, helps=helps)))
         return FAILED
+
+
+def _forget_output() -> None:
+    """What waits in the buffer of standard output goes nowhere: the interpreter flushes it at exit, and would complain."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be no standard output, or none with a handle
+        handle = sys.stdout.fileno()
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), handle)

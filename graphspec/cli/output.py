@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -10,6 +11,10 @@ from typing import Any
 
 from graphspec.errors import Diagnostic, SpecError
 from graphspec.render import render
+
+
+class Unwritable(Exception):
+    """Standard output takes nothing: a full disk behind it, or it is closed."""
 
 
 class Output:
@@ -22,8 +27,18 @@ class Output:
         self.text(json.dumps(value, indent=indent))
 
     def text(self, text: str, end: str = "\n") -> None:
-        sys.stdout.write(text + end)
-        sys.stdout.flush()
+        """On stdout, at once; Unwritable where it cannot be written, BrokenPipeError where nobody reads any more."""
+        if sys.stdout is None:
+            raise Unwritable("it is closed")
+        try:
+            sys.stdout.write(text + end)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except UnicodeEncodeError as failure:
+            raise Unwritable(f"{failure.encoding} has no {failure.object[failure.start]!r}; with PYTHONIOENCODING=utf-8 it has") from None
+        except (OSError, ValueError) as failure:  # ValueError: closed meanwhile
+            raise Unwritable(getattr(failure, "strerror", None) or "it is closed") from None
 
     def markdown(self, text: str) -> None:
         """A page: laid out for a terminal, as it is for a pipe."""
@@ -36,7 +51,11 @@ class Output:
         Console().print(Markdown(text, code_theme="ansi_light"))
 
     def note(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        """On stderr; where that cannot be written there is nobody to tell."""
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(text + "\n")
+                sys.stderr.flush()
 
     def warnings(self, warnings: list[Diagnostic]) -> None:
         """On stderr, unless the JSON on stdout has them."""
@@ -55,7 +74,7 @@ class Output:
 
     @staticmethod
     def colour(stream: Any) -> bool:
-        return bool(stream.isatty()) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        return bool(stream is not None and stream.isatty()) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
     @property
     def live(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ CHUNK = 16
 
 LARGEST_SEED = 2**63 - 1
 """Programs take it in 64 bits."""
+LARGEST_TEMPERATURE = 1e30
+"""More does not fit into float32; all symbols are equally likely long before."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,12 @@ def check_generation(settings: Settings, n_best: int = 1, batch: int = 1) -> Non
             raise fail("E0624", f"{name} must be a whole number of at least {least}, got {value!r}")
     if settings.seed > LARGEST_SEED:
         raise fail("E0624", f"seed must be at most {LARGEST_SEED}, got {settings.seed}")
-    if not 0 <= settings.temperature < math.inf:
-        raise fail("E0624", f"temperature must be at least 0, got {settings.temperature!r}")
+    for name, number in (("temperature", settings.temperature), ("top_p", settings.top_p), ("length_penalty", settings.penalty)):
+        if not isinstance(number, Real):
+            raise fail("E0624", f"{name} must be a number, got {number!r}")
+    if not 0 <= settings.temperature <= LARGEST_TEMPERATURE:
+        bound = f"at least 0 and at most {LARGEST_TEMPERATURE:g}"
+        raise fail("E0624", f"temperature must be {bound}, got {settings.temperature!r}")
     if not 0 < settings.top_p <= 1:
         raise fail("E0624", f"top_p must be more than 0 and at most 1, got {settings.top_p!r}")
     if not 0 <= settings.penalty < math.inf:
@@ -88,6 +95,10 @@ def check_given(has_encoder: bool, sources: Sequence[str] | None, prime: str, te
     for name, given in (("sources", sources), ("texts", texts)):
         if isinstance(given, str):
             raise fail("E0624", f"{name} are a list of texts, and this is one text", helps=["put it into brackets"])
+        if given is not None and not (isinstance(given, Sequence) and all(isinstance(text, str) for text in given)):
+            raise fail("E0624", f"{name} are a list of texts, got {given!r:.60}")
+    if not isinstance(prime, str):
+        raise fail("E0624", f"the prime is a text, got {prime!r:.60}")
     if has_encoder and sources is None:
         raise fail("E0624", "this model makes a sequence from a source, and there is none", helps=["give sources: a text for each"])
     if sources is not None and not has_encoder:
