@@ -140,6 +140,8 @@ CODES: dict[str, str] = {
     "E0835": "a folder that holds no run",
     "E0836": "there is nothing to draw, or too much",
     "E0837": "a picture in a format that does not exist",
+    "E0840": "a benchmark whose contenders do not compute the same",
+    "E0841": "a contender of a benchmark that failed",
     "E0901": "a mistake in graphspec itself",
     # Warnings
     "W0217": "a statement of an old file is left out",

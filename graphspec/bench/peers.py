@@ -1,0 +1,120 @@
+"""Other frameworks' training steps of the same models, and how their weights follow from the spec's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphspec.bench.cases import CELLS, GATES, Case
+from graphspec.errors import fail
+from graphspec.suggest import did_you_mean
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way to write the step in another framework: its ``package``, and the ``cells`` that can be written so."""
+
+    name: str
+    package: str
+    doc: str
+    cells: Sequence[str] = CELLS
+
+
+PEERS: Mapping[str, Sequence[Peer]] = {
+    "torch": (
+        Peer("torch nn", "torch", "nn.LSTM or nn.GRU, as they come", ("lstm", "gru")),
+        Peer("torch eager", "torch", "a cell with a product for each gate and input, in a Python loop"),
+    ),
+    "torch-compile": (Peer("torch compiled", "torch", "the same through torch.compile; compiling takes minutes"),),
+    "jax": (
+        Peer("jax scan", "jax", "the same in lax.scan, jitted"),
+        Peer("jax fused", "jax", "gates side by side and products of the inputs before the scan, by hand"),
+    ),
+}
+"""By the word that asks for them."""
+
+
+def peers_named(words: Sequence[str]) -> list[Peer]:
+    """The peers that ``torch``, ``torch-compile`` and ``jax`` stand for; E0807 for other words."""
+    for word in words:
+        if word not in PEERS:
+            helps = did_you_mean(word, PEERS) or [f"there are {', '.join(PEERS)}"]
+            raise fail("E0807", f"--peers: there is no peer {word!r}", helps=helps)
+    return [peer for word in dict.fromkeys(words) for peer in PEERS[word]]
+
+
+class Runner(Protocol):
+    """A step of another framework."""
+
+    def measured(self) -> tuple[float, float]:
+        """A step's loss and the norm of its gradient, before any update."""
+
+    def steps(self, count: int) -> None:
+        """So many steps, done when this returns."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A column's weights by gate: ``x`` and ``h`` [units, units], their biases ``bx`` and ``bh`` [units], ``gain`` of each normalised
+    sum [units] (layer norm only), ``c`` [units, units] of the context (decoder only)."""
+
+    x: Sequence[Array]
+    h: Sequence[Array]
+    bx: Sequence[Array]
+    bh: Sequence[Array]
+    gain: Sequence[Array] = ()
+    c: Sequence[Array] = ()
+
+
+def layers(case: Case, weights: Mapping[str, Array]) -> list[Layer]:
+    """The layers of a case, gates in the order of the spec's text: in, forget, cell, out; for the GRU reset, update, new (which is that
+    of PyTorch)."""
+    gates = range(1, GATES[case.cell] + 1)
+    if case.cell == "decoder":
+        stems = [f"make_step[1].weighted_sum[{gate}]." for gate in gates]
+        fields = ("x_to_h.weight", "h_to_h.weight", "c_to_h.weight", "x_to_h.bias")
+        x, h, c, bx = ([weights[f"{stem}{field}"] for stem in stems] for field in fields)
+        return [Layer(x, h, bx, (), (), c)]
+    found = []
+    for number in range(1, case.sizes["L"] + 1):
+        top = f"make_step[1].cells.{case.cell}[{number}]."
+        if case.cell == "gru":
+            pairs = [(f"{top}weighted_sum[{gate}].x_to_h", f"{top}weighted_sum[{gate}].h_to_h") for gate in (1, 2)]
+            pairs.append((f"{top}x_to_new", f"{top}h_to_new"))
+        else:
+            top += "memory_cell[1]."
+            pairs = [(f"{top}weighted_sum[{gate}].x_to_h", f"{top}weighted_sum[{gate}].h_to_h") for gate in gates]
+        gain = [weights[f"{top}normalised[{gate}].gain.weight"] for gate in range(1, 6)] if case.cell == "lnlstm" else []
+        x, h = ([weights[f"{pair[side]}.weight"] for pair in pairs] for side in (0, 1))
+        bx, bh = ([weights[f"{pair[side]}.bias"] for pair in pairs] for side in (0, 1))
+        found.append(Layer(x, h, bx, bh, gain))
+    return found
+
+
+def ends(case: Case, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """What stands around the layers, by short names: ``embedding``, ``decoder_w``, ``decoder_b``; for the decoder also ``states``,
+    ``key_w``, ``key_b``, ``query_w``, ``query_b``, ``score_w``, ``score_b``."""
+    step = "make_step[1]."
+    found = {"embedding": f"{step}embedding.weight", "decoder_w": f"{step}decoder.weight", "decoder_b": f"{step}decoder.bias"}
+    if case.cell == "decoder":
+        found["states"] = "states.weight"
+        stems = {"key": "state_to_key", "query": f"{step}attend[1].h_to_query", "score": f"{step}attend[1].match_to_score"}
+        found |= {f"{name}_{end[0]}": f"{stem}.{end}" for name, stem in stems.items() for end in ("weight", "bias")}
+    return {name: weights[place] for name, place in found.items()}
+
+
+CLIP = {"decoder": 1.0}
+"""The norm to which the specs clip; 5 for all others."""
+
+LEARNING_RATE = 2e-3
+EPSILON = 1e-5
+"""Of layer norm, in the spec."""
+
+
+def clip_norm(case: Case) -> float:
+    return CLIP.get(case.cell, 5.0)

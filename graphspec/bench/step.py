@@ -1,0 +1,106 @@
+"""A spec's training step, compiled to be timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphspec.api import check_memory, check_settings, views
+from graphspec.bench.work import product_flops
+from graphspec.binding import bind_sizes
+from graphspec.build import ExperimentSpec
+from graphspec.engine import Engine, device_named
+from graphspec.errors import SpecError, fail
+from graphspec.graph import initial_value, name_parameters
+from graphspec.ir.core import Program
+from graphspec.open import open_spec, with_tried_fixes
+from graphspec.passes import dead_code
+from graphspec.training.step import Setup, gradient_program, set_up, training_program
+
+Array = np.ndarray[Any, Any]
+
+
+class CompiledStep:
+    """Forward and backward of a batch (``update``: with clipping and optimizer), on a device.
+
+    ``streams``: the batch by the names of the spec's streams; None takes the first batch of the spec's own data.  Carried states are zero
+    before each step.  SpecError as for a run of the spec.
+    """
+
+    def __init__(
+        self, spec: str | Path, options: Mapping[str, Any], streams: Mapping[str, Array] | None = None, *, device: str = "cpu",
+        threads: int | None = None, precision: str | None = None, update: bool = False, roots: Sequence[str] = (), lenient: bool = False,
+    ) -> None:  # fmt: skip
+        check_settings("float32", precision, 1)
+        opened = open_spec(spec, lenient=lenient, roots=roots, options=options)
+        if not isinstance(opened.result, ExperimentSpec):
+            helps = ["a training step is what is timed: end the spec with `return experiment { loss = ..., inputs = {...} }`"]
+            raise fail("E0607", "the spec does not return an experiment", opened.evaluation.origin, helps=helps)
+        try:
+            self.setup: Setup = set_up(opened.result, "float32")
+        except SpecError as failure:
+            raise with_tried_fixes(opened, failure) from None
+        if streams is None:
+            (source, *others) = {id(s.description): s.description for s in opened.result.inputs.values()}.values()
+            if others:
+                raise fail("E0606", "experiment: all inputs must be streams of one data source", opened.result.origin)
+            batch = opened.library.sources.open(source).batch(0)
+            streams, self.symbols = batch.arrays, batch.symbols
+        else:
+            self.symbols = list(streams.values())[-1].size
+        given = {port: streams[opened.result.inputs[node].name] for port, node in self.setup.data.items()}
+        self.device = device_named(device, threads)
+        name_parameters([self.setup.graph, *opened.result.models])
+        order = self.setup.graph.all_parameters()
+        check_memory(order)
+        seed = int(opened.result.fields["seed"])
+        program = training_program(self.setup) if update else gradient_program(self.setup)
+        self.sizes = bind_sizes(program, {port: array.shape for port, array in given.items()}, partial=True)
+        resident = self._resident
+        self.flat = resident(np.concatenate([initial_value(p, seed, "float32").reshape(-1) for p in order]))
+        self.parameters = views(self.flat, order)
+        self.carried = {
+            name: resident(np.zeros([n.evaluate(self.sizes) for n in t.shape], t.dtype)) for name, t in self.setup.carried.items()
+        }
+        buffers = {p.name: resident(initial_value(p, seed, "float32")) for p in self.setup.graph.all_parameters(buffers=True)}
+        self.arguments: dict[str, Any] = {
+            **{port: resident(array) for port, array in given.items()}, **self.carried, **buffers, "parameters": self.flat,
+            "seed": np.asarray(seed, np.int64), "step": np.asarray(1, np.int64),
+        }  # fmt: skip
+        if update:
+            rate = np.asarray(self.setup.optimizer_fields["learningRate"], np.float32)
+            state = {name: resident(np.zeros(len(self.flat), np.float32)) for name in self.setup.optimizer_state}
+            zeros = {"gradients": resident(np.zeros(len(self.flat), np.float32))} if self.setup.accumulate > 1 else {}
+            self.arguments |= {"learning_rate": rate, **state, **zeros}
+        self.update = update
+        self.engine = Engine(program, self.device)
+
+    def _resident(self, array: Array) -> Any:
+        return array if self.device is None else self.device.from_host(array)
+
+    def run(self) -> dict[str, Any]:
+        """One step: its results, in arrays that the next one overwrites."""
+        for state in self.carried.values():
+            state[...] = 0
+        return self.engine.run(self.arguments)
+
+    def measured(self) -> tuple[float, float]:
+        """A step's loss, and the norm of its gradient before clipping."""
+        results = self.run()
+        loss = float(self.engine.to_host(results["loss"]))
+        if self.update:
+            return loss, float(self.engine.to_host(results["gradient_norm"]))
+        return loss, float(np.linalg.norm(self.engine.to_host(results["gradients"]).astype(np.float64)))
+
+    def flops(self) -> int:
+        """Of the matrix products of forward and backward as the spec has them."""
+        program: Program = gradient_program(self.setup)
+        dead_code.run(program)
+        return product_flops(program, self.sizes)
+
+    def named(self) -> dict[str, Array]:
+        """Copies of the parameters by canonical name."""
+        return {name: self.engine.to_host(array) for name, array in self.parameters.items()}
