@@ -22,7 +22,7 @@ from graphspec.errors import Diagnostic, fail
 from graphspec.graph import GModule, Module, Parameter, initial_value
 from graphspec.ir.core import Program, TensorType
 from graphspec.lower import unflatten
-from graphspec.open import Opened, open_spec, pick_module
+from graphspec.open import SAVED, Opened, open_spec, pick_module
 from graphspec.program import (
     Signature,
     Typed,
@@ -315,12 +315,12 @@ def load(path: str | Path, *, device: str = "cpu", threads: int | None = None) -
     """
     from graphspec.tensorfile import read_tensors
 
+    if Path(path).is_dir():
+        raise fail("E0801", f"{path} is a folder, not a saved model", helps=[SAVED])
     tensors, header = read_tensors(Path(path))
     saved = header.get("model")
     if not isinstance(saved, dict):
-        raise fail(
-            "E0705", f"{path} holds no model", helps=["a run's checkpoint is opened with `graphspec.experiment` or `graphspec sample`"]
-        )
+        raise fail("E0705", f"{path} holds no model", helps=[SAVED])
     settings = saved["settings"]
     opened = Opened.from_json(saved)
     model = Model(

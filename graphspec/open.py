@@ -14,7 +14,10 @@ from graphspec.errors import Diagnostic, Source, SpecError, fail
 from graphspec.graph import GModule, Module, connect, gmodule, new_module
 from graphspec.library import StandardLibrary
 from graphspec.program import infer
+from graphspec.tensorfile import is_tensor_file
 
+SAVED = "a run or checkpoint: `graphspec eval`, `graphspec sample`; in Python `graphspec.Experiment.load(path)`"
+"""Where what was trained is opened."""
 MAX_TRIES = 4
 """Suggested fixes that are tried out for one error."""
 
@@ -102,7 +105,10 @@ def open_spec(
     else:
         path = Path(path_or_text)
         if path.is_dir():
-            raise fail("E0802", f"{path} is a folder, not a spec")
+            helps = [SAVED] if (path / "run.json").exists() else []
+            raise fail("E0802", f"{path} is a folder, not a spec", helps=helps)
+        if path.is_file() and is_tensor_file(path):
+            raise fail("E0102", f"{path} holds tensors, and is no spec", helps=[SAVED, "a model that was saved: `graphspec.load(path)`"])
         source, folder = Source(str(path), read_text(path, str(path))), [path.parent]
     places = [Path(r) for r in roots] or folder
     for place in places:

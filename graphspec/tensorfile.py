@@ -100,6 +100,16 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def is_tensor_file(path: Path) -> bool:
+    """Whether a file looks like one of tensors: safetensors begins with the length of a JSON object, in eight bytes, and the object."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Tensors and header; E0801 when it cannot be read, E0705 when it is damaged or not ours."""
     from safetensors import SafetensorError, safe_open

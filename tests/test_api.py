@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import graphspec
 from graphspec import SpecError
+from graphspec.training.loop import RunSettings, run
 from graphspec_runtime import PlanError
 
 SPECS = Path(__file__).parent.parent / "specs"
@@ -280,3 +282,50 @@ def test_a_plan_that_cannot_be_run_is_told_as_an_error(monkeypatch: pytest.Monke
     with pytest.raises(SpecError, match="no kernel frobnicate") as caught:
         graphspec.compile(LINEAR)(np.ones((4, 3)))
     assert caught.value.code == "E0703"
+
+
+# -- what was saved, and what opens it -------------------------------------------------------------------------------------------
+
+OPENS: dict[str, tuple[str, str, str, str]] = {
+    "a checkpoint as a spec": ("experiment", "first/checkpoints/best.safetensors", "E0102", "graphspec.Experiment.load"),
+    "a checkpoint to compile": ("compile", "first/checkpoints/best.safetensors", "E0102", "graphspec.Experiment.load"),
+    "a model as a spec": ("compile", "model.safetensors", "E0102", "graphspec.load"),
+    "a run as a spec": ("experiment", "first", "E0802", "graphspec.Experiment.load"),
+    "a checkpoint as a model": ("load", "first/checkpoints/best.safetensors", "E0705", "graphspec.Experiment.load"),
+    "a run as a model": ("load", "first", "E0801", "graphspec.Experiment.load"),
+    "a model as an experiment": ("Experiment.load", "model.safetensors", "E0705", "graphspec.load"),
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a saved model and a run."""
+    folder = tmp_path_factory.mktemp("saved")
+    graphspec.compile("local x = nn.Identity{'B', 3}()\nreturn nn.gModule({x}, {nn.Linear(3, 2)(x)})").save(folder / "model.safetensors")
+    (folder / "corpus.txt").write_text("to be or not to be, that is the question. " * 20)
+    fields = {"data.path": str(folder / "corpus.txt"), "data.batch": 2, "data.seq_len": 5}
+    small = graphspec.experiment(SPECS / "char_lm.spec", threads=1, rnn_size=4, **fields)
+    list(run(small, RunSettings(1, folder / "first")))
+    return folder
+
+
+@pytest.mark.parametrize("name", OPENS)
+def test_what_was_saved_says_what_opens_it(saved: Path, name: str) -> None:
+    call, path, code, words = OPENS[name]
+    with pytest.raises(SpecError) as caught:
+        attrgetter(call)(graphspec)(saved / path)
+    assert caught.value.code == code
+    assert any(f"`{words}" in text for text in caught.value.diagnostics[0].helps)
+
+
+def test_loading_is_of_the_class(saved: Path) -> None:
+    experiment = graphspec.Experiment.load(saved / "first", threads=1)
+    with pytest.raises(SpecError, match="makes a new object and changes none") as caught:
+        experiment.load(saved / "first")
+    assert caught.value.code == "E0807" and caught.value.diagnostics[0].helps == ("`new = graphspec.Experiment.load(path)`",)
+    assert graphspec.Experiment.load.__doc__
+
+
+def test_the_names_of_graphspec_are_listed() -> None:
+    assert dir(graphspec) == sorted(graphspec.__all__)
+    assert all(getattr(graphspec, name) is not None for name in dir(graphspec))

@@ -43,6 +43,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "large": ({"temperature": 1e39}, "temperature must be at least 0 and at most 1e"),
     "no number": ({"temperature": "hot"}, "temperature must be a number, got 'hot'"),
     "nothing": ({"top_p": None}, "top_p must be a number, got None"),
+    "beam of none": ({"beam": 0}, "beam must be at least 1"),
+    "top_k of none": ({"temperature": 1.0, "top_k": 0}, "top_k must be at least 1"),
     "nan": ({"temperature": math.nan}, "temperature must be at least 0"),
     "top_p": ({"temperature": 1.0, "top_p": 0.0}, "top_p must be more than 0"),
     "top_k": ({"temperature": 1.0, "top_k": 1.5}, "top_k must be a whole number"),
@@ -116,6 +118,14 @@ def test_white_space_around_a_source_is_dropped(model: Experiment) -> None:
     assert model.generate([" ab\n"], length=4) != model.generate(["ba"], length=4)
     (((h,)), ((other,))) = model.generate([" ab\n"], length=4), model.generate(["ab"], length=4)
     assert h[0].symbols == other[0].symbols and model.score([" a"], [" ab "]) == model.score(["a"], ["ab"])
+
+
+def test_what_is_usual_is_the_same_everywhere(model: Experiment, text_model: Experiment) -> None:
+    text = text_model.sample(seed=4)
+    assert len(text) == 500 and text == "".join(text_model.stream(seed=4)) == text_model.generate(seed=4)[0][0].text
+    assert text == text_model.sample(length=500, temperature=0.8, seed=4) != text_model.sample(temperature=1.0, seed=4)
+    assert model.generate(["abc"])[0][0].symbols == model.generate(["abc"], length=200, temperature=0)[0][0].symbols
+    assert len(text_model.generate(beam=2)[0][0].text) == 500
 
 
 # -- the command line ------------------------------------------------------------------------------------------------------------
@@ -211,6 +221,9 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a score of what is searched": ("pairs", "--source a --score b --beam 3", "E0807"),
     "a score after a prime": ("text", "--score b --prime a", "E0807"),
     "no encoder": ("text", "--source a", "E0624"),
+    "a beam of none": ("text", "--beam 0", "E0624"),
+    "a text of none": ("text", "--top-k 0", "E0624"),
+    "sources in a beam of none": ("pairs", "--source a --beam 0", "E0624"),
     "no attention": ("text", "--source a --alignment x.svg", "E0807"),
     "drawn and searched": ("text", "--beam 2 --temperature 1", "E0624"),
 }

@@ -12,22 +12,20 @@ from graphspec.data.corpus import lines_of
 from graphspec.errors import fail
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.decoding import Hypothesis
+from graphspec.training.decoding.settings import LENGTH, SOURCE_LENGTH, TEMPERATURE
 from graphspec.training.experiment import Experiment
 
 GENERATING = {
-    "length": None, "temperature": None, "top_k": 0, "top_p": 1.0, "prime": "", "beam": 0, "n_best": 1, "length_penalty": 0.0,
+    "length": None, "temperature": None, "top_k": None, "top_p": 1.0, "prime": "", "beam": None, "n_best": 1, "length_penalty": 0.0,
     "alignment": None,
 }  # fmt: skip
 """What says how to generate, with what it is when it is not given."""
-
-LENGTH, TEMPERATURE = 500, 0.8
-"""Symbols and temperature of a language model, unless told otherwise; a model with sources takes the likeliest, and 200 symbols at most."""
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", metavar="RUN", help="a run folder, or a checkpoint file")
     sub.add_argument("options", nargs="*", metavar="NAME=VALUE", help="options, to go before those it was trained with")
-    sub.add_argument("--length", type=int, help=f"symbols to write (default: {LENGTH}; with sources at most 200)")
+    sub.add_argument("--length", type=int, help=f"symbols to write (default: {LENGTH}; with sources {SOURCE_LENGTH})")
     sub.add_argument(
         "--temperature", type=float,
         help=f"1: as the model says; smaller: safer; 0: always the likeliest (default: {TEMPERATURE}; with sources or --beam 0)",
@@ -59,7 +57,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         _check_alignment(experiment, sources)
     if args.score:
         return _scores(experiment, args, sources, out)
-    if sources is not None or args.beam or args.n_best != 1 or args.length_penalty:  # what only a beam has is refused where there is none
+    searched = args.beam is not None or args.n_best != 1 or args.length_penalty  # what only a beam has is refused where there is none
+    if sources is not None or searched:
         return _sequences(experiment, args, sources, out)
     return _text(experiment, args, out)
 
@@ -85,9 +84,7 @@ def _sources(args: argparse.Namespace) -> list[str] | None:
 
 
 def _text(experiment: Experiment, args: argparse.Namespace, out: Output) -> int:
-    temperature = TEMPERATURE if args.temperature is None else args.temperature
-    length = LENGTH if args.length is None else args.length
-    pieces = experiment.stream(length, temperature, args.prime, args.seed, args.top_k, args.top_p)
+    pieces = experiment.stream(args.length, args.temperature, args.prime, args.seed, args.top_k, args.top_p)
     if args.json:
         file = checkpoint_file(Path(args.run), args.last)
         out.json({"text": "".join(pieces), "prime": args.prime, "checkpoint": str(file), "steps": experiment.steps})
@@ -106,9 +103,8 @@ def _before(experiment: Experiment, prime: str) -> str:
 
 def _sequences(experiment: Experiment, args: argparse.Namespace, sources: list[str] | None, out: Output) -> int:
     found = experiment.generate(
-        sources, length=(200 if sources is not None else LENGTH) if args.length is None else args.length,
-        temperature=args.temperature or 0.0, top_k=args.top_k, top_p=args.top_p, beam=args.beam, length_penalty=args.length_penalty,
-        n_best=args.n_best, prime=args.prime, seed=args.seed,
+        sources, length=args.length, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, beam=args.beam,
+        length_penalty=args.length_penalty, n_best=args.n_best, prime=args.prime, seed=args.seed,
     )  # fmt: skip
     if args.alignment:
         _draw(experiment, Path(args.alignment), sources or [], [hypotheses[0] for hypotheses in found], out)

@@ -23,7 +23,8 @@ from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.tensorfile import read_tensors, write_tensors
 from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import checkpoint_file
-from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation, check_given
+from graphspec.training.classonly import ClassOnly
+from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation, check_given, settings_of
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
 
@@ -233,16 +234,21 @@ class Experiment:
         return {name: self.to_host(array) for name, array in (*self.parameters.items(), *self.buffers.items())}
 
     def generate(
-        self, sources: Sequence[str] | None = None, *, length: int = 200, temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0,
-        beam: int = 0, length_penalty: float = 0.0, n_best: int = 1, prime: str = "", seed: int = 1, batch: int = 64,
+        self, sources: Sequence[str] | None = None, *, length: int | None = None, temperature: float | None = None,
+        top_k: int | None = None, top_p: float = 1.0, beam: int | None = None, length_penalty: float = 0.0, n_best: int = 1,
+        prime: str = "", seed: int = 1, batch: int = 64,
     ) -> list[list[Hypothesis]]:  # fmt: skip
         """Sequences from the spec's own step: for each of the ``sources`` (one for a language model, after ``prime``) its ``n_best``
         hypotheses, best first.
 
-        By default the likeliest symbol at each step; ``temperature``, ``top_k`` and ``top_p`` draw, ``beam`` searches with that width, its
-        scores divided by ((5 + length) / 6) ** ``length_penalty``.  E0624 for settings that make no sense.
+        At most ``length`` symbols (200; 500 of a language model).  ``temperature``, ``top_k`` and ``top_p`` draw (a language model at
+        0.8; 0 takes the likeliest, as for sources), ``beam`` searches with that width, its scores divided by
+        ((5 + length) / 6) ** ``length_penalty``.  E0624 for settings that make no sense.
         """
-        settings = Settings(length, temperature, top_k, top_p, beam, length_penalty, seed)
+        settings = settings_of(
+            self.spec.encode is not None, length=length, temperature=temperature, top_k=top_k, top_p=top_p, beam=beam,
+            length_penalty=length_penalty, seed=seed,
+        )  # fmt: skip
         check_generation(settings, n_best, batch)
         check_given(self.spec.encode is not None, sources, prime)
         if sources is None:
@@ -296,15 +302,19 @@ class Experiment:
             found += decoder.score(pairs, pairs.arrays["target_in"], pairs.arrays["target_out"]).tolist()
         return found
 
-    def sample(self, n: int, temperature: float = 1.0, prime: str = "", seed: int = 1, top_k: int = 0, top_p: float = 1.0) -> str:
-        """``n`` symbols of a language model, after ``prime``; temperature 0 takes the likeliest."""
-        return "".join(self.stream(n, temperature, prime, seed, top_k, top_p))
+    def sample(
+        self, length: int | None = None, temperature: float | None = None, prime: str = "", seed: int = 1, top_k: int | None = None,
+        top_p: float = 1.0,
+    ) -> str:  # fmt: skip
+        """A language model's text after ``prime``, as :meth:`generate` draws it."""
+        return "".join(self.stream(length, temperature, prime, seed, top_k, top_p))
 
     def stream(
-        self, n: int, temperature: float = 1.0, prime: str = "", seed: int = 1, top_k: int = 0, top_p: float = 1.0
-    ) -> Iterator[str]:
+        self, length: int | None = None, temperature: float | None = None, prime: str = "", seed: int = 1, top_k: int | None = None,
+        top_p: float = 1.0,
+    ) -> Iterator[str]:  # fmt: skip
         """The same, piece by piece."""
-        settings = Settings(n, temperature, top_k, top_p, seed=seed)
+        settings = settings_of(False, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
         check_generation(settings)
         check_given(self.spec.encode is not None, None, prime)
         return self.decoder.stream(settings, prime)
@@ -359,12 +369,12 @@ class Experiment:
         """Everything needed to go on or to sample, in one file."""
         write_tensors(Path(path), self.tensors(), {"experiment": self.state()})
 
-    @staticmethod
+    @ClassOnly
     def load(
         path: str | Path, *, device: str = "cpu", threads: int | None = None, last: bool = False, roots: Sequence[str | Path] = (),
         **options: Any,
     ) -> Experiment:  # fmt: skip
-        """An experiment as it was saved, or the best (``last``: the newest) of a run's folder.
+        """A new experiment as it was saved, or the best (``last``: the newest) of a run's folder.
 
         The corpus is opened again only when it trains or validates (``options`` may name another place for it; one that the spec names
         is looked for under ``roots``)."""
@@ -372,7 +382,8 @@ class Experiment:
         tensors, header = read_tensors(checkpoint_file(Path(path), last, skipped))
         state = header.get("experiment")
         if not isinstance(state, dict):
-            raise fail("E0705", f"{path} holds no experiment")
+            helps = ["a model is loaded with `graphspec.load(path)`"] if "model" in header else []
+            raise fail("E0705", f"{path} holds no experiment", helps=helps)
         opened = Opened.from_json(state["spec"], options, roots)
         found = Experiment(opened, dtype=state["dtype"], device=device, threads=threads)
         found.restore(tensors, state)

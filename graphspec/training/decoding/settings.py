@@ -17,6 +17,11 @@ Array = np.ndarray[Any, Any]
 CHUNK = 16
 """Steps of one run of a program: afterwards the host looks whether all sequences have ended, and a terminal shows what there is."""
 
+LENGTH, SOURCE_LENGTH = 500, 200
+"""The most symbols, unless told otherwise: of a language model's text, and of what is made of a source."""
+TEMPERATURE = 0.8
+"""At which a language model draws, unless told otherwise; what is made of a source, and a beam, is the likeliest."""
+
 LARGEST_SEED = 2**63 - 1
 """Programs take it in 64 bits."""
 LARGEST_TEMPERATURE = 1e30
@@ -57,6 +62,21 @@ class Settings:
     penalty: float = 0.0
     seed: int = 1
     chunk: int = CHUNK
+
+
+def settings_of(
+    has_encoder: bool, *, length: int | None = None, temperature: float | None = None, top_k: int | None = None, top_p: float = 1.0,
+    beam: int | None = None, length_penalty: float = 0.0, seed: int = 1,
+) -> Settings:  # fmt: skip
+    """How to choose symbols, from what a user gives; None is what is usual for the model.  E0624 for a beam or top_k that keeps nothing."""
+    for name, value in (("top_k", top_k), ("beam", beam)):
+        if value is not None and value == 0:
+            raise fail("E0624", f"{name} must be at least 1, got {value!r}", helps=[f"leave {name} out to go without"])
+    if length is None:
+        length = SOURCE_LENGTH if has_encoder else LENGTH
+    if temperature is None:
+        temperature = 0.0 if has_encoder or beam else TEMPERATURE
+    return Settings(length, temperature, top_k or 0, top_p, beam or 0, length_penalty, seed)
 
 
 def check_generation(settings: Settings, n_best: int = 1, batch: int = 1) -> None:
