@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from importlib.util import find_spec
+import sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -243,7 +244,7 @@ def test_the_record_has_all_that_a_number_hangs_on(run: Any, known_machine: Mach
     record = json.loads(said.out)
     assert json.loads((tmp_path / "record.json").read_text()) == record
     assert record["machine"] == known_machine.to_json() and record["threads"] == 1 and record["clock"] == "cpu"
-    assert {"date", "environment", "device", "precision", "update", "repeats", "missing"} < set(record)
+    assert {"date", "environment", "device", "precision", "update", "repeats", "load", "missing"} < set(record)
     assert [(row["cell"], row["symbols"]) for row in record["results"]] == [("lstm", 12), ("decoder", 12)]
     for row in record["results"]:
         assert set(row) == ROW and len(row["rounds_ms"]) == 3 and row["ms"] == row["cpu_ms"]
@@ -258,7 +259,7 @@ def test_a_table_for_people(run: Any, known_machine: Machine) -> None:
     assert lines[0].startswith("a processor, 1 thread: 100 GFLOP/s")
     assert "clipping and optimizer" in lines[1] and "processor time" not in lines[1]
     assert [line.split(":")[0] for line in lines if "symbols a step" in line] == [
-        "gru char (B3 T4 H8 V11 L2)", "decoder decoder (B3 S5 T4 H8 V11)", "gru mid (B3 T4 H8 V11 L2)",
+        "gru char (B3 T4 H8 V11 L2)", "decoder (B3 S5 T4 H8 V11)", "gru mid (B3 T4 H8 V11 L2)",
     ]  # fmt: skip
 
 
@@ -298,3 +299,38 @@ def test_every_configuration_is_one_of_the_design() -> None:
     assert {name: tuple(sizes.values()) for name, sizes in CONFIGS.items()} == {
         "char": (50, 50, 128, 65), "medium": (20, 35, 650, 10_000), "mid": (64, 100, 512, 256), "large": (20, 35, 1500, 10_000),
     }  # fmt: skip
+
+
+# -- the page of records ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page() -> Any:
+    """docs/performance.py, as a module."""
+    found = spec_from_file_location("performance", ROOT / "docs" / "performance.py")
+    assert found is not None and found.loader is not None
+    module = module_from_spec(found)
+    sys.modules["performance"] = module  # where a dataclass looks for the names of its annotations
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_its_records_say(page: Any) -> None:
+    assert page.PAGE.read_text() == page.page()
+    assert any(job.records() for job in page.TABLES)
+
+
+def test_a_job_is_kept_told_and_drawn(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "RECORDS", tmp_path / "records")
+    job = page.Job("scaling-T", "steps", "", [f"--cell gru --at B=2,T={t},H=6,V=5 --repeats 1" for t in (3, 6)])
+    assert job.run_so() == [] and job.records() == []
+    job.run("cpu")
+    assert job.run_so() == job.commands("cpu") != job.commands("numpy")
+    first, second = job.records()
+    assert first["results"][0]["sizes"]["T"] == 3 and second["results"][0]["sizes"]["T"] == 6
+    lines = page.table(page.rows_of(job.records())).splitlines()
+    assert len(lines) == 4 and lines[0].startswith("| | bound | graphspec |") and "gru char (B2 T6 H6 V5 L2)" in lines[3]
+    assert {line.count("|") for line in lines} == {lines[0].count("|")}
+    pytest.importorskip("matplotlib")
+    page.draw(job)
+    assert "ms a step" in (tmp_path / "records" / "scaling-T.svg").read_text()

@@ -110,7 +110,8 @@ class Case:
         return Work(3 * 2 * multiply_adds, 12 * parameters + moved)
 
     def __str__(self) -> str:
-        return f"{self.cell} {self.config} ({' '.join(f'{name}{n}' for name, n in self.sizes.items())})"
+        name = self.cell if self.cell == self.config else f"{self.cell} {self.config}"
+        return f"{name} ({' '.join(f'{name}{n}' for name, n in self.sizes.items())})"
 
 
 def few_rows(rows: int, symbols: int) -> int:

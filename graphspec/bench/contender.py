@@ -23,6 +23,9 @@ UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+PATIENCE = 3.0
+"""Seconds that a process has to end once nobody asks it anything more."""
+
 CACHES = {"XDG_CACHE_HOME": "", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
 """Where compilers keep what they made, as folders under the benchmark's own: what was compiled before is no part of it."""
 
@@ -81,6 +84,9 @@ class Contender:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(PATIENCE)  # a process that ends by itself takes its own children along
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._said.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ SAME = 1e-4
 
 ROUND = 0.1
 """Seconds that a contender's turn takes at least, in so many whole steps."""
+
+REST = 0.05
+"""Seconds between turns where several threads work: those of the one before wait actively for a while, and would take the next one's
+cores."""
 
 MOST_STEPS = 1000
 """In one turn."""
@@ -170,6 +175,8 @@ def turns(contenders: Sequence[Contender], settings: Settings) -> list[list[tupl
     found: list[list[tuple[float, float]]] = [[] for _ in contenders]
     for _ in range(settings.repeats):
         for one, count, seconds in zip(contenders, counts, found, strict=True):
+            if settings.threads != 1:
+                time.sleep(REST)
             said = one.ask("steps", count=count)
             seconds.append((said["wall"] / count, said["cpu"] / count))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from graphspec.machine import cores, environment
 from graphspec.tensorfile import write_bytes
 
 MAX_REPEATS = 10_000
+QUIET = 0.5
+"""The load of other processes above which times of several threads are told to be doubtful."""
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -35,6 +38,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     settings, found = asked(args), []
+    load = other_load()
+    if settings.clock == "wall" and load > QUIET:
+        out.note(f"other processes are busy (load {load:.1f}): times with several threads then say little")
     machine = measure_machine(settings.threads or cores())
     if not args.json:
         say_machine(machine, settings, out)
@@ -46,7 +52,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     record = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "environment": environment(), "machine": machine.to_json(),
         "device": settings.device, "threads": settings.threads, "precision": settings.precision, "update": settings.update,
-        "repeats": settings.repeats, "clock": settings.clock, "missing": list(dict.fromkeys(word for r in found for word in r.missing)),
+        "repeats": settings.repeats, "clock": settings.clock, "load": load,
+        "missing": list(dict.fromkeys(word for r in found for word in r.missing)),
         "results": [row for result in found for row in result.to_json(machine)],
     }  # fmt: skip
     if args.out:
@@ -86,6 +93,11 @@ def subjects(args: argparse.Namespace) -> list[Case | str]:
 
 def words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
+
+
+def other_load() -> float:
+    """Processes that wanted a core, the mean of the last minute; 0 where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 # -- what is said ----------------------------------------------------------------------------------------------------------------

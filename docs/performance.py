@@ -1,0 +1,237 @@
+"""Writes docs/performance.md: every number in it came of `graphspec bench`, run here unless the same command is on record.
+
+    python docs/performance.py [--device cpu] [--only char] [--again] [--list]
+
+A job is one or several commands; what they found is kept in docs/performance/<job>.json, pictures lie beside.  ``--again`` runs what is on
+record too: numbers age with the code, which no hash of a command knows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "docs" / "performance"
+PAGE = ROOT / "docs" / "performance.md"
+
+QUIET = 0.5
+"""The load below which other processes do not matter to times of several threads."""
+
+Record = dict[str, Any]
+Row = Mapping[str, Any]
+
+
+# -- what is run -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """Commands whose numbers stand together; ``title`` and ``text`` stand above them."""
+
+    name: str
+    title: str
+    text: str
+    words: Sequence[str]
+
+    def commands(self, device: str) -> list[str]:
+        return [f"graphspec bench {words} --device {device}" for words in self.words]
+
+    @property
+    def file(self) -> Path:
+        return RECORDS / f"{self.name}.json"
+
+    def _kept(self) -> dict[str, Any]:
+        empty: dict[str, Any] = {"commands": [], "records": []}
+        return json.loads(self.file.read_text()) if self.file.is_file() else empty
+
+    def records(self) -> list[Record]:
+        """What is on record, a record for each command; empty where there is none."""
+        return list(self._kept()["records"])
+
+    def run_so(self) -> list[str]:
+        """The commands that made the records."""
+        return list(self._kept()["commands"])
+
+    def run(self, device: str) -> None:
+        found = []
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder, "record.json")
+            for command in self.commands(device):
+                subprocess.run([sys.executable, "-m", *shlex.split(command), "--out", str(out)], check=True, cwd=ROOT)
+                found.append(json.loads(out.read_text()))
+        RECORDS.mkdir(exist_ok=True)
+        self.file.write_text(json.dumps({"commands": self.commands(device), "records": found}, indent=1) + "\n")
+
+
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PEERS = "--peers torch,jax"
+
+CELLS = "--cell lstm,gru,lnlstm"
+
+TABLES = (
+    *(Job(config, f"{config}, one thread", "", [f"--config {config} {CELLS} {PEERS}"]) for config in ("char", "medium", "mid")),
+    Job("large", "large, one thread", "", [f"--config large {PEERS} --repeats 3"]),
+    Job("decoder", "Decoder with alignment, one thread", "", [f"--cell decoder {PEERS}"]),
+    Job("update", "With clipping and Adam, one thread", "", [f"--config char,medium --update {PEERS}"]),
+    Job("threads", f"{THREADS} threads", "Time, not processor time.", [f"--config char,medium,mid --threads {THREADS} {PEERS}"]),
+)  # fmt: skip
+
+BASE = "T=30,B=32,H=128,V=65,L=2"
+SCALES = {
+    "T": ("steps", (10, 25, 50, 100, 200)), "B": ("sequences a batch", (1, 8, 16, 32, 64, 128)), "H": ("units", (64, 128, 256, 512, 1024)),
+    "L": ("layers", (1, 2, 3, 4, 6)),
+}  # fmt: skip
+
+
+def at(changed: str, n: int) -> str:
+    return ",".join(f"{changed}={n}" if size.startswith(changed) else size for size in BASE.split(","))
+
+
+SCALING = (
+    *(
+        Job(f"scaling-{name}", label, "", [f"--at {at(name, n)} --peers torch --repeats 3" for n in values])
+        for name, (label, values) in SCALES.items()
+    ),
+    Job("scaling-threads", "threads", "", [f"--at {BASE} --threads {n} --peers torch --repeats 3" for n in range(1, THREADS + 1)]),
+)
+
+
+# -- the page --------------------------------------------------------------------------------------------------------------------
+
+HEAD = """\
+# Performance
+
+What `python docs/performance.py` wrote, from the records in [performance/](performance): how long a training step takes (forward and
+backward) of models that are written as people write them, a Linear for each gate and input (`specs/bench`). [cli.md](cli.md#bench) says
+what the bound is and how contenders are compared: the same weights, the same batch, the same loss and gradient, turn by turn, each in a
+process of its own. Peers are as they come, no setting is tuned. Times are medians, in milliseconds; in brackets how many times the bound
+(graphspec), or how many times graphspec's (peers: more than 1 is slower).
+
+"""
+
+
+def page() -> str:
+    text = HEAD
+    for job in TABLES:
+        records = job.records()
+        if records:
+            text += f"## {job.title}\n\n{provenance(records[0])} {job.text}".rstrip() + "\n\n" + table(rows_of(records)) + "\n"
+    drawn = [job for job in SCALING if job.records()]
+    if drawn:
+        first = drawn[0].records()[0]
+        text += f"## Scaling\n\nAn LSTM of {BASE.replace('=', '').replace(',', ' ')}, one size changed at a time. {provenance(first)}\n\n"
+        text += "".join(f"![{job.title}](performance/{job.name}.svg)\n" for job in drawn) + "\n"
+    text += "## Commands\n\n```\n"
+    text += "".join(f"{command}\n" for job in (*TABLES, *SCALING) for command in job.run_so())
+    return text + "```\n"
+
+
+def rows_of(records: Iterable[Record]) -> list[Row]:
+    return [row for record in records for row in record["results"]]
+
+
+def provenance(record: Record) -> str:
+    """Day, machine and versions in a sentence or two."""
+    machine, environment = record["machine"], record["environment"]
+    versions = {name: number for row in record["results"] for name, number in row["versions"].items()}
+    told = ", ".join(f"{name} {number}" for name, number in {"graphspec": environment["graphspec"], **versions}.items())
+    threads = "1 thread" if record["threads"] == 1 else f"{machine['threads']} threads"
+    busy = "" if record["clock"] == "cpu" or record["load"] < QUIET else f" The machine was busy (load {record['load']:.1f})."
+    return (
+        f"{record['date'][:10]}, {machine['processor']}, {threads}, device {record['device']}: {machine['peak'] / 1e9:.0f} GFLOP/s, memory "
+        f"{machine['dram'] / 1e9:.0f} GB/s, cache {machine['cache'] / 1e9:.0f} GB/s. Python {environment['python']}, {told}; "
+        f"{environment['blas']}.{busy}"
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line for each model, a column for each contender; then memory and compile times."""
+    names = list(dict.fromkeys(row["contender"] for row in rows))
+    lines = [f"| | bound | {' | '.join(names)} | tokens/s | GFLOP/s | MB | first step, s |", "|---" * (len(names) + 6) + "|"]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        by = {row["contender"]: row for row in rows if row["model"] == model}
+        ours = by["graphspec"]
+        cells = [_time(by.get(name)) for name in names]
+        memory = " / ".join(f"{row['peak_bytes'] / 1e6:.0f}" for row in by.values())
+        first = " / ".join(f"{row['compile_s']:.1f}" for row in by.values())
+        lines.append(
+            f"| {model} | {ours['bound_ms']:.3g} | {' | '.join(cells)} | {ours['symbols_per_second']:,.0f} | {ours['gflops']:.0f} "
+            f"({ours['of_peak']:.0%} of peak) | {memory} | {first} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _time(row: Row | None) -> str:
+    if row is None:
+        return ""
+    times = row["to_bound"] if row["contender"] == "graphspec" else row["ratio"]
+    return f"{row['ms']:.3g} ({times:.2f})"
+
+
+# -- pictures --------------------------------------------------------------------------------------------------------------------
+
+
+def draw(job: Job) -> None:
+    """Milliseconds a step of each contender, and the bound, over what the job changes."""
+    from graphspec.plots.style import COLOURS, figure, numbered, save, styled
+
+    size = job.name.removeprefix("scaling-")
+    records = job.records()
+    xs = [record["threads"] if size == "threads" else record["results"][0]["sizes"][size] for record in records]
+    lines = {
+        name: [next(row["ms"] for row in record["results"] if row["contender"] == name) for record in records]
+        for name in [row["contender"] for row in records[0]["results"]]
+    }
+    with styled():
+        picture = figure(6.0, 3.6)
+        axes = picture.add_subplot()
+        for colour, (name, values) in zip(COLOURS, lines.items(), strict=False):
+            axes.plot(xs, values, marker="o", color=colour, label=name)
+        axes.plot(xs, [record["results"][0]["bound_ms"] for record in records], color="#57606a", linestyle="dashed", label="bound")
+        if size != "threads":
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
+        axes.set_xticks(xs)
+        for axis in (axes.xaxis, axes.yaxis):
+            numbered(axis)
+        axes.set_xlabel(job.title)
+        axes.set_ylabel("ms a step")
+        picture.legend(loc="outside lower left", ncols=4)
+    save(picture, RECORDS / f"{job.name}.svg")
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cpu", help="graphspec's (default: cpu)")
+    parser.add_argument("--only", action="append", help="jobs of these names alone")
+    parser.add_argument("--again", action="store_true", help="run what is on record too")
+    parser.add_argument("--list", action="store_true", help="say what would run")
+    args = parser.parse_args(given)
+    for job in (*TABLES, *SCALING):
+        if (args.only and job.name not in args.only) or (not args.again and job.run_so() == job.commands(args.device)):
+            continue
+        sys.stderr.write("".join(f"{command}\n" for command in job.commands(args.device)))
+        if not args.list:
+            job.run(args.device)
+    if not args.list:
+        for job in SCALING:
+            if job.records():
+                draw(job)
+        PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
