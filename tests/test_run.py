@@ -161,6 +161,7 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(tmp_path: Path, c
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()}
     again = events(small(corpus), steps=10, out=tmp_path, resume=True)
     assert [e["event"] for e in again] == ["start", "end"] and again[-1] == first[-1]
+    assert (first[0]["finished"], again[0]["finished"]) == (False, True)
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()} == before
     events(small(corpus), steps=STEPS, out=tmp_path, resume=True)
     metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -207,13 +208,25 @@ def test_other_conditions_are_told(tmp_path: Path, corpus: Path, monkeypatch: py
     monkeypatch.setattr("graphspec.training.rundir.environment", lambda: {**there, "threads": 7, "blas": "another 1.0"})
     assert changed(corpus, tmp_path, **{"experiment.clip_norm": 4}) == [
         "threads of the matrix products: 1, now 7", f"library of matrix products: {there['blas']}, now another 1.0",
-        "clip_norm: 5.0, now 4.0",
+        "experiment.clip_norm: 5, now 4",
     ]  # fmt: skip
 
 
 def test_nothing_is_told_when_nothing_changed(tmp_path: Path, corpus: Path) -> None:
     events(small(corpus), steps=4, out=tmp_path)
     assert changed(corpus, tmp_path) == []
+
+
+def test_options_that_no_longer_fit_are_named(tmp_path: Path, corpus: Path) -> None:
+    events(small(corpus), steps=4, out=tmp_path)
+    with pytest.raises(SpecError) as caught:
+        events(small(corpus, rnn_size=7, **{"optim.learningRate": 0.5}), steps=8, out=tmp_path, resume=True)
+    assert caught.value.code == "E0706"
+    assert caught.value.diagnostics[0].notes == ("not as when the run began: rnn_size: 6, now 7; optim.learningRate: 0.002, now 0.5",)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(SpecError) as caught:
+        events(small(corpus, rnn_size=7), steps=8, out=tmp_path, resume=True)
+    assert caught.value.code == "E0706" and caught.value.diagnostics[0].notes == ()
 
 
 def test_other_data_are_refused(tmp_path: Path, corpus: Path) -> None:
@@ -239,6 +252,14 @@ def test_a_number_that_is_not_finite_ends_the_run_and_is_not_saved(tmp_path: Pat
     assert "detect-anomaly" in caught.value.diagnostics[0].helps[1]
     for file in (tmp_path / "checkpoints").glob("*"):
         assert all(math.isfinite(float(a.sum())) for a in graphspec.Experiment.load(file).parameters.values())
+
+
+@pytest.mark.parametrize(("clipping", "hinted"), [({}, True), ({"experiment.clip_norm": 1e37}, False)])
+def test_clipping_is_hinted_at_where_there_is_none(corpus: Path, clipping: dict[str, Any], hinted: bool) -> None:
+    with pytest.raises(SpecError) as caught:
+        events(small(corpus, **{"optim.learningRate": 1e37, "experiment.clip_norm": 0, **clipping}), steps=8)
+    help = caught.value.diagnostics[0].helps[0]
+    assert "lower the learning rate (it is 1e+37)" in help and ("clip_norm" in help) == hinted
 
 
 def test_the_node_that_it_comes_from_is_found(tmp_path: Path, corpus: Path) -> None:

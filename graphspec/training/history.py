@@ -23,6 +23,8 @@ Series = list[tuple[int, float]]
 
 SHOWN = 5
 """Damaged lines that are named one by one."""
+PREFIXES = {"options": "", "data": "data.", "optimizer": "optim.", "experiment": "experiment."}
+"""Parts of run.json, and how the command line begins the names in them."""
 DEPTH = 3
 """Folders inside folders that are searched for runs."""
 
@@ -128,8 +130,7 @@ class History:
 
     def options(self) -> dict[str, Any]:
         """Everything that could be set, by the name it is set with, and a hash of the spec's text."""
-        prefixes = {"options": "", "data": "data.", "optimizer": "optim.", "experiment": "experiment."}
-        parts = {prefix: self.settings.get(part) for part, prefix in prefixes.items()}
+        parts = {prefix: self.settings.get(part) for part, prefix in PREFIXES.items()}
         found = {prefix + name: value for prefix, part in parts.items() if isinstance(part, dict) for name, value in part.items()}
         found.update({name: self.settings[name] for name in ("parameters", "dtype", "device") if name in self.settings})
         return {"spec": self.spec, **found, "the spec's text": self._digest()}

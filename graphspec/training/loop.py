@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphspec.errors import fail
+from graphspec.errors import SpecError, fail
 from graphspec.training.checkpoint import BEST
 from graphspec.training.experiment import Experiment
 from graphspec.training.rundir import Event, RunDir
@@ -84,18 +84,21 @@ def _locked(experiment: Experiment, settings: RunSettings, folder: RunDir) -> Ge
     if resumed is not None:
         for warning in resumed.skipped:
             yield {"event": "warning", "diagnostic": warning}
-        experiment.restore(resumed.tensors, resumed.state)
+        try:
+            experiment.restore(resumed.tensors, resumed.state)
+        except SpecError as failure:
+            raise folder.explained(failure, experiment) from None
         progress = Progress(**resumed.state["progress"])
     if settings.steps is not None:
         experiment.total_steps = settings.steps
     start = {
         "event": "start", "step": experiment.steps, "steps": experiment.total_steps, "parameters": len(experiment.flat_parameters),
-        "symbols": experiment.source.batch(0).symbols * experiment.setup.accumulate,
+        "symbols": experiment.source.batch(0).symbols * experiment.setup.accumulate, "finished": False,
     }  # fmt: skip
     over = experiment.steps >= experiment.total_steps or _waited(experiment, progress)
     finished = folder.end() if resumed is not None and over else None
     if finished is not None:  # nothing is left to do, and nothing is touched
-        yield start
+        yield {**start, "finished": True}
         yield finished
         return
     if settings.detect_anomaly:
@@ -164,7 +167,7 @@ def _step(experiment: Experiment, progress: Progress) -> Event:
                 experiment.spec.loss.origin,
                 "this loss",
                 helps=[
-                    "lower the learning rate, or clip gradients: `clip_norm = 5` in the experiment",
+                    f"lower the learning rate (it is {rate:g}){_clipping(experiment)}",
                     "`graphspec run --resume --detect-anomaly` goes to the same step again and finds the node it comes from",
                 ],
             )
@@ -173,6 +176,12 @@ def _step(experiment: Experiment, progress: Progress) -> Event:
         "event": "step", "step": experiment.steps, "loss": loss, "train_loss": progress.train_loss, "learning_rate": rate,
         "gradient_norm": experiment.gradient_norm, "symbols": experiment.symbols,
     }  # fmt: skip
+
+
+def _clipping(experiment: Experiment) -> str:
+    """What else helps, where gradients are not clipped yet."""
+    clipped = experiment.fields["clip_norm"] or experiment.fields["clip_value"]
+    return "" if clipped else ", or clip gradients: `clip_norm = 5` in the experiment"
 
 
 def measures(event: Mapping[str, Any]) -> dict[str, float]:

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from graphspec.errors import Diagnostic, error, fail
+from graphspec.errors import Diagnostic, SpecError, error, fail
 from graphspec.machine import environment
 from graphspec.tensorfile import write_bytes
 from graphspec.training.checkpoint import Checkpoints
 from graphspec.training.experiment import Experiment
+from graphspec.training.history import PREFIXES
 from graphspec.training.lock import Lock
 
 Event = dict[str, Any]
@@ -69,6 +70,15 @@ class RunDir:
             raise self._unwritable(failure) from None
         self.checkpoints.sweep()
         return warnings
+
+    def explained(self, failure: SpecError, experiment: Experiment) -> SpecError:
+        """Where a checkpoint does not fit (E0706): the same error, with what was set otherwise when the run began."""
+        found = set_otherwise(self.read(), describe(experiment)) if failure.code == "E0706" else []
+        if not found:
+            return failure
+        first, *rest = failure.diagnostics
+        told = first.with_notes(f"not as when the run began: {'; '.join(found)}")
+        return SpecError(told.with_help("go on with what the run began with, or start another in a folder of its own"), *rest)
 
     def read(self) -> dict[str, Any]:
         """What run.json holds; nothing where there is none that can be read."""
@@ -159,8 +169,21 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diagnosti
     """W0711 for each thing that is not as it was when the run began."""
     old, new = before.get("environment", {}), now["environment"]
     found = [f"{words}: {old[key]}, now {new[key]}" for key, words in MATTERS.items() if key in old and old[key] != new[key]]
-    for part in ("options", "experiment", "optimizer", "data"):
-        mine = {name: value for name, value in now[part].items() if part in before and before[part].get(name) != value}
-        found += [f"{name}: {before[part].get(name)}, now {value}" for name, value in mine.items()]
+    found += set_otherwise(before, now)
     message = "the run goes on under other conditions than it began: "
     return [error("W0711", message + text, severity="warning") for text in found]
+
+
+def set_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What was set otherwise when the run began, as ``name: then, now``, by the names that the command line takes."""
+    found = []
+    for part, prefix in PREFIXES.items():
+        then = before.get(part)
+        if isinstance(then, dict):
+            mine = {name: value for name, value in now[part].items() if then.get(name) != value}
+            found += [f"{prefix}{name}: {_plain(then.get(name))}, now {_plain(value)}" for name, value in mine.items()]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return f"{value:.10g}" if isinstance(value, float) else value  # Lua's numbers all are
