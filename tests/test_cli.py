@@ -61,6 +61,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
     ("line", "code", "words"),
     [
         ("", 2, "required: COMMAND"),
+        ("", 2, "compile   infer shapes"),
+        ("compile linear.spec --threds 1", 2, "did you mean `--threads`?"),
+        (f"run {CHAR_LM} --stepz 5", 2, "did you mean `--steps`?"),
+        (f"run {CHAR_LM} --out ''", 2, "argument --out: a name is wanted"),
+        ("draw linear.spec --out ''", 2, "argument -o/--out: a name is wanted"),
         ("compil linear.spec", 2, "did you mean `compile`?"),
         ("compile linear.spec --emit picture", 2, "--emit"),
         ("compile linear.spec --frobnicate", 2, "unrecognized arguments: --frobnicate"),
@@ -236,6 +241,13 @@ def test_a_run_is_not_written_over_goes_on_and_ends_once(run: Any, elsewhere: Pa
     assert files(elsewhere / "first") == before
 
 
+def test_a_person_is_told_that_a_run_is_finished(run: Any) -> None:
+    command = f"run {CHAR_LM} {SMALL} --out first"
+    run(f"{command} --steps 2")
+    assert "finished already, after step 2" in run(f"{command} --steps 2 --resume").err
+    assert "going on after step 2" in run(f"{command} --steps 3 --resume").err
+
+
 def test_the_seed_and_options_reach_the_run(run: Any) -> None:
     losses = {
         (seed, size): run(f"run {CHAR_LM} {SMALL} --steps 1 --seed {seed} optim.learningRate={size} --json").events[1]
@@ -296,6 +308,13 @@ def test_a_mistake_of_our_own_is_no_traceback(run: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("GRAPHSPEC_TRACEBACK", "1")
     with pytest.raises(KeyError):
         run("compile linear.spec")
+
+
+def test_folders_are_made_for_a_picture(run: Any, elsewhere: Path) -> None:
+    pytest.importorskip("igraph", reason="drawing needs igraph")
+    assert run("draw linear.spec --out new/folder/linear.svg").code == 0
+    assert (elsewhere / "new" / "folder" / "linear.svg").read_text().startswith("<svg")
+    assert run("draw linear.spec --out linear.spec/linear.svg").err.startswith("error[E0805]")
 
 
 def test_a_picture_needs_a_package(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

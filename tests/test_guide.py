@@ -66,3 +66,17 @@ def test_arrays_of_the_guide(mine: Path) -> None:
     (mine / "digits.spec").write_text(block)
     assert main(["run", "digits.spec", "--steps", "5", "--out", "runs/digits"]) == 0
     assert main(["eval", "runs/digits", "--whole"]) == 0
+
+
+def test_what_the_readme_says_of_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever 4 becomes a 5, the error is the one that the README names."""
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "README.md").read_text()
+    (spec,) = re.findall(r"```lua\n(.*?)```", readme, re.S)
+    (code,) = re.findall(r"graphspec explain (E\d+)", readme)
+    places = [match.start() for match in re.finditer(r"\b4\b", spec)]
+    assert len(places) > 1
+    for place in places:
+        Path("gru.spec").write_text(spec[:place] + "5" + spec[place + 1 :])
+        assert main(["compile", "gru.spec"]) == 1
+        assert capsys.readouterr().err.startswith(f"error[{code}]")

@@ -28,6 +28,13 @@ def spec_arguments(sub: argparse.ArgumentParser, entry: bool = True) -> None:
         sub.add_argument("--entry", metavar="LUA", help="an expression over what a library returns, such as 'network({rnn_size=5})'")
 
 
+def place(text: str) -> str:
+    """A file or folder that the command line names: not nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name is wanted, got nothing")
+    return text
+
+
 def overrides(words: list[str]) -> dict[str, Any]:
     """``name=value`` words as a dict; E0807 for a word that is none."""
     found: dict[str, Any] = {}

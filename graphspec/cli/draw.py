@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, spec_arguments, training_setup, typed
+from graphspec.cli.common import opened, place, spec_arguments, training_setup, typed
 from graphspec.cli.output import Output
 from graphspec.draw import make_scene, title_of, to_html, to_svg, write
 from graphspec.open import Opened
@@ -14,7 +14,7 @@ from graphspec.program import Typed, assumptions
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     spec_arguments(sub)
-    sub.add_argument("-o", "--out", metavar="FILE", help="where to write it (default: standard output)")
+    sub.add_argument("-o", "--out", type=place, metavar="FILE", help="where to write it (default: standard output)")
     sub.add_argument("--html", action="store_true", help="a page to explore: pan, zoom, search, the spec's line for each node")
 
 

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from graphspec import __version__
 from graphspec.cli.output import Output, Unwritable
@@ -39,18 +40,30 @@ DEVICE_ERROR = "E0701"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with a suggestion for a command that does not exist."""
+    """argparse, with a suggestion for a command or an option that does not exist, and all commands where none is named."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+    chosen: Parser | None = None
+    """Of the command that is used."""
+
+    def error(self, message: str) -> NoReturn:
         helps = []
         if "invalid choice: '" in message:
             helps = did_you_mean(message.split("invalid choice: '")[1].split("'")[0], COMMANDS)
-        self.print_usage(sys.stderr)
+        elif message.startswith(UNKNOWN):
+            given = (word.partition("=")[0] for word in message.removeprefix(UNKNOWN).split() if word.startswith("--"))
+            helps = [help for word in given for help in did_you_mean(word, self._option_string_actions)]
+        if message.endswith("required: COMMAND"):
+            self.print_help(sys.stderr)
+        else:
+            self.print_usage(sys.stderr)
         sys.stderr.write(f"graphspec: {message.split(' (choose')[0]}\n" + "".join(f"  {h}\n" for h in helps))
         raise SystemExit(USAGE)
 
 
-def parser(chosen: str | None) -> argparse.ArgumentParser:
+UNKNOWN = "unrecognized arguments: "
+
+
+def parser(chosen: str | None) -> Parser:
     """The command line; only the ``chosen`` command's own arguments are loaded."""
     top = Parser(prog="graphspec", description="Compile, check, train and sample from .spec files (Torch nngraph code).")
     top.add_argument("--version", action="version", version=f"graphspec {__version__}")
@@ -73,6 +86,7 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
             sub.add_argument("--device", default="cpu", help="cpu, numpy, cuda, cuda:1, reference (default: cpu)")
         if name == chosen:
             import_module(f"graphspec.cli.{name}").arguments(sub)
+            top.chosen = sub
     return top
 
 
@@ -82,7 +96,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     args, rest = top.parse_known_args(words)
     stray = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(args, "options")]
     if stray:
-        top.error(f"unrecognized arguments: {' '.join(stray)}")
+        (top.chosen or top).error(UNKNOWN + " ".join(stray))
     if rest:
         args.options = [*args.options, *rest]
     return args

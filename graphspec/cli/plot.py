@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from graphspec.cli.common import place
 from graphspec.cli.output import Output
 from graphspec.plots import encoded, learning_curves, save
 from graphspec.plots.style import format_of
@@ -12,7 +13,8 @@ from graphspec.training.history import read_run
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("runs", nargs="+", metavar="RUN", help="a run folder; several are drawn on one page")
-    sub.add_argument("-o", "--out", metavar="FILE", help="where to write it: .svg, .png or .pdf (default: SVG on standard output)")
+    where = "where to write it: .svg, .png or .pdf (default: SVG on standard output)"
+    sub.add_argument("-o", "--out", type=place, metavar="FILE", help=where)
     sub.add_argument("--time", action="store_true", help="over the time of training instead of its steps")
     sub.add_argument("--title", default="", metavar="TEXT")
 

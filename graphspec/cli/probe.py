@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened
+from graphspec.cli.common import opened, place
 from graphspec.cli.eval import load
 from graphspec.cli.output import Output
 from graphspec.engine import device_named
@@ -32,7 +32,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--sigma", default="", metavar="VALUE,...", help="recurrent weights rescaled to this largest singular value, in turn")
     sub.add_argument("--radius", default="", metavar="VALUE,...", help="recurrent weights rescaled to this spectral radius, in turn")
     sub.add_argument("--last", action="store_true", help="a run's newest checkpoint instead of its best")
-    sub.add_argument("-o", "--out", metavar="FILE", help="draw it, all on one page: .svg, .png or .pdf")
+    sub.add_argument("-o", "--out", type=place, metavar="FILE", help="draw it, all on one page: .svg, .png or .pdf")
     sub.add_argument("--title", default="", metavar="TEXT", help="of the picture")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from graphspec.cli.common import opened, spec_arguments
+from graphspec.cli.common import opened, place, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.tensorfile import make_folder
@@ -31,7 +31,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     spec_arguments(sub, entry=False)
     sub.add_argument("--steps", type=int, help="training steps in all (default: the spec's epochs)")
     sub.add_argument("--seed", type=int, help="of initial values and random numbers (default: the spec's)")
-    sub.add_argument("--out", metavar="DIR", help="run folder for checkpoints and metrics (default: runs/<spec>-<number>)")
+    sub.add_argument("--out", type=place, metavar="DIR", help="run folder for checkpoints and metrics (default: runs/<spec>-<number>)")
     sub.add_argument("--resume", action="store_true", help="go on with the run in --out; starts afresh when there is none")
     sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     sub.add_argument("--detect-anomaly", action="store_true", help="find the node that the first number comes from that is not finite")
@@ -117,7 +117,9 @@ def _show(events: Iterator[Event], out: Output, spec: str, folder: Path) -> Even
         out.warnings([start["diagnostic"]])
         start = next(events)
     out.note(f"{spec}: {start['parameters']:,} parameters, {start['steps']:,} steps of about {start['symbols']:,} symbols, into {folder}")
-    if start["step"]:
+    if start["finished"]:
+        out.note(f"finished already, after step {start['step']:,}: nothing is left to do; more `--steps` go on")
+    elif start["step"]:
         out.note(f"going on after step {start['step']:,}")
     return _bar(events, out, start) if out.live else _lines(events, out, start)
 

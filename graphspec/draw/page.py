@@ -13,8 +13,9 @@ from graphspec.draw.gather import make_scene
 from graphspec.draw.metrics import shape_text
 from graphspec.draw.scene import Item, Leaf, Scene
 from graphspec.draw.svg import clean, text, to_svg
-from graphspec.errors import SpecError, fail
+from graphspec.errors import SpecError
 from graphspec.program import Typed
+from graphspec.tensorfile import write_bytes
 
 HEIGHT = 620
 """Of a picture in a notebook, pixels."""
@@ -55,11 +56,8 @@ def title_of(path: str, entry: str | None) -> str:
 
 
 def write(made: str, path: str | Path) -> None:
-    """A picture to a file; E0805 when that cannot be written."""
-    try:
-        Path(path).write_text(made, encoding="utf-8")
-    except OSError as problem:
-        raise fail("E0805", f"cannot write {path}: {problem.strerror}") from None
+    """A picture to a file, whole or not at all; folders are made where there are none.  E0805 when it cannot be written."""
+    write_bytes(Path(path), made.encode())
 
 
 def _facts(scene: Scene) -> str:
