@@ -114,6 +114,18 @@ def test_a_symbol_that_is_not_known_is_named(model: Experiment, text_model: Expe
         assert caught.value.code == "E0615"
 
 
+@pytest.mark.parametrize("batch", [64, 2])
+def test_a_source_or_text_with_a_symbol_that_is_not_known_is_named(model: Experiment, batch: int) -> None:
+    for call, place, which in (
+        (lambda: model.generate(["ab", "b", "abz"], batch=batch), "character 3; 1 of 3", "in source 3: 'abz'"),
+        (lambda: model.score(["a"] * 3, ["b", "a", "z"], batch=batch), "character 1; 1 of 1", "in source 3: 'z'"),
+        (lambda: model.score(["a", "z"], ["b", "b"], batch=batch), "character 1; 1 of 1", "in text 2: 'z'"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            call()
+        assert caught.value.diagnostics[0].notes == (f"it is {place} characters are unknown", which)
+
+
 def test_white_space_around_a_source_is_dropped(model: Experiment) -> None:
     assert model.generate([" ab\n"], length=4) != model.generate(["ba"], length=4)
     (((h,)), ((other,))) = model.generate([" ab\n"], length=4), model.generate(["ab"], length=4)
@@ -162,7 +174,7 @@ def test_sources_on_the_command_line(
     wanted = [h.text for (h,) in Experiment.load(run, threads=1).generate(["abc", "b"], length=5)]
     assert code == 0 and two.splitlines() == wanted
     assert said(capsys, run, "--source-file", str(lines), "--length", "5")[1] == two
-    monkeypatch.setattr("sys.stdin", io.StringIO("abc\nb"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abc\nb")))
     assert said(capsys, run, "--source-file", "-", "--length", "5")[1] == two
 
 
@@ -227,6 +239,23 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "no attention": ("text", "--source a --alignment x.svg", "E0807"),
     "drawn and searched": ("text", "--beam 2 --temperature 1", "E0624"),
 }
+
+
+def test_what_is_missing_is_told_as_the_command_line_has_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "`--source TEXT`" in said(capsys, str(folder / "pairs"))[2]
+    assert "`--prime TEXT`" in said(capsys, str(folder / "text"), "--source", "a")[2]
+
+
+def test_a_file_of_sources_that_is_no_text(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "binary").write_bytes(b"ab\nb\xff")
+    code, _, err = said(capsys, str(folder / "pairs"), "--source-file", str(tmp_path / "binary"))
+    assert code == 1 and err == f"error[E0612]: {tmp_path / 'binary'} is not UTF-8 text: byte 0xff in line 2\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xfe")))
+    assert "standard input is not UTF-8 text: byte 0xfe in line 1" in said(capsys, str(folder / "pairs"), "--source-file", "-")[2]
+    monkeypatch.setattr("sys.stdin", None)
+    assert "standard input cannot be read: it is closed" in said(capsys, str(folder / "pairs"), "--source-file", "-")[2]
 
 
 @pytest.mark.parametrize("name", WRONG)

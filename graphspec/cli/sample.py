@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from graphspec.cli.common import place
 from graphspec.cli.eval import load
 from graphspec.cli.output import Output
-from graphspec.data.corpus import lines_of
+from graphspec.data.corpus import decoded, lines_of
 from graphspec.errors import fail
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.decoding import Hypothesis
@@ -34,12 +35,12 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that have probability P together")
     sub.add_argument("--prime", metavar="TEXT", help="what comes before, for language models")
     sub.add_argument("--source", action="append", metavar="TEXT", help="what to make a sequence of (again for more)")
-    sub.add_argument("--source-file", metavar="FILE", help="sources, one a line; - for standard input")
+    sub.add_argument("--source-file", type=place, metavar="FILE", help="sources, one a line; - for standard input")
     sub.add_argument("--beam", type=int, metavar="WIDTH", help="search with a beam of this width")
     sub.add_argument("--n-best", type=int, metavar="N", help="show the N best of the beam")
     sub.add_argument("--length-penalty", type=float, metavar="A", help="divide a beam's scores by ((5 + length) / 6) ** A")
     sub.add_argument("--score", action="append", metavar="TEXT", help="the log-probability of this text (with sources: one for each)")
-    sub.add_argument("--alignment", metavar="FILE", help="draw what each symbol attended to: .svg, .png or .pdf")
+    sub.add_argument("--alignment", type=place, metavar="FILE", help="draw what each symbol attended to: .svg, .png or .pdf")
     sub.add_argument("--seed", type=int, default=1)
     sub.add_argument("--last", action="store_true", help="the newest checkpoint instead of the best")
     sub.set_defaults(**GENERATING)
@@ -76,10 +77,14 @@ def _check(args: argparse.Namespace) -> None:
 def _sources(args: argparse.Namespace) -> list[str] | None:
     if args.source_file is None:
         return args.source  # type: ignore[no-any-return]
+    name = "standard input" if args.source_file == "-" else args.source_file
+    if args.source_file == "-" and sys.stdin is None:
+        raise fail("E0610", f"{name} cannot be read: it is closed")
     try:
-        text = sys.stdin.read() if args.source_file == "-" else Path(args.source_file).read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read() if args.source_file == "-" else Path(args.source_file).read_bytes()
     except (OSError, ValueError) as failure:
-        raise fail("E0610", f"{args.source_file} cannot be read: {getattr(failure, 'strerror', None) or failure}") from None
+        raise fail("E0610", f"{name} cannot be read: {getattr(failure, 'strerror', None) or failure}") from None
+    text = decoded(data, lambda told: fail("E0612", f"{name} {told}"))
     return [line for line in lines_of(text) if line.strip()]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
@@ -62,6 +63,15 @@ def _unreadable(source: DataSource, field: str, failure: Exception) -> SpecError
     return source.wrong("E0610", f"{given} cannot be read: {getattr(failure, 'strerror', None) or failure}", field)
 
 
+def decoded(data: bytes, wrong: Callable[[str], SpecError]) -> str:
+    """Text of bytes in UTF-8, without a byte order mark; raises what ``wrong`` makes of what is said about bytes that are no such text."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as failure:
+        line = data[: failure.start].count(b"\n") + 1
+        raise wrong(f"is not UTF-8 text: byte {data[failure.start]:#04x} in line {line}") from None
+
+
 def read_corpus(source: DataSource, field: str) -> Corpus:
     """The text of the file that a field of a source names (see :func:`find_file`).
 
@@ -73,11 +83,7 @@ def read_corpus(source: DataSource, field: str) -> Corpus:
         data = path.read_bytes()
     except OSError as failure:
         raise _unreadable(source, field, failure) from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as failure:
-        line = data[: failure.start].count(b"\n") + 1
-        raise source.wrong("E0612", f"{given} is not UTF-8 text: byte {data[failure.start]:#04x} in line {line}", field) from None
+    text = decoded(data, lambda told: source.wrong("E0612", f"{given} {told}", field))
     if not text:
         raise source.wrong("E0613", f"{given} is empty", field)
     return Corpus(given, text, hashlib.sha256(data).hexdigest())

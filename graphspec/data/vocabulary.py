@@ -11,7 +11,7 @@ from unicodedata import category
 
 import numpy as np
 
-from graphspec.errors import fail
+from graphspec.errors import SpecError, fail
 
 Array = np.ndarray[Any, Any]
 
@@ -100,10 +100,21 @@ class Vocabulary:
         if len(missing):
             at = int(missing[0])
             line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-            place = f"it is character {column} of line {line}; {len(missing):,} of {len(text):,} characters are unknown"
+            where = f"character {column} of line {line}" if "\n" in text else f"character {column}"
+            place = f"it is {where}; {len(missing):,} of {len(text):,} characters are unknown"
             count = sum(len(symbol) == 1 for symbol in self.symbols)
             raise fail("E0615", f"{text[at]!r} (U+{ord(text[at]):04X}) is not in the vocabulary of {count} characters", notes=[place])
         return indices
+
+    def encode_each(self, texts: Iterable[str], what: str, first: int = 1) -> list[Array]:
+        """Of each text, without the white space around it; an error of :meth:`encode` says which ``what`` it is, counted from ``first``."""
+        found = []
+        for number, text in enumerate(texts, first):
+            try:
+                found.append(self.encode(text.strip()))
+            except SpecError as failure:
+                raise SpecError(*(problem.with_notes(f"in {what} {number}: {text!r:.60}") for problem in failure.diagnostics)) from None
+        return found
 
     def encode_symbols(self, symbols: Iterable[str]) -> Array:
         """Indices [symbols], int32, of what :func:`symbols_of` gave; errors as :meth:`encode`."""

@@ -255,7 +255,7 @@ class Experiment:
             return [found[:n_best] for found in self.decoder.generate(None, 1, settings, prime)]
         results = []
         for start in range(0, len(sources), batch):
-            encoded = self.encoded(sources[start : start + batch])
+            encoded = self.encoded(sources[start : start + batch], start + 1)
             pairs = self._pairs.padded(encoded, [np.zeros(0, np.int32)] * len(encoded))
             results += [found[:n_best] for found in self.decoder.generate(pairs, len(encoded), settings, number=start)]
         return results
@@ -280,9 +280,10 @@ class Experiment:
             raise fail("E0624", "sources are for experiments on pairs", self.spec.origin)
         return self.source
 
-    def encoded(self, sources: Sequence[str]) -> list[Array]:
-        """The symbols of sources, from 1; white space around them is dropped, as it is from what is trained on."""
-        return [self._pairs.vocabularies[0].encode(text.strip()) for text in sources]
+    def encoded(self, sources: Sequence[str], first: int = 1) -> list[Array]:
+        """The symbols of sources, from 1; white space around them is dropped, as it is from what is trained on.  ``first``: the number
+        of the first, for errors."""
+        return self._pairs.vocabularies[0].encode_each(sources, "source", first)
 
     def score(self, texts: Sequence[str], sources: Sequence[str] | None = None, *, batch: int = 64) -> list[float]:
         """The log-probability, in nats, of each text: of a target after its source (the stop symbol counts), or of a text after a line's
@@ -296,9 +297,9 @@ class Experiment:
                 given = np.concatenate([decoder.encoded_prime(""), decoder.vocabulary.encode(text)])[:, None]
                 found += decoder.score(None, given[:-1], given[1:]).tolist()
             return found
-        targets = [decoder.vocabulary.encode(text.strip()) for text in texts]
+        targets = decoder.vocabulary.encode_each(texts, "text")
         for start in range(0, len(texts), batch):
-            pairs = self._pairs.padded(self.encoded(sources[start : start + batch]), targets[start : start + batch])
+            pairs = self._pairs.padded(self.encoded(sources[start : start + batch], start + 1), targets[start : start + batch])
             found += decoder.score(pairs, pairs.arrays["target_in"], pairs.arrays["target_out"]).tolist()
         return found
 

@@ -120,9 +120,11 @@ def check_given(has_encoder: bool, sources: Sequence[str] | None, prime: str, te
     if not isinstance(prime, str):
         raise fail("E0624", f"the prime is a text, got {prime!r:.60}")
     if has_encoder and sources is None:
-        raise fail("E0624", "this model makes a sequence from a source, and there is none", helps=["give sources: a text for each"])
+        helps = ["give sources, a text for each; on the command line `--source TEXT`, again for more"]
+        raise fail("E0624", "this model makes a sequence from a source, and there is none", helps=helps)
     if sources is not None and not has_encoder:
-        raise fail("E0624", "this is a language model: it has no encoder for a source", helps=["what comes before its text is the prime"])
+        helps = ["what comes before its text is the prime; on the command line `--prime TEXT`"]
+        raise fail("E0624", "this is a language model: it has no encoder for a source", helps=helps)
     if prime and has_encoder:
         raise fail("E0624", "a prime is for language models, and this one begins with its source", helps=["leave the prime out"])
     if sources is not None and texts is not None and len(sources) != len(texts):
