@@ -18,6 +18,7 @@ import graphspec
 from graphspec.errors import SpecError
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures, run
+from graphspec.training.rundir import RunDir
 from test_checkpoint import Faults, Killed
 
 CHAR_LM = Path(__file__).parent.parent / "specs" / "char_lm.spec"
@@ -283,6 +284,12 @@ def test_measures_are_what_a_validation_says_besides_its_loss(corpus: Path) -> N
     found = events(small(corpus), steps=4)
     valid = next(e for e in found if e["event"] == "valid")
     assert measures(valid).keys() == measures(found[-1]).keys() == {"bits_per_char"}
+
+
+def test_a_device_in_the_place_of_a_record_is_not_read(tmp_path: Path) -> None:
+    for name in ("run.json", "metrics.jsonl"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    assert RunDir(tmp_path).read() == {} and RunDir(tmp_path).events() == []
 
 
 def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path, corpus: Path, whole: dict[str, bytes]) -> None:

@@ -82,8 +82,9 @@ class RunDir:
 
     def read(self) -> dict[str, Any]:
         """What run.json holds; nothing where there is none that can be read."""
+        path = (self.out or Path()) / "run.json"
         try:
-            found = json.loads(((self.out or Path()) / "run.json").read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}  # a device may have no end
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -92,7 +93,7 @@ class RunDir:
         """What metrics.jsonl holds, line by line, up to one that a kill cut short."""
         path = (self.out or Path()) / "metrics.jsonl"
         found: list[tuple[str, Event]] = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.exists() else []:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.is_file() else []:
             try:
                 event = json.loads(line)
                 found.append((line, {"event": event["event"], "step": 0, **event}))
