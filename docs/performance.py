@@ -155,15 +155,15 @@ def provenance(record: Record) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line for each model, a column for each contender; then memory and compile times."""
+    """A line for each model, a column for each contender; then graphspec's speed, and memory and compile times of all, in their order."""
     names = list(dict.fromkeys(row["contender"] for row in rows))
     lines = [f"| | bound | {' | '.join(names)} | tokens/s | GFLOP/s | MB | first step, s |", "|---" * (len(names) + 6) + "|"]
     for model in dict.fromkeys(row["model"] for row in rows):
         by = {row["contender"]: row for row in rows if row["model"] == model}
         ours = by["graphspec"]
         cells = [_time(by.get(name)) for name in names]
-        memory = " / ".join(f"{row['peak_bytes'] / 1e6:.0f}" for row in by.values())
-        first = " / ".join(f"{row['compile_s']:.1f}" for row in by.values())
+        memory = " / ".join(f"{by[name]['peak_bytes'] / 1e6:.0f}" if name in by else "-" for name in names)
+        first = " / ".join(f"{by[name]['compile_s']:.1f}" if name in by else "-" for name in names)
         lines.append(
             f"| {model} | {ours['bound_ms']:.3g} | {' | '.join(cells)} | {ours['symbols_per_second']:,.0f} | {ours['gflops']:.0f} "
             f"({ours['of_peak']:.0%} of peak) | {memory} | {first} |"

@@ -174,6 +174,15 @@ def test_peers_train_too_when_updates_are_timed(cell: str) -> None:
     assert len(result.timings) == (3 if cell == "lstm" else 2)
 
 
+def test_a_lower_precision_is_the_peers_too() -> None:
+    torch_peers = pytest.importorskip("graphspec.bench.torch_peers", exc_type=ImportError)
+    case = tiny("lstm", H=32)
+    step = CompiledStep(case.spec, case.options, case.streams())
+    low = torch_peers.TorchRunner("torch nn", case, step.named(), case.streams(), threads=None, update=False, precision="bf16")
+    (loss, norm), (other, rough) = step.measured(), low.measured()
+    assert loss != pytest.approx(other, abs=1e-6) and (loss, norm) == pytest.approx((other, rough), abs=2e-2)
+
+
 def test_the_update_is_part_of_the_step_only_where_asked() -> None:
     case = tiny("lstm")
     for update in (False, True):

@@ -22,6 +22,9 @@ from graphspec.errors import fail
 SAME = 1e-4
 """How far apart losses and norms of gradients may be, relative where they are above 1."""
 
+SAME_ROUGHLY = 2e-2
+"""The same where products are of a lower precision."""
+
 ROUND = 0.1
 """Seconds that a contender's turn takes at least, in so many whole steps."""
 
@@ -46,6 +49,11 @@ class Settings:
     peers: Sequence[Peer] = ()
     roots: Sequence[str] = ()
     lenient: bool = False
+
+    @property
+    def same(self) -> float:
+        """How far apart contenders' losses and norms may be."""
+        return SAME_ROUGHLY if self.precision else SAME
 
     @property
     def clock(self) -> str:
@@ -131,8 +139,8 @@ def measure(
         def contender(name: str) -> Contender:
             return ends.enter_context(Contender(name, settings.threads, caches))
 
-        given = {"threads": settings.threads, "update": settings.update}
-        own = {"device": settings.device, "precision": settings.precision, "roots": list(settings.roots), "lenient": settings.lenient}
+        given = {"threads": settings.threads, "update": settings.update, "precision": settings.precision}
+        own = {"device": settings.device, "roots": list(settings.roots), "lenient": settings.lenient}
         asked = {
             "case": vars(case) if case else None, "spec": str(case.spec) if case else title,
             "options": case.options if case else options or {}, "share": share, "settings": {**given, **own},
@@ -145,7 +153,7 @@ def measure(
         for name, one in named:
             tell(f"{title}: {name} gets ready")
             ready.append(one.ask("prepare", **(asked if name == OURS else {**asked, "settings": given})))
-            compare(title, name, ready[0], ready[-1])
+            compare(title, name, ready[0], ready[-1], settings.same)
         tell(f"{title}: timing")
         rounds = turns([one for _, one in named], settings)
         peaks = [int(one.ask("end")["peak"]) for _, one in named]
@@ -156,11 +164,11 @@ def measure(
     return Result(title, case, ready[0]["symbols"], case.work if case else Work(ready[0]["flops"], math.nan), timings, missing)
 
 
-def compare(title: str, name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def compare(title: str, name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], same: float = SAME) -> None:
     """E0840 unless a contender's loss and norm of the gradient are ours."""
     for key, what in (("loss", "loss"), ("norm", "norm of the gradient")):
         mine, other = ours[key], theirs[key]
-        if not abs(mine - other) <= SAME * max(1.0, abs(mine)):
+        if not abs(mine - other) <= same * max(1.0, abs(mine)):
             notes = ["both were given the same weights and the same batch"]
             raise fail("E0840", f"{title}: the {what} is {mine:.7g}, and {other:.7g} with {name}", notes=notes)
 

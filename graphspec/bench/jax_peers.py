@@ -23,8 +23,10 @@ class JaxRunner:
     """A step of one of the peers ``jax scan``, ``jax fused``."""
 
     def __init__(
-        self, peer: str, case: Case, weights: Mapping[str, Array], streams: Mapping[str, Array], *, threads: int | None, update: bool
-    ) -> None:
+        self, peer: str, case: Case, weights: Mapping[str, Array], streams: Mapping[str, Array], *, threads: int | None, update: bool,
+        precision: str | None = None,
+    ) -> None:  # fmt: skip
+        """``precision`` changes nothing: on a CPU JAX has one only."""
         fused = peer == "jax fused"
         columns = [joined(vars(layer)) if fused else {k: list(v) for k, v in vars(layer).items()} for layer in layers(case, weights)]
         self.weights = jax.tree.map(jnp.asarray, {"columns": columns, "ends": ends(case, weights)})

@@ -20,8 +20,9 @@ class TorchRunner:
     """A step of one of the peers ``torch nn``, ``torch eager``, ``torch compiled``."""
 
     def __init__(
-        self, peer: str, case: Case, weights: Mapping[str, Array], streams: Mapping[str, Array], *, threads: int | None, update: bool
-    ) -> None:
+        self, peer: str, case: Case, weights: Mapping[str, Array], streams: Mapping[str, Array], *, threads: int | None, update: bool,
+        precision: str | None = None,
+    ) -> None:  # fmt: skip
         if threads is not None:
             torch.set_num_threads(threads)
         model = Library(case, weights) if peer == "torch nn" else Written(case, weights)
@@ -30,6 +31,7 @@ class TorchRunner:
         if peer == "torch compiled":
             loss = torch.compile(model)
         self.loss = loss
+        self.low = precision == "bf16"
         self.batch = [torch.from_numpy(array.astype(np.int64) - 1) for array in streams.values()]  # symbols of specs count from 1
         self.optimizer = torch.optim.Adam(self.parameters, lr=LEARNING_RATE) if update else None
         self.clip = clip_norm(case)
@@ -37,7 +39,8 @@ class TorchRunner:
     def _gradient(self) -> Tensor:
         for parameter in self.parameters:
             parameter.grad = None
-        loss = self.loss(*self.batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
+            loss = self.loss(*self.batch)
         loss.backward()
         return loss
 

@@ -34,7 +34,7 @@ class Ours:
         from graphspec.bench import step  # all that has to be loaded before a clock starts
 
         self._step, self.versions = step, {"numpy": np.__version__}
-        self.run: Callable[[], Any] = lambda: None
+        self.steps: Callable[[int], None] = lambda count: None
 
     def prepare(self, asked: Message) -> Message:
         case = Case(**asked["case"]) if asked["case"] else None
@@ -48,13 +48,9 @@ class Ours:
         began = time.perf_counter()
         loss, norm = compiled.measured()
         seconds += time.perf_counter() - began
-        self.run = compiled.run
+        self.steps = compiled.steps
         about = {"symbols": compiled.symbols, "flops": None if case else compiled.flops()}
         return {"loss": loss, "norm": norm, "seconds": seconds, "versions": self.versions, **about}
-
-    def steps(self, count: int) -> None:
-        for _ in range(count):
-            self.run()
 
 
 class Theirs:
@@ -81,7 +77,7 @@ class Theirs:
     def prepare(self, asked: Message) -> Message:
         tensors, header = read_tensors(Path(asked["share"]))
         streams = {name: tensors.pop(f"{STREAM}{name}") for name in header["streams"]}
-        settings = {name: asked["settings"][name] for name in ("threads", "update")}
+        settings = {name: asked["settings"][name] for name in ("threads", "update", "precision")}
         began = time.perf_counter()
         runner = self._runner(self.name, Case(**asked["case"]), tensors, streams, **settings)
         loss, norm = runner.measured()
