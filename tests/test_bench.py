@@ -266,10 +266,17 @@ def test_a_table_for_people(run: Any, known_machine: Machine) -> None:
     assert said.code == 0, said
     lines = said.out.splitlines()
     assert lines[0].startswith("a processor, 1 thread: 100 GFLOP/s")
+    assert "to bound" in said.out and "to ours" not in said.out  # nobody to compare with
     assert "clipping and optimizer" in lines[1] and "processor time" not in lines[1]
-    assert [line.split(":")[0] for line in lines if "symbols a step" in line] == [
-        "gru char (B3 T4 H8 V11 L2)", "decoder (B3 S5 T4 H8 V11)", "gru mid (B3 T4 H8 V11 L2)",
-    ]  # fmt: skip
+    titles = [line.split(":")[0] for line in lines if "symbols a step" in line]
+    assert titles == ["gru (B3 T4 H8 V11 L2)", "decoder (B3 S5 T4 H8 V11)"]  # of the same sizes one each
+
+
+def test_what_a_case_is_called() -> None:
+    assert str(make_case("char", "lstm")) == "lstm char (B50 T50 H128 V65 L2)"
+    assert str(make_case("mid", "lstm", {"T": 100})) == "lstm mid (B64 T100 H512 V256 L2)"
+    assert str(make_case("mid", "gru", {"L": 3})) == "gru (B64 T100 H512 V256 L3)"
+    assert str(make_case("mid", "decoder")) == "decoder (B32 S30 T30 H256 V500)"
 
 
 def test_any_experiment(run: Any, known_machine: Machine) -> None:
@@ -281,6 +288,7 @@ def test_any_experiment(run: Any, known_machine: Machine) -> None:
 
 WRONG = [
     ("--cell lsm", "E0807", "did you mean"),
+    ("--cell ,", "E0807", "--cell names nothing"),
     ("--config huge", "E0807", "there is no configuration 'huge'"),
     ("--peers tensorflow", "E0807", "no peer 'tensorflow'"),
     ("--at Q=3", "E0807", "no such size"),
@@ -290,6 +298,7 @@ WRONG = [
     ("--threads 0", "E0807", "--threads must be from 1"),
     ("rnn_size=5", "E0807", "stands before any spec"),
     ("nowhere.spec", "E0801", "nowhere.spec"),
+    (f"{ROOT / 'specs' / 'adding.spec'} --limit steps=20", "E0501", "more than 20 steps"),
     ("nowhere.spec --peers torch", "E0807", "not for a spec"),
     (f"{ROOT / 'specs' / 'columns.spec'}", "E0607", "does not return an experiment"),
     (f"--at {TINY_WORDS} --device tpu", "E0701", "tpu"),
@@ -338,7 +347,7 @@ def test_a_job_is_kept_told_and_drawn(page: Any, tmp_path: Path, monkeypatch: py
     first, second = job.records()
     assert first["results"][0]["sizes"]["T"] == 3 and second["results"][0]["sizes"]["T"] == 6
     lines = page.table(page.rows_of(job.records())).splitlines()
-    assert len(lines) == 4 and lines[0].startswith("| | bound | graphspec |") and "gru char (B2 T6 H6 V5 L2)" in lines[3]
+    assert len(lines) == 4 and lines[0].startswith("| | bound | graphspec |") and "gru (B2 T6 H6 V5 L2)" in lines[3]
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
     pytest.importorskip("matplotlib")
     page.draw(job)

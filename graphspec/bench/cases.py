@@ -56,7 +56,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Case:
-    """A shipped model in one size: ``sizes`` are B, T, H, V, and L (layers) or S (symbols read)."""
+    """A shipped model in one size: ``sizes`` are B, T, H, V, and L (layers) or S (symbols read); ``config`` is their name, empty where
+    they have none."""
 
     config: str
     cell: str
@@ -110,8 +111,7 @@ class Case:
         return Work(3 * 2 * multiply_adds, 12 * parameters + moved)
 
     def __str__(self) -> str:
-        name = self.cell if self.cell == self.config else f"{self.cell} {self.config}"
-        return f"{name} ({' '.join(f'{name}{n}' for name, n in self.sizes.items())})"
+        return f"{self.cell}{self.config and ' '}{self.config} ({' '.join(f'{name}{n}' for name, n in self.sizes.items())})"
 
 
 def few_rows(rows: int, symbols: int) -> int:
@@ -133,4 +133,5 @@ def make_case(config: str, cell: str, changed: Mapping[str, int] | None = None) 
             raise fail("E0807", f"--at {name}={n}: a size must be from 1 to {MOST:,}")
         if name in sizes:  # L says nothing to the decoder, S nothing to a language model
             sizes[name] = n
-    return Case("decoder" if cell == "decoder" else config, cell, sizes)
+    named = cell != "decoder" and sizes == {**CONFIGS[config], "L": LAYERS}
+    return Case(config if named else "", cell, sizes)

@@ -17,6 +17,7 @@ from graphspec.bench.cases import Case, Work
 from graphspec.bench.contender import OURS, Contender
 from graphspec.bench.machine import Machine
 from graphspec.bench.peers import Peer
+from graphspec.build import Limits
 from graphspec.errors import fail
 
 SAME = 1e-4
@@ -49,6 +50,7 @@ class Settings:
     peers: Sequence[Peer] = ()
     roots: Sequence[str] = ()
     lenient: bool = False
+    limits: Limits | None = None
 
     @property
     def same(self) -> float:
@@ -140,7 +142,7 @@ def measure(
             return ends.enter_context(Contender(name, settings.threads, caches))
 
         given = {"threads": settings.threads, "update": settings.update, "precision": settings.precision}
-        own = {"device": settings.device, "roots": list(settings.roots), "lenient": settings.lenient}
+        own = {"device": settings.device, "roots": list(settings.roots), "lenient": settings.lenient, "limits": settings.limits}
         asked = {
             "case": vars(case) if case else None, "spec": str(case.spec) if case else title,
             "options": case.options if case else options or {}, "share": share, "settings": {**given, **own},

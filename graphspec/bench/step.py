@@ -11,7 +11,7 @@ import numpy as np
 from graphspec.api import check_memory, check_settings, views
 from graphspec.bench.work import product_flops
 from graphspec.binding import bind_sizes
-from graphspec.build import ExperimentSpec
+from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
 from graphspec.graph import initial_value, name_parameters
@@ -33,9 +33,10 @@ class CompiledStep:
     def __init__(
         self, spec: str | Path, options: Mapping[str, Any], streams: Mapping[str, Array] | None = None, *, device: str = "cpu",
         threads: int | None = None, precision: str | None = None, update: bool = False, roots: Sequence[str] = (), lenient: bool = False,
+        limits: Limits | None = None,
     ) -> None:  # fmt: skip
         check_settings("float32", precision, 1)
-        opened = open_spec(spec, lenient=lenient, roots=roots, options=options)
+        opened = open_spec(spec, lenient=lenient, roots=roots, options=options, limits=limits)
         if not isinstance(opened.result, ExperimentSpec):
             helps = ["a training step is what is timed: end the spec with `return experiment { loss = ..., inputs = {...} }`"]
             raise fail("E0607", "the spec does not return an experiment", opened.evaluation.origin, helps=helps)

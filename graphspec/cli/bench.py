@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graphspec.bench import CELLS, CONFIGS, PEERS, Case, Machine, Result, Settings, make_case, measure, measure_machine, peers_named
-from graphspec.cli.common import overrides
+from graphspec.cli.common import limits, overrides
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.machine import cores, environment
@@ -37,14 +37,14 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    settings, found = asked(args), []
+    settings, whats, found = asked(args), subjects(args), []
     load = other_load()
     if settings.clock == "wall" and load > QUIET:
         out.note(f"other processes are busy (load {load:.1f}): times with several threads then say little")
     machine = measure_machine(settings.threads or cores())
     if not args.json:
         say_machine(machine, settings, out)
-    for what in subjects(args):
+    for what in whats:
         result = measure(what, settings, overrides(args.options), out.note if out.live else lambda text: None)
         found.append(result)
         if not args.json:
@@ -72,7 +72,9 @@ def asked(args: argparse.Namespace) -> Settings:
     if peers and args.spec:
         helps = ["leave out the spec: `graphspec bench --peers torch`"]
         raise fail("E0807", "--peers are for the shipped models, not for a spec", helps=helps)
-    return Settings(args.device, args.threads, args.precision, args.update, args.repeats, peers, tuple(args.root), args.lenient)
+    return Settings(
+        args.device, args.threads, args.precision, args.update, args.repeats, peers, tuple(args.root), args.lenient, limits(args.limit)
+    )
 
 
 def subjects(args: argparse.Namespace) -> list[Case | str]:
@@ -87,6 +89,9 @@ def subjects(args: argparse.Namespace) -> list[Case | str]:
         if not value.isdigit():
             raise fail("E0807", f"--at {name}={value}: a whole number is wanted")
         changed[name] = int(value)
+    for name in ("config", "cell"):
+        if not words(getattr(args, name)):
+            raise fail("E0807", f"--{name} names nothing")
     cases = [make_case(config, cell, changed) for config in words(args.config) for cell in words(args.cell)]
     return list({str(case): case for case in cases}.values())
 
@@ -119,17 +124,19 @@ def show(result: Result, machine: Machine, out: Output) -> None:
     bound = f", bound {rows[0]['bound_ms']:.3g} ms" if result.case else ""
     out.text(f"{result.title}: {result.symbols:,} symbols a step, {result.work.flops / 1e9:.3g} GFLOP{bound}")
     head = ("", "ms a step", "symbols/s", "GFLOP/s", "of peak", "to bound", "to ours", "memory", "first step")
-    table = [head, *(_row(row) for row in rows)]
-    out.table(table, right=tuple(range(1, len(head))))
+    table = [head, *(_row(row, len(rows) > 1) for row in rows)]
+    shown = [i for i in range(len(head)) if any(line[i] for line in table[1:])]
+    out.table([tuple(line[i] for i in shown) for line in table], right=tuple(range(1, len(shown))))
     for word in result.missing:
         out.text(f"  {word}")
     out.text("")
 
 
-def _row(row: dict[str, Any]) -> tuple[str, ...]:
+def _row(row: dict[str, Any], compared: bool) -> tuple[str, ...]:
     cold = row["cold_compile_s"]
     first = f"{row['compile_s']:.2f} s" + (f" (cold {cold:.2f} s)" if cold is not None else "")
     return (
         row["contender"], f"{row['ms']:.3g}", f"{row['symbols_per_second']:,.0f}", f"{row['gflops']:.3g}", f"{row['of_peak']:.0%}",
-        f"{row['to_bound']:.2f}" if "to_bound" in row else "", f"{row['ratio']:.2f}", f"{row['peak_bytes'] / 1e6:,.0f} MB", first,
+        f"{row['to_bound']:.2f}" if "to_bound" in row else "", f"{row['ratio']:.2f}" if compared else "",
+        f"{row['peak_bytes'] / 1e6:,.0f} MB", first,
     )  # fmt: skip
