@@ -4,6 +4,7 @@
 #   make test       install what tests need; ruff, mypy, pytest without the slow tests
 #   make test-full  the same with the slow tests
 #   make results    write docs/results.md: run what has changed since (TEXT=tinyshakespeare.txt for the rows on that text)
+#   make performance  write docs/performance.md: run what is not on record (all of it anew: AGAIN=1); peers that are installed are timed too
 #   make clean      remove .venv and what runs and caches left
 
 VENV := .venv
@@ -15,7 +16,7 @@ STEPS ?= 1300
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test test-full results clean
+.PHONY: demo test test-full results performance clean
 .DEFAULT_GOAL := demo
 
 # One thread: a second one wins a tenth on an idle machine and loses tenfold on a busy one.
@@ -32,6 +33,9 @@ test test-full: $(VENV)/.installed-test
 
 results: $(VENV)/.installed-results
 	$(BIN)/python docs/results.py $(if $(TEXT),--text $(TEXT))
+
+performance: $(VENV)/.installed-results
+	$(BIN)/python docs/performance.py $(if $(AGAIN),--again)
 
 # A stamp for each set of packages; what is installed changes only when pyproject.toml does, because the install is editable.
 $(VENV)/.installed: pyproject.toml $(VENV)/.made
