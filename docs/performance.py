@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphspec.bench import figures
+
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "performance"
 PAGE = ROOT / "docs" / "performance.md"
 
 QUIET = 0.5
-"""The load below which other processes do not matter to times of several threads."""
+"""The load of the machine below which other processes do not matter."""
 
 Record = dict[str, Any]
 Row = Mapping[str, Any]
@@ -146,7 +148,8 @@ def provenance(record: Record) -> str:
     versions = {name: number for row in record["results"] for name, number in row["versions"].items()}
     told = ", ".join(f"{name} {number}" for name, number in {"graphspec": environment["graphspec"], **versions}.items())
     threads = "1 thread" if record["threads"] == 1 else f"{machine['threads']} threads"
-    busy = "" if record["clock"] == "cpu" or record["load"] < QUIET else f" The machine was busy (load {record['load']:.1f})."
+    what = {"cpu": "which processor time leaves out, but not what they did to the caches", "wall": "so these times say little"}
+    busy = "" if record["load"] < QUIET else f" Other processes were at work (load {record['load']:.1f}), {what[record['clock']]}."
     return (
         f"{record['date'][:10]}, {machine['processor']}, {threads}, device {record['device']}: {machine['peak'] / 1e9:.0f} GFLOP/s, memory "
         f"{machine['dram'] / 1e9:.0f} GB/s, cache {machine['cache'] / 1e9:.0f} GB/s. Python {environment['python']}, {told}; "
@@ -165,7 +168,7 @@ def table(rows: Sequence[Row]) -> str:
         memory = " / ".join(f"{by[name]['peak_bytes'] / 1e6:.0f}" if name in by else "-" for name in names)
         first = " / ".join(f"{by[name]['compile_s']:.1f}" if name in by else "-" for name in names)
         lines.append(
-            f"| {model} | {ours['bound_ms']:.3g} | {' | '.join(cells)} | {ours['symbols_per_second']:,.0f} | {ours['gflops']:.0f} "
+            f"| {model} | {figures(ours['bound_ms'])} | {' | '.join(cells)} | {ours['symbols_per_second']:,.0f} | {ours['gflops']:.0f} "
             f"({ours['of_peak']:.0%} of peak) | {memory} | {first} |"
         )
     return "\n".join(lines) + "\n"
@@ -175,7 +178,7 @@ def _time(row: Row | None) -> str:
     if row is None:
         return ""
     times = row["to_bound"] if row["contender"] == "graphspec" else row["ratio"]
-    return f"{row['ms']:.3g} ({times:.2f})"
+    return f"{figures(row['ms'])} ({times:.2f})"
 
 
 # -- pictures --------------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import graphspec
-from graphspec.bench import CELLS, CONFIGS, Case, Machine, Settings, Work, machine, make_case, measure, peers_named
+from graphspec.bench import CELLS, CONFIGS, Case, Machine, Settings, Work, figures, machine, make_case, measure, peers_named
 from graphspec.bench.contender import UNSET, Contender, environment
 from graphspec.bench.contest import compare
 from graphspec.bench.step import CompiledStep
@@ -270,6 +270,10 @@ def test_a_table_for_people(run: Any, known_machine: Machine) -> None:
     assert "clipping and optimizer" in lines[1] and "processor time" not in lines[1]
     titles = [line.split(":")[0] for line in lines if "symbols a step" in line]
     assert titles == ["gru (B3 T4 H8 V11 L2)", "decoder (B3 S5 T4 H8 V11)"]  # of the same sizes one each
+
+
+def test_figures() -> None:
+    assert [figures(n) for n in (0.01234, 26.42, 99.96, 123.4, 1234.5)] == ["0.0123", "26.4", "100", "123", "1,234"]
 
 
 def test_what_a_case_is_called() -> None:

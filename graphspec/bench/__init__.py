@@ -5,11 +5,11 @@ given the same weights and the same batch, must find the same loss and gradient 
 """
 
 from graphspec.bench.cases import CELLS, CONFIGS, Case, Work, make_case
-from graphspec.bench.contest import Result, Settings, Timing, measure
+from graphspec.bench.contest import Result, Settings, Timing, figures, measure
 from graphspec.bench.machine import Machine, measure_machine
 from graphspec.bench.peers import PEERS, Peer, peers_named
 
 __all__ = [
-    "CELLS", "CONFIGS", "PEERS", "Case", "Machine", "Peer", "Result", "Settings", "Timing", "Work", "make_case", "measure",
-    "measure_machine", "peers_named",
+    "CELLS", "CONFIGS", "PEERS", "Case", "Machine", "Peer", "Result", "Settings", "Timing", "Work", "figures",
+    "make_case", "measure", "measure_machine", "peers_named",
 ]  # fmt: skip

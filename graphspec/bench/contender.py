@@ -26,7 +26,7 @@ ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 PATIENCE = 3.0
 """Seconds that a process has to end once nobody asks it anything more."""
 
-CACHES = {"XDG_CACHE_HOME": "", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
+CACHES = {"GRAPHSPEC_CACHE": "graphspec", "XDG_CACHE_HOME": "", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
 """Where compilers keep what they made, as folders under the benchmark's own: what was compiled before is no part of it."""
 
 

@@ -166,6 +166,11 @@ def measure(
     return Result(title, case, ready[0]["symbols"], case.work if case else Work(ready[0]["flops"], math.nan), timings, missing)
 
 
+def figures(value: float) -> str:
+    """A number with three figures, as people write it: ``0.0123``, ``26.4``, ``1,234``."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def compare(title: str, name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], same: float = SAME) -> None:
     """E0840 unless a contender's loss and norm of the gradient are ours."""
     for key, what in (("loss", "loss"), ("norm", "norm of the gradient")):

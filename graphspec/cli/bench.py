@@ -9,7 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from graphspec.bench import CELLS, CONFIGS, PEERS, Case, Machine, Result, Settings, make_case, measure, measure_machine, peers_named
+from graphspec.bench import (
+    CELLS,
+    CONFIGS,
+    PEERS,
+    Case,
+    Machine,
+    Result,
+    Settings,
+    figures,
+    make_case,
+    measure,
+    measure_machine,
+    peers_named,
+)
 from graphspec.cli.common import limits, overrides
 from graphspec.cli.output import Output
 from graphspec.errors import fail
@@ -121,8 +134,8 @@ def say_machine(machine: Machine, settings: Settings, out: Output) -> None:
 
 def show(result: Result, machine: Machine, out: Output) -> None:
     rows = result.to_json(machine)
-    bound = f", bound {rows[0]['bound_ms']:.3g} ms" if result.case else ""
-    out.text(f"{result.title}: {result.symbols:,} symbols a step, {result.work.flops / 1e9:.3g} GFLOP{bound}")
+    bound = f", bound {figures(rows[0]['bound_ms'])} ms" if result.case else ""
+    out.text(f"{result.title}: {result.symbols:,} symbols a step, {figures(result.work.flops / 1e9)} GFLOP{bound}")
     head = ("", "ms a step", "symbols/s", "GFLOP/s", "of peak", "to bound", "to ours", "memory", "first step")
     table = [head, *(_row(row, len(rows) > 1) for row in rows)]
     shown = [i for i in range(len(head)) if any(line[i] for line in table[1:])]
@@ -136,7 +149,7 @@ def _row(row: dict[str, Any], compared: bool) -> tuple[str, ...]:
     cold = row["cold_compile_s"]
     first = f"{row['compile_s']:.2f} s" + (f" (cold {cold:.2f} s)" if cold is not None else "")
     return (
-        row["contender"], f"{row['ms']:.3g}", f"{row['symbols_per_second']:,.0f}", f"{row['gflops']:.3g}", f"{row['of_peak']:.0%}",
+        row["contender"], figures(row["ms"]), f"{row['symbols_per_second']:,.0f}", figures(row["gflops"]), f"{row['of_peak']:.0%}",
         f"{row['to_bound']:.2f}" if "to_bound" in row else "", f"{row['ratio']:.2f}" if compared else "",
         f"{row['peak_bytes'] / 1e6:,.0f} MB", first,
     )  # fmt: skip
