@@ -10,6 +10,7 @@ import numpy as np
 from graphspec.binding import index_error
 from graphspec.errors import NOWHERE, Origin, SpecError, fail
 from graphspec.ir.core import Program
+from graphspec.ir.rewrite import copy_program
 from graphspec.passes import optimise
 from graphspec.plan import make_plan
 from graphspec.reference import interpret
@@ -26,7 +27,8 @@ RESIDENT = ("parameter", "state", "buffer", "gradient")
 class Engine:
     """Runs one program on one device.
 
-    ``device`` is an open device, or None for the reference interpreter of unoptimised IR.  ``notes`` says what the passes did.
+    ``device`` is an open device, or None for the reference interpreter of unoptimised IR.  ``program`` stays as it is, to be
+    interpreted in the user's own terms; ``notes`` says what the passes did to a copy of it.
     """
 
     def __init__(self, program: Program, device: Device | None, check: bool = False) -> None:
@@ -35,10 +37,11 @@ class Engine:
         self.origins: dict[str, Origin] = {}
         self.executable: Executable | None = None
         if device is not None:
-            self.notes = optimise(program, check)
-            for op in program.block.walk():
+            optimised = copy_program(program)
+            self.notes = optimise(optimised, check, kernels=bool(device.language))
+            for op in optimised.block.walk():
                 self.origins.setdefault(str(op.origin), op.origin)
-            self.executable = Executable(make_plan(program), device)
+            self.executable = Executable(make_plan(optimised, device.language), device)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Results by name, in arrays of the device that the next run overwrites.  Arguments that results update (parameters,

@@ -41,6 +41,8 @@ def run_block(
         inputs = [values[v] for v in op.inputs]
         if op.name == "scan":
             outputs = _scan(op, inputs, letters, watch, steps)
+        elif op.name == "fused":
+            outputs = run_block(op.blocks[0], inputs, letters, watch, steps)
         else:
             found = OPS[op.name](op, letters, *inputs)
             outputs = [np.asarray(a, v.dtype) for a, v in zip(found if len(op.outputs) > 1 else [found], op.outputs, strict=True)]

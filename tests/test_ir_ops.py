@@ -19,24 +19,24 @@ from graphspec.reference import OPS, interpret
 from graphspec.sizes import size
 from op_samples import BOOL, FORMULAS, INT, SAMPLES, Array, F, draw, named, number, params, program_of
 
-SCAN = "scan"
-"""Has a body, and so no samples in its record: tests/test_ir_scan.py and tests/test_scan.py are its own."""
+BODIES = {"scan", "fused"}
+"""Have a body, and so no samples in their records: tests/test_ir_scan.py, tests/test_scan.py and tests/test_passes.py are their own."""
 
 
 # -- records -------------------------------------------------------------------------------------------------------------
 
 
 def without_samples(records: Mapping[str, Primitive]) -> list[str]:
-    return [name for name, record in records.items() if not record.cases and name != SCAN]
+    return [name for name, record in records.items() if not record.cases and name not in BODIES]
 
 
 def test_every_record_has_samples_a_meaning_and_a_sentence() -> None:
     assert without_samples(PRIMITIVES) == []
-    assert set(OPS) | {SCAN} == set(PRIMITIVES)
-    assert set(FORMULAS) | {SCAN, "random"} == set(PRIMITIVES)
+    assert set(OPS) | BODIES == set(PRIMITIVES)
+    assert set(FORMULAS) | BODIES | {"random"} == set(PRIMITIVES)
     assert [p.name for p in PRIMITIVES.values() if not p.doc] == []
     values = [(record.name, v) for record, case in SAMPLES for op in program_of(record, case).block.ops for v in (*op.inputs, *op.outputs)]
-    assert {name for name, v in values if 0 in v.shape} | {SCAN, "size"} == set(PRIMITIVES)
+    assert {name for name, v in values if 0 in v.shape} | BODIES | {"size"} == set(PRIMITIVES)
 
 
 def test_a_record_without_samples_is_seen() -> None:
@@ -231,7 +231,7 @@ REFUSED: dict[str, list[tuple[list[TensorType], dict[str, Any]]]] = {
 
 
 def test_every_primitive_refuses_something() -> None:
-    assert set(REFUSED) | {SCAN} == set(PRIMITIVES)
+    assert set(REFUSED) | BODIES == set(PRIMITIVES)
 
 
 @pytest.mark.parametrize(("name", "types", "attrs"), [(name, *case) for name, cases in REFUSED.items() for case in cases],

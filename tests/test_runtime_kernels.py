@@ -44,7 +44,7 @@ def kernel_cases() -> list[KernelCase]:
     ]
 
 
-def _build(case: KernelCase) -> tuple[Program, dict[str, np.ndarray]]:
+def kernel_program(case: KernelCase) -> tuple[Program, dict[str, np.ndarray]]:
     sample = PRIMITIVES[case.name].cases[case.number]
     b, rng = Builder(dtype=case.dtype), np.random.default_rng(7)
     arguments: dict[str, np.ndarray] = {}
@@ -87,7 +87,7 @@ def _build(case: KernelCase) -> tuple[Program, dict[str, np.ndarray]]:
 
 
 def check_case(case: KernelCase, device: Device) -> None:
-    program, arguments = _build(case)
+    program, arguments = kernel_program(case)
     with np.errstate(all="ignore"):
         wanted = interpret(program, arguments)
     executable = Executable(make_plan(program), device)
@@ -107,11 +107,11 @@ def test_kernel_agrees_with_the_reference(case: KernelCase) -> None:
 
 
 def test_every_primitive_has_cases_and_a_kernel() -> None:
-    views = {"full", "size", "reshape", "transpose", "broadcast", "slice", "concat", "pad", "scan", "stop_gradient"}
+    views = {"full", "size", "reshape", "transpose", "broadcast", "slice", "concat", "pad", "scan", "fused", "stop_gradient"}
     from graphspec_runtime.kernels import KERNELS
 
     assert set(PRIMITIVES) - views == set(KERNELS) - {"copy"}
-    assert {case.name for case in kernel_cases()} == set(PRIMITIVES) - {"scan"}
+    assert {case.name for case in kernel_cases()} == set(PRIMITIVES) - {"scan", "fused"}
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 200])

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
-from graphspec.passes import dead_code, products, residuals, simplify, stages, sums
+from graphspec.passes import dead_code, fuse, products, residuals, simplify, stages, sums
 
 Pass = Callable[[Program], "str | None"]
 
@@ -28,11 +28,15 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("dead-code", dead_code.run),
 )
 
+KERNELS: tuple[tuple[str, Pass], ...] = (("fuse", fuse.run),)
+"""What comes after them for devices that compile kernels."""
 
-def optimise(program: Program, check: bool = False) -> list[str]:
-    """Run every pass on ``program``, in place; returns what they did.  ``check`` runs the verifier after each."""
+
+def optimise(program: Program, check: bool = False, kernels: bool = False) -> list[str]:
+    """Run every pass on ``program``, in place; returns what they did.  ``check`` runs the verifier after each; ``kernels`` adds those for
+    devices that compile kernels."""
     told = []
-    for name, run in PASSES:
+    for name, run in (*PASSES, *(KERNELS if kernels else ())):
         said = run(program)
         if check:
             verify(program)

@@ -23,31 +23,45 @@ PLACED = frozenset({"matmul", "reduce_sum", "gather", "scatter_add"})
 
 
 def run(program: Program) -> str | None:
-    merged, left = _block(program.block)
-    return f"{merged} products became {left}" if merged else None
+    told = _Told()
+    _block(program.block, told)
+    return told.text()
 
 
-def _block(block: Block) -> tuple[int, int]:
-    merged, left = 0, 0
+class _Told:
+    """What was done, counted."""
+
+    def __init__(self) -> None:
+        self.merged = self.left = self.turned = 0
+
+    def text(self) -> str | None:
+        if self.merged:
+            return f"{self.merged} products became {self.left}"
+        return f"{self.turned} transposes and sums moved to where products meet" if self.turned else None
+
+    def one_for(self, products: Sequence[Op]) -> None:
+        self.merged, self.left = self.merged + len(products), self.left + 1
+
+
+def _block(block: Block, told: _Told) -> None:
     for op in block.ops:
         for inner in op.blocks:
-            found = _block(inner)
-            merged, left = merged + found[0], left + found[1]
-    _turn(block)
-    _add_first(block)
-    for side in (0, 1):
-        for group in _sharing(block, side):
-            _side_by_side(block, group, side)
-            merged, left = merged + len(group), left + 1
-    while terms := _added(block):
-        _one_above_the_other(block, *terms)
-        merged, left = merged + len(terms[1]), left + 1
-    _stack_together(block)
-    _reduce_together(block)
-    return merged, left
+            _block(inner, told)
+    before = None
+    while before != (now := (told.merged, told.turned)):  # one merger may make way for another
+        before = now
+        told.turned += _turn(block) + _add_first(block)
+        for side in (0, 1):
+            for group in _sharing(block, side):
+                _side_by_side(block, group, side)
+                told.one_for(group)
+        while terms := _added(block):
+            _one_above_the_other(block, *terms)
+            told.one_for(terms[1])
+        told.turned += _stack_together(block) + _reduce_together(block)
 
 
-def _turn(block: Block) -> None:
+def _turn(block: Block) -> int:
     """The transpose of a product is the product of the transposes: the gradient of a weight then has the weight's own layout."""
     counts = uses(block)
     ops: list[Op] = []
@@ -67,9 +81,10 @@ def _turn(block: Block) -> None:
         table[op.output] = out
     block.ops = ops
     substitute(block, table)
+    return len(table)
 
 
-def _add_first(block: Block) -> None:
+def _add_first(block: Block) -> int:
     """Sums of reshaped products are reshaped sums, so that the products meet."""
     counts = uses(block)
     ops: list[Op] = []
@@ -89,6 +104,7 @@ def _add_first(block: Block) -> None:
         table[op.output] = out
     block.ops = ops
     substitute(block, table)
+    return len(table)
 
 
 def transposed(b: Builder, v: Value) -> Value:
@@ -222,7 +238,7 @@ def _one_above_the_other(block: Block, total: Op, products: Sequence[Op]) -> Non
     substitute(block, {total.output: whole})
 
 
-def _stack_together(block: Block) -> None:
+def _stack_together(block: Block) -> int:
     """Where a loop stacks all the parts of a concat, it stacks the whole, and the parts are cut from that."""
     table: dict[Value, Value] = {}
     ops: list[Op] = []
@@ -232,6 +248,7 @@ def _stack_together(block: Block) -> None:
             ops += _cut(op, table)
     block.ops = ops
     substitute(block, table)
+    return len(table)
 
 
 def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
@@ -261,7 +278,7 @@ def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
     return b.block.ops
 
 
-def _reduce_together(block: Block) -> None:
+def _reduce_together(block: Block) -> int:
     """Sums of several slices of one value are the slices of one sum: the gradients of biases."""
     groups: dict[tuple[Value, int, tuple[int, ...]], list[Op]] = {}
     for op in block.ops:
@@ -271,6 +288,7 @@ def _reduce_together(block: Block) -> None:
     for (whole, axis, axes), group in groups.items():
         if len(group) > 1:
             _sum_whole(block, group, whole, axis, axes)
+    return sum(len(group) > 1 for group in groups.values())
 
 
 def _sum_whole(block: Block, group: Sequence[Op], whole: Value, axis: int, axes: tuple[int, ...]) -> None:

@@ -99,7 +99,7 @@ def _concat(op: Op) -> int:
     """A concat of all the slices of one value is that value; views of the slices make the same view of it."""
     axis, views = op.attrs["axis"], [v.op for v in op.inputs]
     first = views[0]
-    if first is None or any(view is None or view.name != first.name for view in views) or op.output.type.rank == 0:
+    if first is None or first.name not in ("slice", "transpose", "reshape") or any(v is None or v.name != first.name for v in views):
         return 0
     if first.name == "slice":
         whole = _covered(op.inputs, axis)

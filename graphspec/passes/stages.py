@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value, index_type, scan_parts, tensor
 from graphspec.ir.rewrite import copy_op, substitute, sum_terms, uses
+from graphspec.passes.components import components
 from graphspec.passes.lift import gains, lift, liftable, repeated
 
 FREE = frozenset({"full", "size", "iota", "broadcast"})
@@ -364,39 +365,3 @@ def _in_order(total: Op, sums: set[Op], rank: Callable[[Value], int]) -> bool:
         bound = min(bound, *leaves) if leaves else bound
         op = inner[0].op  # type: ignore[assignment]
         assert op is not None
-
-
-def components(nodes: Sequence[Node], edges: dict[Node, list[Node]]) -> list[list[Node]]:
-    """Strongly connected components, each after those it has edges to (Tarjan, Depth-first search and linear graph algorithms, 1972;
-    without recursion)."""
-    index: dict[Node, int] = {}
-    low: dict[Node, int] = {}
-    stack: list[Node] = []
-    on_stack: set[Node] = set()
-    found: list[list[Node]] = []
-    for root in nodes:
-        work = [(root, iter(edges[root]))] if root not in index else []
-        while work:
-            node, rest = work[-1]
-            if node not in index:
-                index[node] = low[node] = len(index)
-                stack.append(node)
-                on_stack.add(node)
-            for other in rest:
-                if other not in index:
-                    work.append((other, iter(edges[other])))
-                    break
-                if other in on_stack:
-                    low[node] = min(low[node], index[other])
-            else:
-                work.pop()
-                if work:
-                    parent = work[-1][0]
-                    low[parent] = min(low[parent], low[node])
-                if low[node] == index[node]:
-                    group: list[Node] = []
-                    while not group or group[-1] is not node:
-                        group.append(stack.pop())
-                        on_stack.discard(group[-1])
-                    found.append(group)
-    return found

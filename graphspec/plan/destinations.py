@@ -121,7 +121,14 @@ class Destinations:
         if last != here:
             return last < here
         old = [v for v in op.inputs if self._live.group(v) is self._live.group(over)]
-        return primitive(op.name).pointwise and all(self._places[v] == place for v in old)
+        return elementwise(op) and all(self._places[v] == place for v in old)
+
+
+def elementwise(op: Op) -> bool:
+    """Whether each element of the result is computed from the same element of the operands alone, so that it may be written over it."""
+    if op.name == "fused":
+        return all(primitive(inner.name).pointwise or inner.name in ("full", "size") for inner in op.blocks[0].ops)
+    return primitive(op.name).pointwise
 
 
 def _slice(axis: int, start: Size, length: Size) -> Callable[[Place], Place | None]:

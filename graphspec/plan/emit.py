@@ -11,12 +11,12 @@ from typing import Any
 
 from graphspec.errors import Origin
 from graphspec.ir.core import Block, Op, Shape, Value
-from graphspec.ir.ops import primitive
-from graphspec.plan.destinations import Destinations
+from graphspec.plan.destinations import Destinations, elementwise
+from graphspec.plan.kernels import kernel_tree
 from graphspec.plan.liveness import Liveness
-from graphspec.plan.place import ZERO, Place, Storage
+from graphspec.plan.place import ZERO, Place, Storage, to_expr
 from graphspec.sizes import Size, product
-from graphspec_runtime.plan import Expr, Instruction, Loop, View
+from graphspec_runtime.plan import Instruction, Loop, View
 
 ATTRS = {
     "compare": ("how",), "logical": ("how",), "reduce_sum": ("axes",), "reduce_max": ("axes",), "random": ("kind", "site"),
@@ -127,11 +127,6 @@ class Code:
                 waiting[0] = (to, saved)
 
 
-def to_expr(n: Size) -> Expr:
-    value = n.value
-    return value if value is not None else tuple((factor, letters) for letters, factor in n.terms)
-
-
 class BlockEmitter:
     """Emits one block, all but its scans.
 
@@ -164,16 +159,23 @@ class BlockEmitter:
     def compute(self, op: Op) -> None:
         """One kernel call that writes all outputs."""
         attrs = {name: op.attrs[name] for name in ATTRS.get(op.name, ())}
+        if op.name == "fused":
+            attrs.update(kernel_tree(op))
+        taken: list[Place] = []
         for out in op.outputs:
             total = self.sums.get(out)
-            self.places[out] = total or self.wishes.wanted(out) or self._over_input(op) or self.code.new(out)
+            place = total or self.wishes.wanted(out)
+            if place is None or any(place.storage is other.storage for other in taken):
+                place = self._over_input(op, out, taken) or self.code.new(out)
+            self.places[out] = place
+            taken.append(place)
             if total:
                 attrs["accumulate"] = True
         self.code.emit(op.name, [self.places[v] for v in op.inputs], [self.places[v] for v in op.outputs], op.origin, **attrs)
 
-    def _over_input(self, op: Op) -> Place | None:
-        """The place of an input that a pointwise op may overwrite: all of a storage made here, and read for the last time."""
-        if not primitive(op.name).pointwise:
+    def _over_input(self, op: Op, out: Value, taken: Sequence[Place]) -> Place | None:
+        """The place of an input that an elementwise op may overwrite: all of a storage made here, and read for the last time."""
+        if not elementwise(op):
             return None
         for v in op.inputs:
             place = self.places[v]
@@ -181,8 +183,10 @@ class BlockEmitter:
             dies = self.live.last_read(v) == self.live.position[op]
             if not dies or storage.kind != "arena" or storage.path != self.code.path or not place.covers_storage:
                 continue
+            if any(other.storage is storage for other in taken):
+                continue
             alike = all(self.places[u] == place for u in op.inputs if self.places[u].storage is storage)
-            if alike and v.type == op.output.type:
+            if alike and v.type == out.type:
                 return place
         return None
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from graphspec.codegen import print_c
 from graphspec.errors import NOWHERE
 from graphspec.ir.core import Program, Value
 from graphspec.plan.destinations import Root, at
-from graphspec.plan.emit import Code, Moves, to_expr
-from graphspec.plan.place import Place, Storage
+from graphspec.plan.emit import Code, Moves
+from graphspec.plan.place import Place, Storage, to_expr
 from graphspec.plan.scans import Emitter
 from graphspec.sizes import Size, product
 from graphspec_runtime.plan import Argument, Buffer, Guard, Output, Plan
+
+PRINTERS = {"c": print_c}
+"""How plans are printed, by language."""
 
 RESIDENT = frozenset({"parameter", "gradient", "buffer", "state"})
 """Roles whose arrays stay where they are between runs; others are copied in."""
 
 
-def make_plan(program: Program) -> Plan:
-    """The program as data that any device can run, for every binding of its size letters.
+def make_plan(program: Program, language: str = "") -> Plan:
+    """The program as data that any device can run, for every binding of its size letters; printed in ``language`` too, for devices that
+    compile one (``c``).
 
     An output whose port ``updates`` an argument lies in that argument's memory: the runtime overwrites it.
     """
@@ -47,7 +54,7 @@ def make_plan(program: Program) -> Plan:
         Output(port.name, port.role, code.view(place), port.updates) for port, place in zip(program.outputs, results, strict=True)
     )
     guards = tuple(Guard(to_expr(g.left), to_expr(g.right), g.message, code.origin(g.origin), g.at_most) for g in program.guards)
-    return Plan(
+    plan = Plan(
         name=program.name,
         letters=tuple(program.letters),
         buffers=tuple(_buffer(s) for s in code.storages),
@@ -60,6 +67,7 @@ def make_plan(program: Program) -> Plan:
         guards=guards,
         origins=tuple(code.origins),
     )
+    return replace(plan, sources={language: PRINTERS[language](plan)}) if language else plan
 
 
 def _results(program: Program, block: Emitter, overwritten: set[Value], arguments: dict[str, Value]) -> list[Place]:

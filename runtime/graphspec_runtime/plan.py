@@ -151,6 +151,8 @@ class Plan:
     code: tuple[Instruction | Loop, ...]
     guards: tuple[Guard, ...]
     origins: tuple[str, ...]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """The plan in languages that devices compile, by the language's name."""
 
     def origin(self, index: int) -> str:
         return self.origins[index] if index >= 0 else ""
@@ -170,6 +172,7 @@ class Plan:
             "code": [_step_to_json(step) for step in self.code],
             "guards": [vars(g) for g in self.guards],
             "origins": list(self.origins),
+            "sources": dict(self.sources),
         }
 
     @staticmethod
@@ -189,6 +192,7 @@ class Plan:
             code=tuple(_step_from_json(step) for step in data["code"]),
             guards=tuple(Guard(_freeze(g["left"]), _freeze(g["right"]), g["message"], g["origin"], g["at_most"]) for g in data["guards"]),
             origins=tuple(data["origins"]),
+            sources=dict(data["sources"]),
         )
 
 

@@ -31,3 +31,16 @@ def _infer(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -
 
 define(Primitive("scan", "runs its body once for each step; its gradient is in graphspec.autodiff", _infer,
                  takes="trip reverse consts carries ys"))
+
+
+def _infer_fused(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:
+    need(len(blocks) == 1, "fused owns one block")
+    body, shape, rows = blocks[0], attrs["shape"], attrs["rows"]
+    need([v.type for v in body.params] == list(types), "fused: its block takes what it is given")
+    need(rows <= len(shape), f"fused: {rows} axes of {list(shape)} are rows")
+    for v in (*body.params, *(v for op in body.ops for v in op.outputs)):
+        need(v.shape in (shape, shape[:rows], ()), f"fused over {list(shape)}, {rows} of them rows: {v.type}")
+    return [v.type for v in body.results]
+
+
+define(Primitive("fused", "pointwise ops and reductions of rows in one kernel: what its block does", _infer_fused, takes="shape rows"))

@@ -90,7 +90,7 @@ def _is_text(value: Any) -> bool:
 
 ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("size", "start", "length", "before", "after", "trip"), _is_size),
-    **dict.fromkeys(("axis", "site", "consts", "carries", "ys"), _whole),
+    **dict.fromkeys(("axis", "site", "consts", "carries", "ys", "rows"), _whole),
     **dict.fromkeys(("how", "kind"), _is_text),
     "shape": _all(_is_size),
     "axes": _all(_whole),

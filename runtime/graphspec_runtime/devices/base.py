@@ -50,6 +50,8 @@ class Device(ABC):
     """Memory, copies, and a way to run a plan."""
 
     name: str
+    language: str = ""
+    """The language that plans must come printed in, with kernels fused; none where the device has a kernel for every instruction."""
 
     @abstractmethod
     def memory(self, size: int) -> Array:

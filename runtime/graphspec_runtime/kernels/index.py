@@ -143,15 +143,19 @@ def _check_index(site: Site) -> Kernel:
         if int(index.min()) < low or int(index.max()) > high:
             host = site.device.to_host(index)
             position = [int(n) for n in np.argwhere((host < low) | (host > high))[0]]
-            value = int(host[tuple(position)])
-            where = f" of `{site.argument}`" if site.argument else ""
-            place = f" at position {position} (from 0)" if position else ""
-            raise PlanError(
-                "index", f"index {value}{where}{place} is outside {low} .. {high}",
-                site.origin, value=value, position=position, low=low, high=high, argument=site.argument,
-            )  # fmt: skip
+            raise out_of_range(int(host[tuple(position)]), position, low, high, site.argument, site.origin)
 
     return kernel
+
+
+def out_of_range(value: int, position: list[int], low: int, high: int, argument: str, origin: str) -> PlanError:
+    """The error for an index that is not in ``low .. high``."""
+    where = f" of `{argument}`" if argument else ""
+    place = f" at position {position} (from 0)" if position else ""
+    return PlanError(
+        "index", f"index {value}{where}{place} is outside {low} .. {high}",
+        origin, value=value, position=position, low=low, high=high, argument=argument,
+    )  # fmt: skip
 
 
 INDEXING: dict[str, Maker] = {

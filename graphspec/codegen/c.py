@@ -1,0 +1,245 @@
+"""A plan as C.
+
+One function runs the plan: buffers in ``m``, size letters in ``n``, so that what was compiled serves every T and B.  Each instruction is a
+function of its own over rows ``lo`` to ``hi`` of its first axis; loops over time are loops in C.  A matrix that a product in a loop
+multiplies by in every turn is packed before the loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from graphspec.codegen.expressions import Entry
+from graphspec.codegen.fused import Fused
+from graphspec.codegen.ops import PRINTERS
+from graphspec.codegen.text import SUFFIX, TYPES, Lines, Operand, address, letter, number, size
+from graphspec_runtime.kernels import POINTWISE
+from graphspec_runtime.plan import Expr, Instruction, Loop, Plan, View
+
+HEAD = '#include "graphspec.h"'
+
+FEW_TURNS = 3
+"""Loops of fewer turns than this multiply without packing first."""
+
+
+def print_c(plan: Plan, timed: bool = False) -> str:
+    """The C of a plan: ``int64_t gs_plan(char *const *m, const int64_t *n, gs_fault *fault)``.  It returns 0, or the number of the
+    instruction that found an index out of range.
+
+    ``timed`` prints ``gs_plan_timed``, which takes an array too, to whose element i it adds the seconds that instruction i takes.
+    """
+    return _Printer(plan, timed).print()
+
+
+class _Printer:
+    def __init__(self, plan: Plan, timed: bool) -> None:
+        self.plan, self.timed = plan, timed
+        self.kernels = Lines()
+        self.body = Lines(1)
+        self.packed: dict[tuple[int, View], str] = {}
+        self.known: dict[str, str] = {}
+        self.letters = [letter(name) for name in plan.letters]
+        self.literals = {
+            i: size(b.value) if isinstance(b.value, tuple) else number(b.value or 0, b.dtype)
+            for i, b in enumerate(plan.buffers) if b.kind == "constant"
+        }  # fmt: skip
+
+    def print(self) -> str:
+        for i, name in enumerate(self.plan.letters):
+            self.body.add(f"const gs_int {letter(name)} = n[{i}];")
+        self.body.add(f"{''.join(f'(void){name}, ' for name in self.letters)}(void)m, (void)n, (void)fault;")
+        self._steps(self.plan.code, [])
+        self.body.add("return 0;")
+        head = [f"/* {self.plan.name}({', '.join(self.plan.letters)}): printed by graphspec; `m` holds the buffers: */"]
+        head += [f"/*   m[{i}] {b.dtype} {b.name} */" for i, b in enumerate(self.plan.buffers) if b.name]
+        name, more = ("gs_plan_timed", ", double *seconds") if self.timed else ("gs_plan", "")
+        declared = f"int64_t {name}(char *const *m, const int64_t *n, gs_fault *fault{more})"
+        entry = [f"{declared};", declared, "{", *(["    double now = gs_clock();"] if self.timed else [])]
+        return "\n".join([HEAD, "", *head, "", *self.kernels.lines, *entry, *self.body.lines, "}", ""])
+
+    # -- loops ---------------------------------------------------------------------------------------------------------
+
+    def _steps(self, steps: Sequence[Instruction | Loop], loops: list[Loop]) -> None:
+        for step in steps:
+            if isinstance(step, Loop):
+                self._loop(step, loops)
+            else:
+                self._instruction(step, loops)
+                if self.timed:
+                    self.body.add(f"GS_TICK(seconds[{step.serial}]);")
+
+    def _loop(self, loop: Loop, loops: list[Loop]) -> None:
+        out, t, trip = self.body, f"t{loop.id}", size(loop.trip)
+        out.add("", f"/* over time{self._origin(loop.origin)} */")
+        with out.block(""):
+            names = self._pack(loop, trip)
+            if self.timed and names:
+                self.body.add("GS_TICK(seconds[0]);")
+            head = f"for (gs_int {t} = {trip} - 1; {t} >= 0; --{t})" if loop.reverse else f"for (gs_int {t} = 0; {t} < {trip}; ++{t})"
+            with out.block(head):
+                self._steps(loop.body, [*loops, loop])
+            for name in names:
+                out.add(f"gs_release({name});")
+
+    def _pack(self, loop: Loop, trip: str) -> list[str]:
+        """Pack the matrices that the loop's own products multiply by in every turn."""
+        names = []
+        written = {v.buffer for step in _instructions(loop.body) for v in step.outputs}
+        for step in loop.body:
+            if not isinstance(step, Instruction) or step.kernel != "matmul" or len(step.outputs[0].shape) != 2:
+                continue
+            left, right = step.inputs
+            (target,) = step.outputs
+            moves = any(number == loop.id for number, _ in right.steps)
+            if moves or right.buffer in written or left.strides[1] != 1 or target.strides[1] != 1:
+                continue
+            if (loop.id, right) in self.packed:
+                continue
+            name = f"packed{len(self.packed)}"
+            dtype = self.plan.buffers[right.buffer].dtype
+            real, mark, (k, n) = TYPES[dtype], SUFFIX[dtype], map(size, right.shape)
+            out = self.body
+            out.add(f"{real} *{name} = {trip} >= {FEW_TURNS} ? gs_reserve(gs_packed_{mark}({k}, {n}) * (gs_int)sizeof({real})) : NULL;")
+            rs, cs = map(size, right.strides)
+            out.add(f"if ({name}) gs_pack_{mark}({k}, {n}, {address(self.plan, right)}, {rs}, {cs}, {name});")
+            self.packed[loop.id, right] = name
+            names.append(name)
+        return names
+
+    # -- instructions --------------------------------------------------------------------------------------------------
+
+    def _origin(self, origin: int) -> str:
+        return f": {self.plan.origin(origin)}".replace("\n", " ").replace("*/", "* /") if origin >= 0 else ""
+
+    def _instruction(self, step: Instruction, loops: list[Loop]) -> None:
+        if step.kernel == "matmul":
+            self._matmul(step, loops)
+        elif step.kernel == "check_index":
+            self._check(step)
+        else:
+            self._call(step)
+
+    def _matmul(self, step: Instruction, loops: list[Loop]) -> None:
+        (a, b), (c,) = step.inputs, step.outputs
+        out, dtype = self.body, self.plan.buffers[c.buffer].dtype
+        mark = SUFFIX[dtype]
+        m, n, k = size(c.shape[-2]), size(c.shape[-1]), size(a.shape[-1])
+        add = int(bool(step.attrs.get("accumulate")))
+        out.add(f"/* {step.serial} product{self._origin(step.origin)} */")
+        lead = [f"b{i}" for i in range(len(c.shape) - 2)]
+        pointers = [self._at(v, lead) for v in (a, b, c)]
+        packed = next((self.packed[loop.id, b] for loop in reversed(loops) if (loop.id, b) in self.packed), None)
+        strides = [f"{size(v.strides[-2])}, {size(v.strides[-1])}" for v in (a, b, c)]
+        operands = ", ".join(f"{pointer}, {stride}" for pointer, stride in zip(pointers, strides, strict=True))
+        call = f"gs_gemm_{mark}({m}, {n}, {k}, {operands}, {add});"
+        if packed:
+            rows, to = size(a.strides[0]), f"{pointers[2]}, {size(c.strides[0])}"
+            fast = f"gs_gemm_packed_{mark}({m}, {n}, {k}, {pointers[0]}, {rows}, {packed}, {to}, {add});"
+            out.add(f"if ({packed}) {fast}", f"else {call}")
+            return
+        depth = 0
+        for name, count in zip(lead, c.shape, strict=False):
+            out.add(f"for (gs_int {name} = 0; {name} < {size(count)}; ++{name})")
+            depth += 1
+            out.depth += 1
+        out.add(call)
+        out.depth -= depth
+
+    def _at(self, view: View, lead: Sequence[str]) -> str:
+        parts = [address(self.plan, view)]
+        parts += [f"{name} * {size(stride)}" for name, stride in zip(lead, view.strides, strict=False) if stride != 0]
+        return " + ".join(parts)
+
+    def _check(self, step: Instruction) -> None:
+        (view,) = step.inputs
+        out = self.body
+        low = int(step.attrs["base"])
+        out.add(f"/* {step.serial} indices are in {low} .. {low} + {size(step.attrs['size'])} - 1{self._origin(step.origin)} */")
+        with out.block(""):
+            dtype = TYPES[self.plan.buffers[view.buffer].dtype]
+            out.add(f"const {dtype} *x = {address(self.plan, view)};", "gs_int e = 0;")
+            index = [f"i{i}" for i in range(len(view.shape))]
+            for name, n in zip(index, view.shape, strict=True):
+                out.add(f"for (gs_int {name} = 0; {name} < {size(n)}; ++{name})")
+            place = " + ".join(f"{i} * {size(s)}" for i, s in zip(index, view.strides, strict=True) if s != 0) or "0"
+            with out.block(""):
+                out.add(f"gs_int value = x[{place}];")
+                with out.block(f"if (value < {low} || value >= {low} + {size(step.attrs['size'])})"):
+                    out.add(f"*fault = (gs_fault){{{step.serial}, value, e}};", f"return {step.serial};")
+                out.add("++e;")
+
+    def _call(self, step: Instruction) -> None:
+        """A call of the instruction's own function, over all rows."""
+        views = list(dict.fromkeys((*step.inputs, *step.outputs)))
+        written = set(step.outputs)
+        in_memory = step.kernel in ("argmax", "top_k", "gather")  # they walk along a row
+        operands = {v: self._operand(f"p{i}", v, in_memory) for i, v in enumerate(views)}
+        views = [v for v in views if not operands[v].literal]
+        parameters = []
+        for v in views:
+            o = operands[v]
+            parameters.append(f"{'' if v in written else 'const '}{o.type} *{'restrict ' if v in written else ''}{o.pointer}")
+        kernel = Lines(1)
+        inputs, outputs = [operands[v] for v in step.inputs], [operands[v] for v in step.outputs]
+        rows = self._print(kernel, step, inputs, outputs)
+        text = "\n".join(["{", *kernel.lines, "}"])
+        if not re.search(r"\bhi\b", text):
+            text = "{\n    (void)lo, (void)hi;\n" + text.removeprefix("{\n")
+        used = [name for name in self.letters if re.search(rf"\b{name}\b", text)]
+        signature = f"(gs_int lo, gs_int hi{''.join(', ' + p for p in parameters)}{''.join(f', gs_int {name}' for name in used)})"
+        name = self._function(step, signature, text)
+        arguments = "".join(f", {address(self.plan, v)}" for v in views)
+        arguments += "".join(f", {each}" for each in used)
+        self.body.add(f"/* {step.serial} {step.kernel}{self._origin(step.origin)} */", f"{name}(0, {rows}{arguments});")
+
+    def _operand(self, pointer: str, view: View, in_memory: bool) -> Operand:
+        literal = "" if in_memory else self.literals.get(view.buffer, "")
+        return Operand(pointer, self.plan.buffers[view.buffer].dtype, view.shape, view.strides, literal)
+
+    def _function(self, step: Instruction, signature: str, text: str) -> str:
+        """The name of a function with this body; equal ones are printed once."""
+        known = self.known.get(signature + text)
+        if known:
+            return known
+        stem = re.sub(r"\W", "_", self.plan.buffers[step.outputs[-1].buffer].name)[:40]
+        name = f"k{step.serial}_{step.kernel}" + (f"_{stem}" if stem else "")
+        self.known[signature + text] = name
+        self.kernels.add(f"/*{self._origin(step.origin).removeprefix(':') or ' built in'} */")
+        self.kernels.add(f"static void {name}{signature}", *text.split("\n"), "")
+        return name
+
+    def _print(self, out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> str:
+        """The body of an instruction's function; returns the size of its first axis."""
+        if step.kernel == "fused":
+            code = [Entry(*entry) for entry in step.attrs["code"]]
+            shape = step.attrs["shape"]
+            Fused(out, shape, step.attrs["rows"], code, inputs, outputs, step.attrs["results"]).print()
+        elif step.kernel in POINTWISE:
+            shape = outputs[0].shape
+            entry = Entry(step.kernel, tuple(range(len(inputs))), outputs[0].dtype, "element", step.attrs.get("how"))
+            Fused(out, shape, len(shape), [entry], inputs, outputs, [len(inputs)]).print()
+        elif step.kernel in ("pick", "place"):
+            shape, entry = self._one(step, inputs, outputs)
+            Fused(out, shape, len(shape) - 1, [entry], inputs, outputs, [len(inputs)]).print()
+        else:
+            shape = inputs[-1].shape if step.kernel == "gather" else outputs[0].shape
+            if step.kernel in ("top_k", "cumsum"):
+                shape = shape[:-1]
+            PRINTERS[step.kernel](out, step, inputs, outputs)
+        return size(shape[0]) if shape else "1"
+
+    @staticmethod
+    def _one(step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> tuple[tuple[Expr, ...], Entry]:
+        """A pick or a place as a kernel of its own."""
+        if step.kernel == "pick":
+            return inputs[0].shape, Entry("pick", (0, 1), outputs[0].dtype, "row", None)
+        return outputs[0].shape, Entry("place", (0, 1), outputs[0].dtype, "element", None)
+
+
+def _instructions(steps: Sequence[Instruction | Loop]) -> list[Instruction]:
+    found: list[Instruction] = []
+    for step in steps:
+        found += _instructions(step.body) if isinstance(step, Loop) else [step]
+    return found
+

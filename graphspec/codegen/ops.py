@@ -1,0 +1,201 @@
+"""Instructions that are not pointwise, each as the body of a C function over its operands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphspec.codegen.text import SUFFIX, Lines, Operand, at, size, times
+from graphspec_runtime.plan import Expr, Instruction
+
+Printer = Callable[[Lines, Instruction, Sequence[Operand], Sequence[Operand]], None]
+
+
+def _axes(stem: str, n: int) -> list[str]:
+    return [f"{stem}{i}" for i in range(n)]
+
+
+def _loops(
+    out: Lines, indices: Sequence[str], shape: Sequence[Expr], body: Callable[[], None], first: bool = True, simd: bool = False
+) -> None:
+    """Loops over axes; the first one from ``lo`` to ``hi`` where it is the instruction's."""
+    if not indices:
+        with out.block(""):
+            body()
+        return
+    if simd and len(indices) == 1:
+        out.add("#pragma omp simd")
+    with out.loop(indices[0], "hi" if first else size(shape[0]), "lo" if first else "0"):
+        if len(indices) > 1:
+            _loops(out, indices[1:], shape[1:], body, False, simd)
+        else:
+            body()
+
+
+def product(shape: Sequence[Expr]) -> str:
+    return " * ".join(size(n) for n in shape) or "1"
+
+
+def _reduce(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    """Over any axes.  Where the last axis stays, whole rows are added to the result's row; the result is written as often as there are
+    reduced rows, but in order."""
+    (x,), (o,) = inputs, outputs
+    axes = tuple(step.attrs["axes"])
+    kept = [a for a in range(len(x.shape)) if a not in axes]
+    index = _axes("i", len(x.shape))
+    target = at([index[a] for a in kept], o.strides)
+    source = at(index, x.strides)
+    add = step.kernel == "reduce_sum"
+    least = "0" if add else "-INFINITY" if x.dtype in SUFFIX else {"int32": "INT32_MIN", "int64": "INT64_MIN"}.get(x.dtype, "0")
+
+    def join(to: str, value: str) -> str:
+        return f"{to} += {value};" if add else f"{to} = GS_LARGER({to}, {value});"
+
+    if not step.attrs.get("accumulate"):
+        _loops(out, [index[a] for a in kept], [x.shape[a] for a in kept], lambda: out.add(f"{o.pointer}[{target}] = {least};"), False)
+    if kept and kept[-1] == len(x.shape) - 1:  # reduced axes outside, the last kept one inside
+        order = [*kept[:-1], *axes, kept[-1]]
+        body = lambda: out.add(join(f"{o.pointer}[{target}]", f"{x.load(source)}"))
+        _loops(out, [index[a] for a in order], [x.shape[a] for a in order], body, False, simd=True)
+        return
+
+    def each() -> None:
+        out.add(f"{o.type} total = {least};")
+        _loops(out, [index[a] for a in axes], [x.shape[a] for a in axes], lambda: out.add(join("total", f"{x.load(source)}")), False)
+        out.add(join(f"{o.pointer}[{target}]", "total") if step.attrs.get("accumulate") else f"{o.pointer}[{target}] = total;")
+
+    _loops(out, [index[a] for a in kept], [x.shape[a] for a in kept], each, False)
+
+
+def _argmax(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    (x,), (o,) = inputs, outputs
+    lead = _axes("i", len(o.shape))
+
+    def row() -> None:
+        start, stride = at(lead, x.strides[:-1]), x.strides[-1]
+        out.add(f"const {x.type} *row = {x.pointer} + {start};", "gs_int best = 0;")
+        with out.loop("j", size(x.shape[-1]), "1"):
+            value, held = f"row[{times('j', stride) or '0'}]", f"row[{times('best', stride) or '0'}]"
+            out.add(f"if ({value} > {held} || ({value} != {value} && {held} == {held})) best = j;")
+        out.add(f"{o.pointer}[{at(lead, o.strides)}] = ({o.type})best;")
+
+    _loops(out, lead, o.shape, row)
+
+
+def _top_k(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    """Insertion into a sorted list: the largest first, of equals the first, NaN least."""
+    (x,), (values, places) = inputs, outputs
+    lead, k = _axes("i", len(x.shape) - 1), size(values.shape[-1])
+
+    def row() -> None:
+        out.add(f"const {x.type} *row = {x.pointer} + {at(lead, x.strides[:-1])};")
+        out.add(f"{values.type} *best = {values.pointer} + {at(lead, values.strides[:-1])};")
+        out.add(f"{places.type} *place = {places.pointer} + {at(lead, places.strides[:-1])};", "gs_int held = 0;")
+
+        def best(i: str) -> str:
+            return f"best[({i}) * {size(values.strides[-1])}]"
+
+        def place(i: str) -> str:
+            return f"place[({i}) * {size(places.strides[-1])}]"
+
+        with out.loop("j", size(x.shape[-1])):
+            out.add(f"{x.type} value = row[{times('j', x.strides[-1]) or '0'}];", "gs_int i = held;")
+            out.add(f"while (i > 0 && (value > {best('i - 1')} || ({best('i - 1')} != {best('i - 1')} && value == value))) --i;")
+            out.add(f"if (i >= {k}) continue;", f"if (held < {k}) ++held;")
+            with out.block("for (gs_int q = held - 1; q > i; --q)"):
+                out.add(f"{best('q')} = {best('q - 1')};", f"{place('q')} = {place('q - 1')};")
+            out.add(f"{best('i')} = value;", f"{place('i')} = ({places.type})j;")
+
+    _loops(out, lead, x.shape[:-1], row)
+
+
+def _cumsum(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    (x,), (o,) = inputs, outputs
+    lead, n = _axes("i", len(x.shape) - 1), size(x.shape[-1])
+    j = f"({n} - 1 - j)" if step.attrs["reverse"] else "j"
+
+    def row() -> None:
+        out.add(f"{o.type} total = 0;")
+        with out.loop("j", n):
+            out.add(f"total += {x.load(at([*lead, j], x.strides))};", f"{o.pointer}[{at([*lead, j], o.strides)}] = total;")
+
+    _loops(out, lead, x.shape[:-1], row)
+
+
+def _iota(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    (o,) = outputs
+    _loops(out, ["i0"], o.shape, lambda: out.add(f"{o.pointer}[{at(['i0'], o.strides)}] = ({o.type})i0;"))
+
+
+def _shift(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    (init, stack), (o,) = inputs, outputs
+    index = _axes("i", len(stack.shape))
+    last = size(stack.shape[0])
+    edge, near = (f"i0 + 1 == {last}", "(i0 + 1)") if step.attrs["reverse"] else ("i0 == 0", "(i0 - 1)")
+
+    def body() -> None:
+        first, other = init.load(at(index[1:], init.strides)), stack.load(at([near, *index[1:]], stack.strides))
+        out.add(f"{o.pointer}[{at(index, o.strides)}] = {edge} ? {first} : {other};")
+
+    _loops(out, index, stack.shape, body)
+
+
+def _gather(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    (table, index), (o,) = inputs, outputs
+    lead, rest = _axes("i", len(index.shape)), _axes("j", len(table.shape) - 1)
+
+    def row() -> None:
+        out.add(f"const {table.type} *row = {table.pointer} + {index.load(at(lead, index.strides))} * {size(table.strides[0])};")
+        body = lambda: out.add(f"{o.pointer}[{at([*lead, *rest], o.strides)}] = row[{at(rest, table.strides[1:])}];")
+        _loops(out, rest, table.shape[1:], body, False, simd=True)
+
+    _loops(out, lead, index.shape, row, bool(lead))
+
+
+def _scatter_add(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    """Row after row, in the order of the index, so that sums are the same in every run."""
+    (index, rows), (o,) = inputs, outputs
+    lead, rest = _axes("i", len(index.shape)), _axes("j", len(o.shape) - 1)
+    if not step.attrs.get("accumulate"):
+        _loops(out, ["i", *rest], o.shape, lambda: out.add(f"{o.pointer}[{at(['i', *rest], o.strides)}] = 0;"), False)
+
+    def row() -> None:
+        out.add(f"{o.type} *to = {o.pointer} + {index.load(at(lead, index.strides))} * {size(o.strides[0])};")
+        body = lambda: out.add(f"to[{at(rest, o.strides[1:])}] += {rows.load(at([*lead, *rest], rows.strides))};")
+        _loops(out, rest, o.shape[1:], body, False, simd=True)
+
+    _loops(out, lead, index.shape, row, False)
+
+
+def _random(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    seed, at_step, *indices = inputs
+    (o,) = outputs
+    depth = len(indices)
+    out.add(f"gs_int indices[] = {{{', '.join(v.load('0') for v in indices) or '0'}}};")
+    call = f"gs_{step.attrs['kind']}_{SUFFIX[o.dtype]}"
+    tail = f"{seed.load('0')}, {at_step.load('0')}, indices, {depth}, {step.attrs['site']}"
+    count = product(o.shape)
+    if o.strides == _row_major(o.shape):
+        out.add(f"{call}({count}, {tail}, {o.pointer});")
+        return
+    index = _axes("i", len(o.shape))
+    out.add(f"{o.type} *drawn = gs_workspace(({count}) * (gs_int)sizeof({o.type}));", f"{call}({count}, {tail}, drawn);", "gs_int e = 0;")
+    _loops(out, index, o.shape, lambda: out.add(f"{o.pointer}[{at(index, o.strides)}] = drawn[e++];"), False)
+
+
+def _row_major(shape: Sequence[Expr]) -> tuple[Expr, ...] | None:
+    """Strides of an array without gaps; None where a size is not a number (but the first)."""
+    strides: list[Expr] = []
+    step = 1
+    for i, n in enumerate(reversed(shape)):
+        strides.append(step)
+        if not isinstance(n, int):
+            return tuple(reversed(strides)) if i == len(shape) - 1 else None
+        step *= n
+    return tuple(reversed(strides))
+
+
+PRINTERS: dict[str, Printer] = {
+    "reduce_sum": _reduce, "reduce_max": _reduce, "argmax": _argmax, "top_k": _top_k, "cumsum": _cumsum, "iota": _iota, "shift": _shift,
+    "gather": _gather, "scatter_add": _scatter_add, "random": _random,
+}  # fmt: skip
+

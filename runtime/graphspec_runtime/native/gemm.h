@@ -1,0 +1,243 @@
+/* Matrix products of few rows with a packed matrix, for one type: REAL, NAME(stem), LANES in a vector, TILE_ROWS, TILE_VECTORS.
+
+   The matrix lies in panels of TILE columns, each panel row after row, so that the innermost loop reads it in order; a tile of TILE_ROWS
+   by TILE stays in registers for the whole sum. */
+
+#define TILE (TILE_VECTORS * LANES)
+#define UNROLLED _Pragma("GCC unroll 16")
+typedef REAL NAME(vector) __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+
+/* The width of the panel that begins with so many columns left: the last one is as narrow as whole vectors can be. */
+static gs_int NAME(wide)(gs_int left) { return left >= TILE ? TILE : (left + LANES - 1) / LANES * LANES; }
+
+gs_int NAME(gs_packed)(gs_int K, gs_int N) { return (N / TILE * TILE + NAME(wide)(N % TILE)) * K; }
+
+static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL *B, gs_int brs, gs_int bcs, REAL *P)
+{
+    if (columns < width) memset(P, 0, (size_t)(K * width) * sizeof(REAL));
+    if (bcs == 1) {
+        for (gs_int k = 0; k < K; ++k) memcpy(P + k * width, B + k * brs, (size_t)columns * sizeof(REAL));
+        return;
+    }
+    /* sixteen by sixteen through the first-level cache: what lies in order is read in order, and written in order */
+    for (gs_int k0 = 0; k0 < K; k0 += 16) {
+        gs_int depth = gs_min(16, K - k0);
+        for (gs_int j0 = 0; j0 < columns; j0 += 16) {
+            gs_int across = gs_min(16, columns - j0);
+            const REAL *from = B + k0 * brs + j0 * bcs;
+            REAL *to = P + k0 * width + j0;
+            if (depth == 16 && across == 16 && brs == 1) {
+                REAL square[16][16];
+                for (int j = 0; j < 16; ++j) memcpy(square[j], from + j * bcs, sizeof square[j]);
+                for (int k = 0; k < 16; ++k)
+                    UNROLLED for (int j = 0; j < 16; ++j) to[k * width + j] = square[j][k];
+            } else
+                for (gs_int k = 0; k < depth; ++k)
+                    for (gs_int j = 0; j < across; ++j) to[k * width + j] = from[k * brs + j * bcs];
+        }
+    }
+}
+
+void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, REAL *P)
+{
+    for (gs_int j = 0; j < N; j += TILE)
+        NAME(pack_panel)(K, gs_min(TILE, N - j), NAME(wide)(N - j), B + j * bcs, brs, bcs, P + j * K);
+}
+
+/* One tile of ROWS rows and VECTORS vectors: the sum over k in registers. */
+#define TILE_OF(ROWS, VECTORS)                                                                                                        \
+    static void NAME(tile##ROWS##x##VECTORS)(gs_int K, const REAL *restrict A, gs_int ars, gs_int acs, const REAL *restrict P,        \
+                                             REAL *restrict C, gs_int crs, gs_int columns, int add)                                   \
+    {                                                                                                                                 \
+        enum { WIDTH = VECTORS * LANES };                                                                                             \
+        NAME(vector) c[ROWS][VECTORS];                                                                                                \
+        UNROLLED for (int i = 0; i < ROWS; ++i)                                                                                       \
+            UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] = (NAME(vector)){0};                                                   \
+        for (gs_int k = 0; k < K; ++k) {                                                                                              \
+            NAME(vector) b[VECTORS];                                                                                                  \
+            UNROLLED for (int j = 0; j < VECTORS; ++j) {                                                                              \
+                b[j] = *(const NAME(vector) *)(P + k * WIDTH + j * LANES);                                                            \
+                __builtin_prefetch(P + (k + 16) * WIDTH + j * LANES);                                                                 \
+            }                                                                                                                         \
+            UNROLLED for (int i = 0; i < ROWS; ++i) {                                                                                 \
+                NAME(vector) a = A[i * ars + k * acs] - (NAME(vector)){0};                                                            \
+                UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] += a * b[j];                                                       \
+            }                                                                                                                         \
+        }                                                                                                                             \
+        UNROLLED for (int i = 0; i < ROWS; ++i) {                                                                                     \
+            REAL row[WIDTH], *to = columns == WIDTH ? C + i * crs : row;                                                              \
+            UNROLLED for (int j = 0; j < VECTORS; ++j) {                                                                              \
+                NAME(vector) *place = (NAME(vector) *)(to + j * LANES);                                                               \
+                if (add && columns == WIDTH) c[i][j] += *place;                                                                       \
+                *place = c[i][j];                                                                                                     \
+            }                                                                                                                         \
+            if (columns < WIDTH)                                                                                                      \
+                for (gs_int j = 0; j < columns; ++j) C[i * crs + j] = add ? C[i * crs + j] + row[j] : row[j];                         \
+        }                                                                                                                             \
+    }
+#define TILES_OF(VECTORS)                                                                                                             \
+    TILE_OF(1, VECTORS)                                                                                                               \
+    TILE_OF(2, VECTORS)                                                                                                               \
+    TILE_OF(3, VECTORS)                                                                                                               \
+    TILE_OF(4, VECTORS)                                                                                                               \
+    TILE_OF(5, VECTORS)                                                                                                               \
+    TILE_OF(6, VECTORS)
+TILES_OF(1)
+TILES_OF(2)
+#if TILE_VECTORS > 2
+TILES_OF(3)
+TILES_OF(4)
+#endif
+
+typedef void (*NAME(tile))(gs_int, const REAL *, gs_int, gs_int, const REAL *, REAL *, gs_int, gs_int, int);
+
+#define ROW_OF_TILES(ROWS) {NAME(tile##ROWS##x1), NAME(tile##ROWS##x2), LARGER(NAME(tile##ROWS##x3), NAME(tile##ROWS##x4))}
+#if TILE_VECTORS > 2
+#define LARGER(a, b) a, b
+#else
+#define LARGER(a, b) NULL, NULL
+#endif
+static const NAME(tile) NAME(tiles)[TILE_ROWS][4] = {ROW_OF_TILES(1), ROW_OF_TILES(2), ROW_OF_TILES(3),
+                                                     ROW_OF_TILES(4), ROW_OF_TILES(5), ROW_OF_TILES(6)};
+
+/* All rows times one panel, in tiles of as equal heights as can be. */
+static void NAME(panel)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *P, REAL *C, gs_int crs, gs_int columns,
+                        int add)
+{
+    gs_int tiles = (M + TILE_ROWS - 1) / TILE_ROWS, vectors = NAME(wide)(columns) / LANES;
+    for (gs_int t = 0, m = 0; t < tiles; ++t) {
+        gs_int rows = (M - m + tiles - t - 1) / (tiles - t);
+        NAME(tiles)[rows - 1][vectors - 1](K, A + m * ars, ars, acs, P, C + m * crs, crs, columns, add);
+        m += rows;
+    }
+}
+
+void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, const REAL *P, REAL *C, gs_int crs, int add)
+{
+    for (gs_int j = 0; j < N; j += TILE) NAME(panel)(M, K, A, ars, 1, P + j * K, C + j, crs, gs_min(TILE, N - j), add);
+}
+
+/* Large products: blocks of B packed into panels that the third-level cache holds, against blocks of A that the second-level cache holds. */
+static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                      gs_int crs, int add)
+{
+    enum { DEPTH = 512, HEIGHT = 40 * TILE_ROWS, WIDTH = 32 * TILE };
+    gs_int depths = (K + DEPTH - 1) / DEPTH, most = (K + depths - 1) / depths;
+    gs_int width = gs_min(WIDTH, (N + LANES - 1) / LANES * LANES);
+    int in_order = acs == 1;
+    REAL *P = gs_workspace((most * width + (in_order ? 0 : HEIGHT * most)) * (gs_int)sizeof(REAL)), *block = P + most * width;
+    for (gs_int n = 0; n < N; n += WIDTH) {
+        gs_int columns = gs_min(WIDTH, N - n);
+        for (gs_int k = 0, d = 0; d < depths; ++d) {
+            gs_int depth = (K - k + depths - d - 1) / (depths - d);
+            NAME(gs_pack)(depth, columns, B + k * brs + n * bcs, brs, bcs, P);
+            for (gs_int m = 0; m < M; m += HEIGHT) {
+                gs_int height = gs_min(HEIGHT, M - m), rs = ars, cs = acs;
+                const REAL *a = A + m * ars + k * acs;
+                if (!in_order) { /* columns of A as rows of the block */
+                    for (gs_int q = 0; q < depth; ++q) {
+                        if (ars == 1)
+                            memcpy(block + q * height, a + q * acs, (size_t)height * sizeof(REAL));
+                        else
+                            for (gs_int i = 0; i < height; ++i) block[q * height + i] = a[i * ars + q * acs];
+                    }
+                    a = block, rs = 1, cs = height;
+                }
+                for (gs_int j = 0; j < columns; j += TILE)
+                    NAME(panel)(height, depth, a, rs, cs, P + j * depth, C + m * crs + n + j, crs, gs_min(TILE, columns - j), add || k > 0);
+            }
+            k += depth;
+        }
+    }
+}
+
+/* One row times a matrix, without a library's overhead. */
+static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C, int add)
+{
+    if (bcs != 1 && brs == 1) {
+        for (gs_int j = 0; j < N; ++j) {
+            REAL sum = 0;
+            const REAL *b = B + j * bcs;
+            if (acs == 1) {
+#pragma omp simd reduction(+ : sum)
+                for (gs_int k = 0; k < K; ++k) sum += A[k] * b[k];
+            } else
+                for (gs_int k = 0; k < K; ++k) sum += A[k * acs] * b[k];
+            C[j] = add ? C[j] + sum : sum;
+        }
+        return;
+    }
+    if (!add) memset(C, 0, (size_t)N * sizeof(REAL));
+    for (gs_int k = 0; k < K; ++k) {
+        REAL a = A[k * acs];
+        const REAL *b = B + k * brs;
+        if (bcs == 1) {
+#pragma omp simd
+            for (gs_int j = 0; j < N; ++j) C[j] += a * b[j];
+        } else
+            for (gs_int j = 0; j < N; ++j) C[j] += a * b[j * bcs];
+    }
+}
+
+static REAL *NAME(staged)(gs_int rows, gs_int columns, const REAL *X, gs_int rs, gs_int cs)
+{
+    REAL *copy = malloc((size_t)(rows * columns + 1) * sizeof(REAL));
+    if (!copy) abort();
+    for (gs_int i = 0; i < rows; ++i)
+        for (gs_int j = 0; j < columns; ++j) copy[i * columns + j] = X[i * rs + j * cs];
+    return copy;
+}
+
+void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                   gs_int crs, gs_int ccs, int add)
+{
+    if (M <= 0 || N <= 0) return;
+    if (ccs != 1 && crs == 1) { /* the transpose of the product is the product of the transposes */
+        NAME(gs_gemm)(N, M, K, B, bcs, brs, A, acs, ars, C, ccs, crs, add);
+        return;
+    }
+    if (ccs != 1 && N > 1) { /* neither rows nor columns of C lie in order */
+        REAL *copy = NAME(staged)(M, N, C, crs, ccs);
+        NAME(gs_gemm)(M, N, K, A, ars, acs, B, brs, bcs, copy, N, 1, add);
+        for (gs_int i = 0; i < M; ++i)
+            for (gs_int j = 0; j < N; ++j) C[i * crs + j * ccs] = copy[i * N + j];
+        free(copy);
+        return;
+    }
+    if (K <= 0) {
+        if (!add)
+            for (gs_int i = 0; i < M; ++i) memset(C + i * crs, 0, (size_t)N * sizeof(REAL));
+        return;
+    }
+    if (M == 1) {
+        NAME(row)(N, K, A, acs, B, brs, bcs, C, add);
+        return;
+    }
+    if (M * N * K <= 4096) {
+        for (gs_int i = 0; i < M; ++i) NAME(row)(N, K, A + i * ars, acs, B, brs, bcs, C + i * crs, add);
+        return;
+    }
+#ifdef OWN_PRODUCTS
+    NAME(own)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
+#else
+    if (!NAME(blas)) {
+        NAME(own)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
+        return;
+    }
+    int a_flat = (acs == 1 && ars >= K) || (ars == 1 && acs >= M), b_flat = (bcs == 1 && brs >= N) || (brs == 1 && bcs >= K);
+    REAL *a = a_flat ? NULL : NAME(staged)(M, K, A, ars, acs), *b = b_flat ? NULL : NAME(staged)(K, N, B, brs, bcs);
+    if (a) A = a, ars = K, acs = 1;
+    if (b) B = b, brs = N, bcs = 1;
+    NAME(call)(acs == 1 && ars >= K, bcs == 1 && brs >= N, M, N, K, A, acs == 1 && ars >= K ? ars : acs, B,
+               bcs == 1 && brs >= N ? brs : bcs, C, gs_max(crs, N), add);
+    free(a);
+    free(b);
+#endif
+}
+
+#undef TILE
+#undef TILE_OF
+#undef TILES_OF
+#undef ROW_OF_TILES
+#undef LARGER
+#undef UNROLLED

@@ -1,0 +1,119 @@
+/* What compiled plans and the kernels they call share.  Sizes and strides count elements; rows are axis 0. */
+#ifndef GRAPHSPEC_H
+#define GRAPHSPEC_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef int64_t gs_int;
+
+/* The first index that was out of range: the instruction's number, the value, its position counted along the view. */
+typedef struct {
+    gs_int serial, value, position;
+} gs_fault;
+
+/* One part of work that is split by rows: part `part` of `parts`. */
+typedef void (*gs_task)(void *context, gs_int part, gs_int parts);
+
+void gs_parallel(gs_task task, void *context, gs_int parts);
+gs_int gs_threads(void);
+void *gs_workspace(gs_int bytes);
+void *gs_reserve(gs_int bytes);
+void gs_release(void *memory);
+
+/* C[M,N] = A[M,K] B[K,N], or added to C; any strides. */
+void gs_gemm_f32(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, gs_int acs, const float *B, gs_int brs, gs_int bcs,
+                 float *C, gs_int crs, gs_int ccs, int add);
+void gs_gemm_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ars, gs_int acs, const double *B, gs_int brs, gs_int bcs,
+                 double *C, gs_int crs, gs_int ccs, int add);
+
+/* The same with B packed before: for a matrix that many products of few rows share. */
+gs_int gs_packed_f32(gs_int K, gs_int N);
+gs_int gs_packed_f64(gs_int K, gs_int N);
+void gs_pack_f32(gs_int K, gs_int N, const float *B, gs_int brs, gs_int bcs, float *P);
+void gs_pack_f64(gs_int K, gs_int N, const double *B, gs_int brs, gs_int bcs, double *P);
+void gs_gemm_packed_f32(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, const float *P, float *C, gs_int crs, int add);
+void gs_gemm_packed_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ars, const double *P, double *C, gs_int crs, int add);
+
+void gs_uniform_f32(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, float *out);
+void gs_uniform_f64(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, double *out);
+void gs_normal_f32(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, float *out);
+void gs_normal_f64(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, double *out);
+
+/* Seconds on a clock that only goes on; GS_TICK adds what has passed since the last one to a sum. */
+double gs_clock(void);
+#define GS_TICK(sum)                                                                                                                   \
+    do {                                                                                                                               \
+        double then = now;                                                                                                             \
+        now = gs_clock();                                                                                                              \
+        sum += now - then;                                                                                                             \
+    } while (0)
+
+/* -- arithmetic ------------------------------------------------------------------------------------------------------------ */
+
+#define GS_INLINE static inline __attribute__((always_inline, unused))
+
+GS_INLINE gs_int gs_min(gs_int a, gs_int b) { return a < b ? a : b; }
+
+/* The larger and the smaller; NaN if either is. */
+#define GS_LARGER(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))
+#define GS_SMALLER(a, b) ((a) < (b) || (a) != (a) ? (a) : (b))
+#define GS_SIGN(a) ((a) > 0 ? 1 : (a) < 0 ? -1 : (a))
+
+#pragma omp declare reduction(gs_larger : float : omp_out = GS_LARGER(omp_out, omp_in)) initializer(omp_priv = -INFINITY)
+#pragma omp declare reduction(gs_larger : double : omp_out = GS_LARGER(omp_out, omp_in)) initializer(omp_priv = -INFINITY)
+
+/* Hyperbolic tangent as a quotient of two odd and even polynomials; relative error below 3e-7, and 1 beyond 7.9. */
+GS_INLINE float gs_tanh_f32(float x)
+{
+    const float limit = 7.90531110763549805f;
+    float y = x > limit ? limit : x;
+    y = y < -limit ? -limit : y;
+    float s = y * y;
+    float p = -2.76076847742355e-16f;
+    p = p * s + 2.00018790482477e-13f;
+    p = p * s - 8.60467152213735e-11f;
+    p = p * s + 5.12229709037114e-08f;
+    p = p * s + 1.48572235717979e-05f;
+    p = p * s + 6.37261928875436e-04f;
+    p = p * s + 4.89352455891786e-03f;
+    float q = 1.19825839466702e-06f;
+    q = q * s + 1.18534705686654e-04f;
+    q = q * s + 2.26843463243900e-03f;
+    q = q * s + 4.89352518554385e-03f;
+    return y * p / q;
+}
+
+/* e^x: 2^n e^r with |r| <= log(2)/2, and a polynomial for e^r; relative error below 1e-7.  From 0 below the smallest normal
+   number to infinity above e^88.3 (2.2e38). */
+GS_INLINE float gs_exp_f32(float x)
+{
+    float y = x < -87.3f ? -87.3f : x;
+    y = y > 88.3f ? 88.3f : y;
+    float n = __builtin_rintf(y * 1.44269504088896341f);
+    float r = y - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    union {
+        uint32_t bits;
+        float number;
+    } power = {((uint32_t)((int32_t)n + 127)) << 23};
+    float e = p * power.number;
+    e = x < -87.3f ? 0.0f : e;
+    return x > 88.3f ? INFINITY : e;
+}
+
+GS_INLINE float gs_sigmoid_f32(float x) { return 0.5f * gs_tanh_f32(0.5f * x) + 0.5f; }
+GS_INLINE double gs_tanh_f64(double x) { return tanh(x); }
+GS_INLINE double gs_exp_f64(double x) { return exp(x); }
+GS_INLINE double gs_sigmoid_f64(double x) { return 0.5 * tanh(0.5 * x) + 0.5; }
+
+#endif

@@ -1,0 +1,235 @@
+"""The native device: what is printed compiles without a warning and gives what the reference gives.
+
+Many programs are compiled together (:mod:`merged`), since a compiler takes most of the time.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphspec.engine import Engine
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import Port, Program, tensor
+from graphspec.ir.rewrite import copy_program
+from graphspec.ir.verify import verify
+from graphspec.passes import optimise
+from graphspec.plan import make_plan
+from graphspec.reference import interpret
+from graphspec_runtime import Executable, PlanError, open_device
+from graphspec_runtime.devices import native
+from merged import Arrays, named, together
+from random_programs import Generator, draw_arguments
+from test_passes import PROGRAMS, backward_of, draw
+from test_runtime_kernels import MODES, KernelCase, kernel_cases, kernel_program
+
+try:
+    native.find_compiler()
+except PlanError:
+    pytest.skip("there is no C compiler", allow_module_level=True)
+
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def strict() -> Iterator[None]:
+    """Warnings are errors here."""
+    before = native.FLAGS
+    native.FLAGS = (*before, *WARNINGS)
+    native.identity.cache_clear()
+    yield
+    native.FLAGS = before
+    native.identity.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def device() -> native.NativeDevice:
+    found = open_device("native")
+    assert isinstance(found, native.NativeDevice)
+    return found
+
+
+def agree(wanted: Arrays, got: Arrays, tolerance: float | Callable[[str], float]) -> None:
+    assert wanted.keys() == got.keys()
+    for name, value in wanted.items():
+        assert got[name].shape == value.shape and got[name].dtype == value.dtype, name
+        limit = tolerance if isinstance(tolerance, float) else tolerance(name)
+        scale = max(1.0, float(np.abs(value, where=np.isfinite(value), out=np.zeros_like(value, float)).max())) if value.size else 1.0
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=limit * scale, err_msg=name)
+
+
+# -- every kernel ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_primitive_agrees_with_the_reference(device: native.NativeDevice, mode: str, dtype: str) -> None:
+    cases: list[KernelCase] = [case for case in kernel_cases() if case.mode == mode and case.dtype == dtype]
+    built = [kernel_program(case) for case in cases]
+    executable = Executable(make_plan(together([program for program, _ in built]), "c"), device)
+    with np.errstate(all="ignore"):
+        wanted = named([interpret(program, arguments) for program, arguments in built])
+    for _ in range(2):
+        got = executable.call(named([arguments for _, arguments in built]))
+        agree(wanted, got, 1e-12 if dtype == "float64" else 2e-6)
+        for i, case in enumerate(cases):
+            if case.name == "random" and "uniform" in str(kernel_program(case)[0].block.ops[-1].attrs) and mode != "in a loop":
+                np.testing.assert_array_equal(got[f"{i}:o0"], wanted[f"{i}:o0"])
+
+
+def test_functions_at_their_edges(device: native.NativeDevice) -> None:
+    """float32 over its whole range, infinities and NaN: what they are, and how exact the printed polynomials are."""
+    edges = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 1e-8, 87, 88, 89, 200, -87, -88, -110, 1e30, -1e30, 9.1, -9.1])
+    x = np.concatenate([edges, np.linspace(-20, 20, 4001), np.geomspace(1e-12, 80, 500)]).astype("float32")
+    b = Builder()
+    v = b.param(tensor([len(x)], "float32"), "x")
+    part = b.slice(v, 0, len(edges), 4000)
+    b.block.results = [b.tanh(v), b.sigmoid(v), b.exp(v), b.maximum(v, b.neg(v)), b.reduce_max(v, [0]), b.reduce_max(part, [0])]
+    program = Program(b.block, [Port("x", "input")], [Port(n, "output") for n in ("tanh", "sigmoid", "exp", "largest", "nan", "max")])
+    got = Executable(make_plan(program, "c"), device).call({"x": x})
+    exact = x.astype("float64")
+    with np.errstate(all="ignore"):
+        for name, wanted in (("tanh", np.tanh(exact)), ("sigmoid", 1 / (1 + np.exp(-exact))), ("exp", np.exp(exact))):
+            normal = np.abs(np.nan_to_num(wanted, nan=1, posinf=1)) > 1.2e-38
+            finite = normal & (np.abs(exact) < 87.3) | ~np.isfinite(exact) | (name != "exp")
+            absolute = 1.5e-7 if name == "sigmoid" else 0  # half a tanh, and a half: exact beside 1, not beside 0
+            np.testing.assert_allclose(got[name][finite], wanted[finite], rtol=4e-7, atol=absolute, err_msg=name)
+        assert got["exp"][x > 89].min() == np.inf and got["exp"][x < -110].max() == 0
+        np.testing.assert_array_equal(got["largest"], np.maximum(x, -x))
+    assert np.isnan(got["nan"]) and got["max"] == x[len(edges) : len(edges) + 4000].max()
+
+
+# -- random programs -----------------------------------------------------------------------------------------------------------
+
+BINDINGS = [{"B": 2, "T": 3}, {"B": 1, "T": 1}, {"B": 3, "T": 0}, {"B": 7, "T": 5}]
+
+
+def run_together(device: native.NativeDevice, seeds: range, kernels: bool) -> None:
+    """Random programs and their gradients, as one."""
+    forward = [Generator(seed).program() for seed in seeds]
+    backward = [backward_of(program) for program in forward]
+    whole = together([*forward, *backward])
+    verify(whole)
+    if kernels:
+        optimise(whole, check=True, kernels=True)
+    executable = Executable(make_plan(whole, "c"), device)
+    for sizes in BINDINGS:
+        arguments = [draw_arguments(program, sizes, seed) for program, seed in zip(forward, seeds, strict=True)]
+        arguments += [{**draw(program, sizes, seed), **a} for program, a, seed in zip(backward, list(arguments), seeds, strict=True)]
+        with np.errstate(all="ignore"):
+            wanted = named([interpret(program, a) for program, a in zip([*forward, *backward], arguments, strict=True)])
+        agree(wanted, executable.call({name: np.array(value, order="C") for name, value in named(arguments).items()}), 1e-10)
+
+
+@pytest.mark.parametrize("kernels", [False, True], ids=["as it is", "fused"])
+def test_random_programs(device: native.NativeDevice, kernels: bool) -> None:
+    run_together(device, range(24), kernels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(100, 1100, 50))
+def test_many_random_programs(device: native.NativeDevice, start: int) -> None:
+    run_together(device, range(start, start + 50), kernels=True)
+
+
+# -- whole specs -----------------------------------------------------------------------------------------------------------------
+
+FEW = ("lstm-0-backward_program", "char_lm-training", "translate-training")
+
+
+def run_spec(device: native.NativeDevice, name: str) -> None:
+    program = PROGRAMS[name]()
+    arguments = draw(program)
+    wanted = interpret(program, arguments)
+    engine = Engine(copy_program(program), device, check=True)
+    got = engine.run({k: np.array(v) for k, v in arguments.items()})
+    agree(wanted, {k: engine.to_host(v) for k, v in got.items()}, 1e-10)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_spec(device: native.NativeDevice, name: str) -> None:
+    run_spec(device, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - set(FEW)))
+def test_every_spec(device: native.NativeDevice, name: str) -> None:
+    run_spec(device, name)
+
+
+# -- errors, the cache, and what a machine may lack ------------------------------------------------------------------------------
+
+
+def test_an_index_out_of_range_is_told_as_elsewhere(device: native.NativeDevice) -> None:
+    b = Builder()
+    x = b.param(tensor([2, 3], "int32"), "words")
+    b.block.results = [b.gather(b.full(1.0, [5, 2]), b.check_index(x, 5, 0))]
+    program = Program(b.block, [Port("words", "input")], [Port("y", "output")])
+    bad = {"words": np.array([[0, 4, 1], [2, 5, -1]], "int32")}
+    told = []
+    for found in (device, open_device("numpy")):
+        with pytest.raises(PlanError) as caught:
+            Executable(make_plan(program, found.language), found).call(bad)
+        told.append((caught.value.kind, caught.value.message, caught.value.data))
+    assert told[0] == told[1] and "index 5 of `words` at position [1, 1]" in told[0][1]
+
+
+def test_a_plan_without_c_is_refused(device: native.NativeDevice) -> None:
+    b = Builder()
+    x = b.param(tensor([2], "float32"), "x")
+    b.block.results = [b.neg(x)]
+    program = Program(b.block, [Port("x", "input")], [Port("y", "output")])
+    with pytest.raises(PlanError, match="no C in it"):
+        Executable(make_plan(program), device).call({"x": np.zeros(2, "float32")})
+
+
+SOURCE = '#include "graphspec.h"\nint64_t gs_plan(char *const *m, const int64_t *n, gs_fault *f);\n' \
+         "int64_t gs_plan(char *const *m, const int64_t *n, gs_fault *f) { (void)m, (void)n, (void)f; return %d; }\n"  # fmt: skip
+
+
+def test_what_is_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path / "kept"))
+    compiler = native.find_compiler()
+    library = native.built(compiler, SOURCE % 1)
+    made = library.stat().st_mtime_ns
+    assert native.built(compiler, SOURCE % 1) == library and library.stat().st_mtime_ns == made
+    assert native.built(compiler, SOURCE % 2) != library
+    assert sorted(path.suffix for path in (tmp_path / "kept").iterdir()) == [".so", ".so"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(PlanError, match="nothing can be compiled in") as caught:
+        native.built(native.find_compiler(), SOURCE % 3)
+    assert caught.value.kind == "device"
+
+
+def test_what_does_not_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path))
+    with pytest.raises(PlanError, match=r"does not compile what was printed for it:\n.*error"):
+        native.built(native.find_compiler(), "int gs_plan(")
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_that_compile_at_once(tmp_path: Path) -> None:
+    script = "import sys; from graphspec_runtime.devices import native; print(native.built(native.find_compiler(), sys.argv[1]))"
+    environment = {**os.environ, "GRAPHSPEC_CACHE": str(tmp_path)}
+    running = [subprocess.Popen([sys.executable, "-c", script, SOURCE % 4], env=environment, stdout=subprocess.PIPE) for _ in range(4)]
+    answers = {process.communicate(timeout=120)[0] for process in running}
+    assert len(answers) == 1 and all(process.returncode == 0 for process in running)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    native.find_compiler.cache_clear()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(PlanError, match=r"the C compiler that \$CC names, no-such-compiler, is not there"):
+        open_device("native")
+    native.find_compiler.cache_clear()
