@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
-from graphspec.passes import dead_code, fuse, products, residuals, simplify, stages, sums
+from graphspec.passes import dead_code, fuse, products, residuals, simplify, stages, sums, tables
 
 Pass = Callable[[Program], "str | None"]
 
@@ -24,7 +24,10 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("simplify", simplify.run),
     ("products", products.run),
     ("simplify", simplify.run),
+    ("tables", tables.run),
+    ("simplify", simplify.run),
     ("stages", stages.run),
+    ("simplify", simplify.run),
     ("dead-code", dead_code.run),
 )
 

@@ -50,7 +50,7 @@ def _block(block: Block, told: _Told) -> None:
     before = None
     while before != (now := (told.merged, told.turned)):  # one merger may make way for another
         before = now
-        told.turned += _turn(block) + _add_first(block)
+        told.turned += _stack_together(block) + _turn(block) + _add_first(block)
         for side in (0, 1):
             for group in _sharing(block, side):
                 _side_by_side(block, group, side)
@@ -58,7 +58,7 @@ def _block(block: Block, told: _Told) -> None:
         while terms := _added(block):
             _one_above_the_other(block, *terms)
             told.one_for(terms[1])
-        told.turned += _stack_together(block) + _reduce_together(block)
+        told.turned += _reduce_together(block)
 
 
 def _turn(block: Block) -> int:
@@ -148,8 +148,35 @@ def _sharing(block: Block, side: int) -> list[list[Op]]:
     return found
 
 
+def _in_order(group: Sequence[Op], side: int) -> list[Op]:
+    """The products in the order in which their operands ``side`` lie in one value, where they are slices of one: nothing is copied then.
+    Else in the order of their weights' names, so that what goes forward and what goes back put them together alike, and once."""
+    starts = []
+    wholes = set()
+    for op in group:
+        maker = op.inputs[side].op
+        while maker is not None and maker.name in ("transpose", "reshape"):
+            maker = maker.inputs[0].op
+        if maker is None or maker.name != "slice" or maker.attrs["start"].value is None:
+            return sorted(group, key=_weights)
+        wholes.add((maker.inputs[0], maker.attrs["axis"]))
+        starts.append(maker.attrs["start"].value)
+    if len(wholes) > 1:
+        return sorted(group, key=_weights)
+    return [op for _, op in sorted(zip(starts, group, strict=True), key=lambda each: each[0])]
+
+
+def _weights(op: Op) -> str:
+    """The name of what a product multiplies by, through views."""
+    v = op.inputs[1]
+    while not v.name and v.op is not None and v.op.name in ("transpose", "reshape"):
+        v = v.op.inputs[0]
+    return v.name
+
+
 def _side_by_side(block: Block, group: Sequence[Op], side: int) -> None:
     """One product for a group, in the place of the first of them that has everything."""
+    group = _in_order(group, 1 - side)
     others = [op.inputs[1 - side] for op in group]
     axis = 1 - side
     table: dict[Value, Value] = {}
@@ -211,6 +238,8 @@ def _placeable(v: Value, members: set[Op]) -> bool:
     op = v.op
     while op is not None and op in members and op.name in ("reshape", "transpose"):
         v, op = op.inputs[0], op.inputs[0].op
+    if op is not None and op in members and op.name == "slice":  # of what a loop stacks together
+        v, op = op.inputs[0], op.inputs[0].op
     if op is None or op not in members:
         return False
     if op.name == "scan":
@@ -221,6 +250,7 @@ def _placeable(v: Value, members: set[Op]) -> bool:
 
 def _one_above_the_other(block: Block, total: Op, products: Sequence[Op]) -> None:
     """``a A + b B + rest`` as ``[a b] [A; B] + rest``, where the sum stood."""
+    products = _in_order(products, 0)
     gone = set(products)
     sums, terms = sum_terms(total, set(block.ops), uses(block))
     b = Builder()

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value
 from graphspec.ir.ops import primitive
 from graphspec.ir.rewrite import substitute
@@ -36,7 +37,16 @@ def _block(block: Block) -> int:
     kept: list[Op] = []
     for op in block.ops:
         op.inputs = tuple(table.get(v, v) for v in op.inputs)
-        gone += _rewrite(op)
+        helpers: list[Op] = []
+        gone += _rewrite(op) or _smaller(op, helpers)
+        for helper in helpers:
+            helper.inputs = tuple(table.get(v, v) for v in helper.inputs)
+            before = seen.setdefault(_key(helper) or (), helper)
+            if before is helper:
+                kept.append(helper)
+            else:
+                table[helper.output] = before.output
+        op.inputs = tuple(table.get(v, v) for v in op.inputs)
         same = _same(op)
         if same is None:
             key = _key(op)
@@ -88,6 +98,29 @@ def _rewrite(op: Op) -> int:
         if math.isfinite(found):
             return _become(op, "full", (), {"value": found, "shape": out.shape, "dtype": out.dtype})
     return 0
+
+
+def _smaller(op: Op, helpers: list[Op]) -> int:
+    """The op done before its operands are repeated, or put side by side as rows: the ops it needs go to ``helpers``.  1 if it was."""
+    makers = [v.op for v in op.inputs]
+    if op.name == "concat" and op.output.type.rank == 2 and all(m is not None and m.name == "transpose" for m in makers):
+        b = Builder()
+        with b.at(op.origin):
+            whole = b.concat([m.inputs[0] for m in makers if m is not None], 1 - op.attrs["axis"])
+        helpers += b.block.ops
+        return _become(op, "transpose", (whole,), {"axes": (1, 0)})
+    spread = [m for m in makers if m is not None and m.name == "broadcast"]
+    if not spread or not primitive(op.name).pointwise:
+        return 0
+    axes, shape = spread[0].attrs["axes"], spread[0].inputs[0].shape
+    if any(m.attrs["axes"] != axes for m in spread) or any(m is None or m.name not in ("broadcast", "full") for m in makers):
+        return 0
+    b = Builder()
+    with b.at(op.origin):
+        sources = [m.inputs[0] if m.inputs else b.full(m.attrs["value"], shape, m.attrs["dtype"]) for m in makers if m is not None]
+        small = b.one(op.name, *sources, **op.attrs)
+    helpers += b.block.ops
+    return _become(op, "broadcast", (small,), {"shape": op.output.shape, "axes": axes})
 
 
 def _become(op: Op, name: str, inputs: tuple[Value, ...], attrs: dict[str, Any]) -> int:
