@@ -28,10 +28,11 @@ class Engine:
     """Runs one program on one device.
 
     ``device`` is an open device, or None for the reference interpreter of unoptimised IR.  ``program`` stays as it is, to be
-    interpreted in the user's own terms; ``notes`` says what the passes did to a copy of it.
+    interpreted in the user's own terms; ``notes`` says what the passes did to a copy of it.  ``timed``: runs tell how long each instruction
+    takes.
     """
 
-    def __init__(self, program: Program, device: Device | None, check: bool = False) -> None:
+    def __init__(self, program: Program, device: Device | None, check: bool = False, timed: bool = False) -> None:
         self.program = program
         self.notes: list[str] = []
         self.origins: dict[str, Origin] = {}
@@ -41,7 +42,8 @@ class Engine:
             self.notes = optimise(optimised, check, kernels=bool(device.language))
             for op in optimised.block.walk():
                 self.origins.setdefault(str(op.origin), op.origin)
-            self.executable = Executable(make_plan(optimised, device.language), device)
+            language = f"{device.language}, timed" if timed and device.language else device.language
+            self.executable = Executable(make_plan(optimised, language), device, timed=timed)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Results by name, in arrays of the device that the next run overwrites.  Arguments that results update (parameters,

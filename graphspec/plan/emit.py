@@ -161,6 +161,8 @@ class BlockEmitter:
         attrs = {name: op.attrs[name] for name in ATTRS.get(op.name, ())}
         if op.name == "fused":
             attrs.update(kernel_tree(op))
+            found = (self.code.origin(inner.origin) for inner in op.blocks[0].ops)
+            attrs["origins"] = tuple(dict.fromkeys(i for i in found if i >= 0))
         taken: list[Place] = []
         for out in op.outputs:
             total = self.sums.get(out)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from graphspec.codegen import print_c
 from graphspec.errors import NOWHERE
@@ -14,7 +16,7 @@ from graphspec.plan.scans import Emitter
 from graphspec.sizes import Size, product
 from graphspec_runtime.plan import Argument, Buffer, Guard, Output, Plan
 
-PRINTERS = {"c": print_c}
+PRINTERS: Mapping[str, Callable[[Plan], str]] = {"c": print_c, "c, timed": partial(print_c, timed=True)}
 """How plans are printed, by language."""
 
 RESIDENT = frozenset({"parameter", "gradient", "buffer", "state"})

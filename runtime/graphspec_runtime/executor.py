@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphspec_runtime.arena import assign
-from graphspec_runtime.devices.base import Array, Device, Layout
+from graphspec_runtime.devices.base import Array, Device, Layout, no_seconds
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.kernels.site import row_major
 from graphspec_runtime.plan import Argument, Output, Plan, evaluate, letters_of
@@ -38,11 +38,11 @@ class Executable:
 
     The arena of a binding that is dropped goes to the next one it is large enough for: data of ever new sizes would else have the system
     hand out fresh memory at every step, which can take longer than the step.  May be used by several threads; see :class:`Bound` for what
-    one binding allows.
+    one binding allows.  ``timed``: runs are slower, and tell how long each instruction takes (:attr:`Bound.seconds`).
     """
 
-    def __init__(self, plan: Plan, device: Device, kept: int = KEPT) -> None:
-        self.plan, self.device, self.kept = plan, device, kept
+    def __init__(self, plan: Plan, device: Device, kept: int = KEPT, timed: bool = False) -> None:
+        self.plan, self.device, self.kept, self.timed = plan, device, kept, timed
         self._spare: Arena | None = None
         self._bounds: OrderedDict[tuple[int, ...], Bound] = OrderedDict()
         self._by_shapes: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
@@ -66,7 +66,8 @@ class Executable:
                 check_guards(self.plan, sizes)
                 while len(self._bounds) >= self.kept:
                     self._drop()
-                bound = self._bounds[key] = Bound(self.plan, self.device, dict(zip(self._letters, key, strict=True)), self._memory)
+                sizes = dict(zip(self._letters, key, strict=True))
+                bound = self._bounds[key] = Bound(self.plan, self.device, sizes, self._memory, self.timed)
             self._bounds.move_to_end(key)
             return bound
 
@@ -112,10 +113,13 @@ class Bound:
 
     A binding has one arena, so its runs take turns (``lock``), and outputs are overwritten by the next run (once the binding was dropped,
     by that of another).  A thread that shares a binding holds ``lock`` until it has copied what it wants, or uses :meth:`call`.
+
+    ``seconds``, where runs are timed: what each instruction took by its ``serial``, in all runs with the resident arguments of the last.
     """
 
-    def __init__(self, plan: Plan, device: Device, sizes: dict[str, int], memory: Callable[[int], Arena]) -> None:
-        self.plan, self.device, self.sizes = plan, device, sizes
+    def __init__(self, plan: Plan, device: Device, sizes: dict[str, int], memory: Callable[[int], Arena], timed: bool = False) -> None:
+        self.plan, self.device, self.sizes, self.timed = plan, device, sizes, timed
+        self.seconds = no_seconds(plan)
         offsets, self.bytes = assign(plan, sizes)
         self.arena = memory(self.bytes)
         self.lock = self.arena.lock
@@ -202,7 +206,10 @@ class Bound:
                 self._mirrors.append((argument.name, self._memory[argument.buffer]))
         layout = Layout(self.plan, self.sizes, self._memory, self._starts)
         self._outputs = {o.name: self._output(o, layout) for o in self.plan.outputs}
-        program = self.device.program(layout)
+        if self.timed:
+            program, self.seconds = self.device.timed_program(layout)
+        else:
+            program = self.device.program(layout)
         self._bound = {a.name: arguments[a.name] for a, _ in self._resident}
         self._program = program
         return program

@@ -157,6 +157,11 @@ class Plan:
     def origin(self, index: int) -> str:
         return self.origins[index] if index >= 0 else ""
 
+    def origins_of(self, step: Instruction) -> tuple[str, ...]:
+        """Where all that an instruction computes was made: several places for a fused kernel."""
+        found = step.attrs.get("origins") or ((step.origin,) if step.origin >= 0 else ())
+        return tuple(self.origins[i] for i in found)
+
     def walk(self) -> Iterator[tuple[Instruction, tuple[Loop, ...]]]:
         """Every instruction with the loops around it, outermost first."""
         yield from _walk(self.code, ())

@@ -12,9 +12,10 @@ nothing but names and loops, so it costs a kernel call no more than that call:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
-from graphspec_runtime.devices.base import Array, Device, Layout, Window
+from graphspec_runtime.devices.base import Array, Device, Layout, Seconds, Window, no_seconds
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.kernels import KERNELS, POINTWISE, Kernel, Maker, Scratch, Site
 from graphspec_runtime.plan import Instruction, Loop, View
@@ -32,6 +33,10 @@ class ArrayDevice(Device):
     def program(self, layout: Layout) -> Callable[[], None]:
         return _Writer(self, layout).program()
 
+    def timed_program(self, layout: Layout) -> tuple[Callable[[], None], Seconds]:
+        seconds = no_seconds(layout.plan)
+        return _Writer(self, layout, seconds).program(), seconds
+
 
 class _Turns:
     """The views of one loop's turns in order, each made when it is reached."""
@@ -44,8 +49,10 @@ class _Turns:
 
 
 class _Writer:
-    def __init__(self, device: ArrayDevice, layout: Layout) -> None:
-        self.device, self.layout = device, layout
+    """``seconds``: where each instruction adds the time that its calls take."""
+
+    def __init__(self, device: ArrayDevice, layout: Layout, seconds: Seconds | None = None) -> None:
+        self.device, self.layout, self.seconds = device, layout, seconds
         self.scratch = Scratch(device)
         self.lines: list[str] = []
         self.names: dict[str, Any] = {"zip": zip}
@@ -95,6 +102,8 @@ class _Writer:
             self.layout.sizes, origin, self._argument(step), self.scratch,
         )  # fmt: skip
         kernel: Kernel = maker(site)
+        if self.seconds is not None:
+            kernel = _timed(kernel, self.seconds, step.serial, self.device.synchronize)
         arguments = [self._name(view, small, loops) for view, small in views]
         return f"{self._bind(f'k{len(self.names)}', kernel)}({', '.join(arguments)})"
 
@@ -154,6 +163,16 @@ class _Writer:
             kept = next((i for i, stride in enumerate(strides) if stride), len(strides))
             shape, strides = shape[kept:], strides[kept:]
         return start, dtype, shape, strides
+
+
+def _timed(kernel: Kernel, seconds: Seconds, serial: int, wait: Callable[[], None]) -> Kernel:
+    def timed(*arrays: Array) -> None:
+        began = perf_counter()
+        kernel(*arrays)
+        wait()
+        seconds[serial] += perf_counter() - began
+
+    return timed
 
 
 def _order(loop: Loop, layout: Layout) -> range:

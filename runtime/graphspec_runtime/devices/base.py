@@ -15,8 +15,15 @@ from graphspec_runtime.plan import Plan, View, evaluate
 Array = Any
 """An array of the device."""
 
+Seconds = np.ndarray[tuple[int], np.dtype[np.float64]]
+
 Window = tuple[int, np.dtype[Any], tuple[int, ...], tuple[int, ...]]
 """First byte, dtype, shape and byte strides."""
+
+
+def no_seconds(plan: Plan) -> Seconds:
+    """An element for each instruction's serial number, and one before them."""
+    return np.zeros(1 + max((step.serial for step, _ in plan.walk()), default=0))
 
 
 @dataclass(frozen=True)
@@ -90,3 +97,8 @@ class Device(ABC):
     @abstractmethod
     def program(self, layout: Layout) -> Callable[[], None]:
         """The plan, ready to run over the layout's memory any number of times."""
+
+    @abstractmethod
+    def timed_program(self, layout: Layout) -> tuple[Callable[[], None], Seconds]:
+        """The same, slower, and an array: each run adds to its element i the seconds of the instruction whose ``serial`` is i, all its
+        turns together, and to element 0 those of work that belongs to no instruction."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from graphspec_runtime.arena import ALIGNMENT
 from graphspec_runtime.devices.array import ArrayDevice, check_memory
-from graphspec_runtime.devices.base import Array, Layout
+from graphspec_runtime.devices.base import Array, Layout, Seconds
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.kernels import KERNELS, Kernel, Maker, Site
 from graphspec_runtime.kernels.order import check_top_k
@@ -178,8 +178,14 @@ class CupyDevice(ArrayDevice):
 
     def program(self, layout: Layout) -> Callable[[], None]:
         with self._device, self.stream:
-            run = super().program(layout)
+            return self._on_stream(super().program(layout))
 
+    def timed_program(self, layout: Layout) -> tuple[Callable[[], None], Seconds]:
+        with self._device, self.stream:
+            run, seconds = super().timed_program(layout)
+        return self._on_stream(run), seconds
+
+    def _on_stream(self, run: Callable[[], None]) -> Callable[[], None]:
         def on_stream() -> None:
             with self._device, self.stream:
                 run()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graphspec_runtime.devices.base import Layout
+from graphspec_runtime.devices.base import Layout, Seconds, no_seconds
 from graphspec_runtime.devices.numpy import NumpyDevice
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.plan import Instruction, Loop, Plan
@@ -45,10 +45,18 @@ class NativeDevice(NumpyDevice):
         self.library = kernels(self.compiler)
 
     def program(self, layout: Layout) -> Callable[[], None]:
+        return self._program(layout, self.language, "gs_plan")
+
+    def timed_program(self, layout: Layout) -> tuple[Callable[[], None], Seconds]:
+        seconds = no_seconds(layout.plan)
+        array = seconds.ctypes.data_as(ctypes.c_void_p)
+        return self._program(layout, f"{self.language}, timed", "gs_plan_timed", array), seconds
+
+    def _program(self, layout: Layout, language: str, name: str, *more: ctypes.c_void_p) -> Callable[[], None]:
         plan = layout.plan
-        if "c" not in plan.sources:
+        if language not in plan.sources:
             raise PlanError("plan", f"the plan {plan.name} has no C in it; make it for this device")
-        run = ctypes.CDLL(str(built(self.compiler, plan.sources["c"]))).gs_plan
+        run = ctypes.CDLL(str(built(self.compiler, plan.sources[language])))[name]
         run.restype = ctypes.c_int64
         addresses = [_address(memory, start) for memory, start in zip(layout.memory, layout.starts, strict=True)]
         buffers = (ctypes.c_void_p * len(addresses))(*addresses)
@@ -60,7 +68,7 @@ class NativeDevice(NumpyDevice):
 
         def program() -> None:
             set_threads(ctypes.c_int64(threads))
-            if run(buffers, sizes, fault):
+            if run(buffers, sizes, fault, *more):
                 raise _out_of_range(plan, layout, checks[fault[0]], fault[1], fault[2])
             assert held
 

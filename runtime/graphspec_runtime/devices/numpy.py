@@ -9,7 +9,7 @@ import numpy as np
 
 from graphspec_runtime.arena import ALIGNMENT
 from graphspec_runtime.devices.array import ArrayDevice, check_memory
-from graphspec_runtime.devices.base import Array, Layout
+from graphspec_runtime.devices.base import Array, Layout, Seconds
 
 
 class NumpyDevice(ArrayDevice):
@@ -50,11 +50,18 @@ class NumpyDevice(ArrayDevice):
         pass
 
     def program(self, layout: Layout) -> Callable[[], None]:
-        run = super().program(layout)
+        return _quiet(super().program(layout))
 
-        def quiet() -> None:
-            # infinities and NaNs are values here, as on every other device
-            with np.errstate(all="ignore"):
-                run()
+    def timed_program(self, layout: Layout) -> tuple[Callable[[], None], Seconds]:
+        run, seconds = super().timed_program(layout)
+        return _quiet(run), seconds
 
-        return quiet
+
+def _quiet(run: Callable[[], None]) -> Callable[[], None]:
+    """Infinities and NaNs are values here, as on every other device."""
+
+    def quiet() -> None:
+        with np.errstate(all="ignore"):
+            run()
+
+    return quiet
