@@ -26,7 +26,9 @@ NEUTRAL = {"add": (0, "both"), "sub": (0, "right"), "mul": (1, "both"), "div": (
 
 
 def run(program: Program) -> str | None:
-    gone = _block(program.block)
+    gone = 0
+    while found := _block(program.block):  # one rule makes way for another
+        gone += found
     return f"{gone} ops folded or done once instead of again" if gone else None
 
 
@@ -41,11 +43,11 @@ def _block(block: Block) -> int:
         gone += _rewrite(op) or _smaller(op, helpers)
         for helper in helpers:
             helper.inputs = tuple(table.get(v, v) for v in helper.inputs)
-            before = seen.setdefault(_key(helper) or (), helper)
-            if before is helper:
+            first = seen.setdefault(_key(helper) or (), helper)
+            if first is helper:
                 kept.append(helper)
             else:
-                table[helper.output] = before.output
+                table[helper.output] = first.output
         op.inputs = tuple(table.get(v, v) for v in op.inputs)
         same = _same(op)
         if same is None:

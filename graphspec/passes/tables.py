@@ -1,9 +1,10 @@
 """Tables: what is done to the rows looked up in a small table is done to the table instead.
 
-A product with one-hot rows is a lookup.  ``gather(E, i) W`` is ``gather(E W, i)``: where the table has fewer rows than are looked up, that is less work, and the product need not be
-done for every step (a character model's embedding and the input half of its first layer).  The same holds for sums with a bias and other
-pointwise ops whose operands are the same for every row.  In the gradients, ``X' D`` with looked-up rows X is ``E' S`` and the table's own
-gradient ``scatter(i, D W')`` is ``S W'``, with ``S = scatter(i, D)``: rows are added up before they are multiplied.
+A product with one-hot rows is a lookup.  ``gather(E, i) W`` is ``gather(E W, i)``: where the table has fewer rows than are looked up,
+that is less work, and the product need not be done for every step (a character model's embedding and the input half of its first layer).
+The same holds for sums with a bias and other pointwise ops whose operands are the same for every row.  In the gradients, ``X' D`` with
+looked-up rows X is ``E' S`` and the table's own gradient ``scatter(i, D W')`` is ``S W'``, with ``S = scatter(i, D)``: rows are added up
+before they are multiplied.
 
 Whether a table is small is guessed: a size that is not known counts as 50.  It decides what is faster, never what comes out.
 """
