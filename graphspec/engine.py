@@ -12,6 +12,7 @@ from graphspec.errors import NOWHERE, Origin, SpecError, fail
 from graphspec.ir.core import Program
 from graphspec.ir.rewrite import copy_program
 from graphspec.passes import optimise
+from graphspec.passes.told import PassReport
 from graphspec.plan import make_plan
 from graphspec.reference import interpret
 from graphspec_runtime import Executable, PlanError, open_device
@@ -34,7 +35,7 @@ class Engine:
 
     def __init__(self, program: Program, device: Device | None, check: bool = False, timed: bool = False) -> None:
         self.program = program
-        self.notes: list[str] = []
+        self.notes: list[PassReport] = []
         self.origins: dict[str, Origin] = {}
         self.executable: Executable | None = None
         if device is not None:

@@ -24,6 +24,7 @@ from graphspec.ir.text import parse_program, print_program, same_program
 from graphspec.ir.verify import verify
 from graphspec.open import open_spec, pick_module
 from graphspec.passes import PASSES, Pass, optimise
+from graphspec.passes.told import PassReport, Told, told
 from graphspec.program import backward_program, forward_program, infer, named_parameters
 from graphspec.reference import interpret
 from graphspec.sizes import Size
@@ -67,12 +68,12 @@ def agree(wanted: Arrays, found: Arrays, exactly: bool = True) -> None:
             np.testing.assert_allclose(found[name], value, rtol=1e-10, atol=1e-12 * largest, err_msg=name)
 
 
-def run(name: str, program: Program) -> str | None:
+def run(name: str, program: Program) -> Told:
     """The pass on a program; it verifies, and a second time there is nothing left to do."""
     told = BY_NAME[name](program)
     verify(program)
     once = print_program(program)
-    assert BY_NAME[name](program) is None, f"{name} goes on"
+    assert not BY_NAME[name](program), f"{name} goes on"
     assert print_program(program) == once
     return told
 
@@ -112,8 +113,15 @@ def test_a_check_that_is_kept_still_fails() -> None:
 
 def test_what_a_pass_did_is_told() -> None:
     program = parse_program((HERE / "passes" / "dead-code.ops.in.ir").read_text(encoding="utf-8"))
-    assert optimise(program, check=True) == ["dead-code: 4 ops removed"]
-    assert optimise(program, check=True) == []
+    assert [(r.name, r.sentences) for r in optimise(program, check=True) if r.told] == [("dead-code", ["4 ops removed"])]
+    assert not any(r.told for r in optimise(program, check=True))
+
+
+def test_runs_of_one_pass_are_told_as_one() -> None:
+    report = PassReport("products")
+    for numbers, moved in (((1200, 1), 0), ((0, 0), 1), ((8, 2), 0)):
+        report.add(told({"{:product} became {}": numbers, "{:op} moved": moved}), 0.25)
+    assert report.sentences == ["1,208 products became 3", "1 op moved"] and report.seconds == 0.75
 
 
 # -- whole specs ---------------------------------------------------------------------------------------------------------

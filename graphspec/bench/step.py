@@ -16,32 +16,45 @@ from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
 from graphspec.graph import initial_value, name_parameters
 from graphspec.ir.core import Program
-from graphspec.open import open_spec, with_tried_fixes
+from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.passes import dead_code
 from graphspec.training.step import Setup, gradient_program, set_up, training_program
 
 Array = np.ndarray[Any, Any]
 
 
+def repeated(array: Array, shape: Sequence[int]) -> Array:
+    """An array of another shape with the same numbers, again and again along each axis (E0312 where there are none to repeat)."""
+    if 0 in array.shape and 0 not in shape:
+        raise fail("E0312", f"the data's first batch is empty: {list(array.shape)}")
+    for axis, n in enumerate(shape):
+        array = np.take(array, np.arange(n) % max(array.shape[axis], 1), axis)
+    return array
+
+
 class CompiledStep:
     """Forward and backward of a batch (``update``: with clipping and optimizer), on a device.
 
     ``streams``: the batch by the names of the spec's streams; None takes the first batch of the spec's own data.  Carried states are zero
-    before each step.  SpecError as for a run of the spec.
+    before each step.  ``at``: other sizes than the batch has, by letter; it is repeated or cut.  ``timed``: see :class:`Engine`.  SpecError
+    as for a run of the spec.
     """
 
     def __init__(
-        self, spec: str | Path, options: Mapping[str, Any], streams: Mapping[str, Array] | None = None, *, device: str = "cpu",
+        self, spec: str | Path | Opened, options: Mapping[str, Any], streams: Mapping[str, Array] | None = None, *, device: str = "cpu",
         threads: int | None = None, precision: str | None = None, update: bool = False, roots: Sequence[str] = (), lenient: bool = False,
-        limits: Limits | None = None,
+        limits: Limits | None = None, dtype: str = "float32", at: Mapping[str, int] | None = None, timed: bool = False,
     ) -> None:  # fmt: skip
-        check_settings("float32", precision, 1)
-        opened = open_spec(spec, lenient=lenient, roots=roots, options=options, limits=limits)
+        check_settings(dtype, precision, 1)
+        if isinstance(spec, Opened):
+            opened = spec
+        else:
+            opened = open_spec(spec, lenient=lenient, roots=roots, options=options, limits=limits)
         if not isinstance(opened.result, ExperimentSpec):
             helps = ["a training step is what is timed: end the spec with `return experiment { loss = ..., inputs = {...} }`"]
             raise fail("E0607", "the spec does not return an experiment", opened.evaluation.origin, helps=helps)
         try:
-            self.setup: Setup = set_up(opened.result, "float32")
+            self.setup: Setup = set_up(opened.result, dtype)
         except SpecError as failure:
             raise with_tried_fixes(opened, failure) from None
         if streams is None:
@@ -59,25 +72,28 @@ class CompiledStep:
         check_memory(order)
         seed = int(opened.result.fields["seed"])
         program = training_program(self.setup) if update else gradient_program(self.setup)
-        self.sizes = bind_sizes(program, {port: array.shape for port, array in given.items()}, partial=True)
+        self.sizes = bind_sizes(program, {port: array.shape for port, array in given.items()}, partial=True) | dict(at or {})
+        if at:
+            types = {port.name: v.type for port, v in zip(program.inputs, program.block.params, strict=True)}
+            given = {port: repeated(a, [n.evaluate(self.sizes) for n in types[port].shape]) for port, a in given.items()}
         resident = self._resident
-        self.flat = resident(np.concatenate([initial_value(p, seed, "float32").reshape(-1) for p in order]))
+        self.flat = resident(np.concatenate([initial_value(p, seed, dtype).reshape(-1) for p in order]))
         self.parameters = views(self.flat, order)
         self.carried = {
             name: resident(np.zeros([n.evaluate(self.sizes) for n in t.shape], t.dtype)) for name, t in self.setup.carried.items()
         }
-        buffers = {p.name: resident(initial_value(p, seed, "float32")) for p in self.setup.graph.all_parameters(buffers=True)}
+        buffers = {p.name: resident(initial_value(p, seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
         self.arguments: dict[str, Any] = {
             **{port: resident(array) for port, array in given.items()}, **self.carried, **buffers, "parameters": self.flat,
             "seed": np.asarray(seed, np.int64), "step": np.asarray(1, np.int64),
         }  # fmt: skip
         if update:
-            rate = np.asarray(self.setup.optimizer_fields["learningRate"], np.float32)
-            state = {name: resident(np.zeros(len(self.flat), np.float32)) for name in self.setup.optimizer_state}
-            zeros = {"gradients": resident(np.zeros(len(self.flat), np.float32))} if self.setup.accumulate > 1 else {}
+            rate = np.asarray(self.setup.optimizer_fields["learningRate"], dtype)
+            state = {name: resident(np.zeros(len(self.flat), dtype)) for name in self.setup.optimizer_state}
+            zeros = {"gradients": resident(np.zeros(len(self.flat), dtype))} if self.setup.accumulate > 1 else {}
             self.arguments |= {"learning_rate": rate, **state, **zeros}
         self.update = update
-        self.engine = Engine(program, self.device)
+        self.engine = Engine(program, self.device, timed=timed)
 
     def _resident(self, array: Array) -> Any:
         return array if self.device is None else self.device.from_host(array)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +11,7 @@ from graphspec.build import Limits
 from graphspec.errors import SpecError, fail
 from graphspec.graph import name_parameters
 from graphspec.open import Opened, open_spec, pick_module, with_tried_fixes
+from graphspec.passes.told import PassReport
 from graphspec.program import Typed, infer, named_parameters
 from graphspec.suggest import did_you_mean
 from graphspec.training.step import Setup, set_up
@@ -81,6 +83,11 @@ def training_setup(opened: Opened, dtype: str) -> Setup:
         raise with_tried_fixes(opened, failure) from None
     name_parameters([setup.graph, *opened.result.models])
     return setup
+
+
+def pass_rows(reports: Sequence[PassReport]) -> list[tuple[str, str]]:
+    """What passes did: a row for each sentence, the pass's name before its first."""
+    return [(report.name if i == 0 else "", text) for report in reports for i, text in enumerate(report.sentences)]
 
 
 def typed(opened: Opened, dtype: str) -> Typed:

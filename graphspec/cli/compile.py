@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, overrides, spec_arguments, training_setup, typed
+from graphspec.cli.common import opened, overrides, pass_rows, spec_arguments, training_setup, typed
 from graphspec.cli.dot import to_dot
 from graphspec.cli.output import Output
 from graphspec.cli.shapes import shape_report, shape_rows
@@ -15,9 +15,10 @@ from graphspec.draw import picture
 from graphspec.engine import device_named
 from graphspec.errors import fail
 from graphspec.graph import Parameter
-from graphspec.ir.core import Program
+from graphspec.ir.core import Block, Program
 from graphspec.ir.text import print_program
 from graphspec.passes import optimise
+from graphspec.passes.told import PassReport
 from graphspec.plan import make_plan, print_plan, summarise
 from graphspec.program import Typed, assumptions, forward_program, leaf_names, leaves
 from graphspec.training.step import training_program
@@ -30,15 +31,16 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     sub.add_argument(
         "--emit",
-        choices=("ir", "plan", "dot", "svg", "json", "shapes"),
-        help="print the tensor IR, the Plan, a drawing as Graphviz text or SVG, or the Plan as JSON, instead",
+        choices=("ir", "plan", "c", "dot", "svg", "json", "shapes"),
+        help="print the tensor IR, the Plan, its C, a drawing as Graphviz text or SVG, or the Plan as JSON, instead",
     )
     sub.add_argument("--at", default="", metavar="B=50,T=50", help="sizes to count memory and work for (default: 1 each)")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     found = opened(args)
-    device_named(args.device, args.threads)  # said at once if it cannot be had
+    device = device_named(args.device, args.threads)  # said at once if it cannot be had
+    language = "c" if args.emit == "c" else device.language if device else ""
     if isinstance(found.result, ExperimentSpec):
         setup = training_setup(found, args.dtype)
         model, program, what = setup.typed, training_program(setup), "training step"
@@ -63,14 +65,17 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if args.emit == "dot":
         out.text(to_dot(model), end="")
         return 0
-    before = sum(1 for _ in program.block.walk())
-    said = optimise(program)
-    plan = make_plan(program)
+    before, products = sum(1 for _ in program.block.walk()), count_products(program.block)
+    said = optimise(program, kernels=bool(language))
+    plan = make_plan(program, language)
     if args.emit == "plan":
         out.text(print_plan(plan).rstrip())
         return 0
     if args.emit == "json":
         out.json(plan.to_json())
+        return 0
+    if args.emit == "c":
+        out.text(plan.sources["c"], end="")
         return 0
     ops = Counter(op.name for op in program.block.walk())
     sizes = binding(args.at, program)
@@ -87,7 +92,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.json(report)
         return 0
     out.warnings(warnings)
-    _print(out, args.spec, what, model, model.module.all_parameters(), before, sum(ops.values()), said, summary, sizes)
+    _print(out, args.spec, what, model, model.module.all_parameters(), before, sum(ops.values()), said,
+        (products, count_products(program.block)), summary, sizes)  # fmt: skip
     return 0
 
 
@@ -103,6 +109,16 @@ def types(model: Typed, stem: str) -> list[dict[str, Any]]:
         shape = [n.value if n.value is not None else str(n) for n in t.shape]
         found.append({"name": name, "node": title, "shape": shape, "dtype": t.dtype})
     return found
+
+
+def count_products(block: Block, within: bool = False) -> tuple[int, int]:
+    """Matrix products in the text of a block, and those of them in loops."""
+    total = looped = 0
+    for op in block.ops:
+        mine = [(int(op.name == "matmul"), int(within and op.name == "matmul"))]
+        mine += [count_products(inner, within or op.name == "scan") for inner in op.blocks]
+        total, looped = total + sum(a for a, _ in mine), looped + sum(b for _, b in mine)
+    return total, looped
 
 
 def parameter_bytes(model: Typed) -> int:
@@ -127,7 +143,8 @@ def _print(
     parameters: list[Parameter],
     before: int,
     after: int,
-    said: list[str],
+    said: list[PassReport],
+    products: tuple[tuple[int, int], tuple[int, int]],
     summary: Any,
     sizes: dict[str, int],
 ) -> None:
@@ -152,8 +169,11 @@ def _print(
         f"\n  {after} ops of {before} lowered, {summary.instructions} instructions, "
         f"{summary.loops} loop{'' if summary.loops == 1 else 's'} over time"
     )
-    for line in said:
-        out.text(f"    {line}")
+    (total, within), (left, left_within) = products
+    if total:
+        loops = f"; in loops over time, where a step waits for the one before: {within} became {left_within}" if within else ""
+        out.text(f"  {total} matrix product{'' if total == 1 else 's'} became {left}{loops}")
+    out.table(pass_rows(said), indent="    ")
     at = ", ".join(f"{k}={v}" for k, v in sizes.items())
     out.text(f"  memory: {megabytes(parameter_bytes(model))} parameters, {megabytes(summary.arena)} arena{f' at {at}' if at else ''}")
 

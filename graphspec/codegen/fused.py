@@ -228,7 +228,7 @@ class _Rows:
         self.row_values[i] = f"v{i}"
         self.out.add(f"{TYPES[e.dtype]} v{i};")
         with self.out.block(""):
-            self.out.add(f"gs_int pick = {self.row_values[index]};")
+            self.out.add(f"gs_int pick = {self.row_values[index]};", "(void)pick;")  # a constant's element is wherever
             values = self._elements([x], ["pick"], stage)
             self.out.add(f"v{i} = {values[x]};")
 

@@ -1,18 +1,20 @@
 """Passes: IR in, IR out.  Their order stands here, in one tuple; :func:`optimise` runs them.
 
-Each pass is one file with one function ``run(program) -> str | None`` that changes the program it is given and says, in
+Each pass is one file with one function ``run(program) -> Told`` that changes the program it is given and tells, in
 words a person understands, what it did.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
 from graphspec.passes import dead_code, fuse, products, residuals, simplify, stages, sums, tables
+from graphspec.passes.told import PassReport, Told
 
-Pass = Callable[[Program], "str | None"]
+Pass = Callable[[Program], Told]
 
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("dead-code", dead_code.run),
@@ -35,14 +37,14 @@ KERNELS: tuple[tuple[str, Pass], ...] = (("fuse", fuse.run),)
 """What comes after them for devices that compile kernels."""
 
 
-def optimise(program: Program, check: bool = False, kernels: bool = False) -> list[str]:
-    """Run every pass on ``program``, in place; returns what they did.  ``check`` runs the verifier after each; ``kernels`` adds those for
-    devices that compile kernels."""
-    told = []
+def optimise(program: Program, check: bool = False, kernels: bool = False) -> list[PassReport]:
+    """Run every pass on ``program``, in place; returns what each did.  ``check`` runs the verifier after each run; ``kernels`` adds those
+    for devices that compile kernels."""
+    reports: dict[str, PassReport] = {}
     for name, run in (*PASSES, *(KERNELS if kernels else ())):
-        said = run(program)
+        began = time.perf_counter()
+        told = run(program)
+        reports.setdefault(name, PassReport(name)).add(told, time.perf_counter() - began)
         if check:
             verify(program)
-        if said:
-            told.append(f"{name}: {said}")
-    return told
+    return list(reports.values())

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
 from graphspec.ir.rewrite import keep_scan_parts
+from graphspec.passes.told import Told, told
 
 
-def run(program: Program) -> str | None:
+def run(program: Program) -> Told:
     before = sum(1 for _ in program.block.walk())
     _clean(program.block)
     removed = before - sum(1 for _ in program.block.walk())
-    return f"{removed} ops removed" if removed else None
+    return told({"{:op} removed": removed})
 
 
 def _clean(block: Block) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from graphspec.ir.core import Block, Op, Program, Shape, Value
 from graphspec.ir.ops import primitive
 from graphspec.ir.rewrite import copy_op
+from graphspec.passes.told import Told, told
 
 ROWS = frozenset({"reduce_sum", "reduce_max", "pick", "place"})
 """Ops between an element's level and its row's."""
@@ -22,9 +23,9 @@ LIMIT = 96
 """Ops in one kernel: more would not fit in registers, and takes compilers long."""
 
 
-def run(program: Program) -> str | None:
+def run(program: Program) -> Told:
     ops, kernels = _block(program.block)
-    return f"{ops} ops became {kernels} kernels" if kernels else None
+    return told({"{:op} became {:kernel}": (ops, kernels)})
 
 
 def _block(block: Block) -> tuple[int, int]:

@@ -16,49 +16,49 @@ from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
 from graphspec.ir.ops import primitive
 from graphspec.ir.rewrite import add_scan_y, keep_scan_parts, substitute, sum_terms, uses
+from graphspec.passes.told import Told, told
 from graphspec.sizes import Size
 
 PLACED = frozenset({"matmul", "reduce_sum", "gather", "scatter_add"})
 """Ops, besides pointwise ones, that write their result where they are told."""
 
 
-def run(program: Program) -> str | None:
-    told = _Told()
-    _block(program.block, told)
-    return told.text()
+def run(program: Program) -> Told:
+    done = _Done()
+    _block(program.block, done)
+    return done.told()
 
 
-class _Told:
+class _Done:
     """What was done, counted."""
 
     def __init__(self) -> None:
         self.merged = self.left = self.turned = 0
 
-    def text(self) -> str | None:
-        if self.merged:
-            return f"{self.merged} products became {self.left}"
-        return f"{self.turned} transposes and sums moved to where products meet" if self.turned else None
+    def told(self) -> Told:
+        moved = "{:op} moved to where products meet"
+        return told({"{:product} became {}": (self.merged, self.left), moved: self.turned})
 
     def one_for(self, products: Sequence[Op]) -> None:
         self.merged, self.left = self.merged + len(products), self.left + 1
 
 
-def _block(block: Block, told: _Told) -> None:
+def _block(block: Block, done: _Done) -> None:
     for op in block.ops:
         for inner in op.blocks:
-            _block(inner, told)
+            _block(inner, done)
     before = None
-    while before != (now := (told.merged, told.turned)):  # one merger may make way for another
+    while before != (now := (done.merged, done.turned)):  # one merger may make way for another
         before = now
-        told.turned += _stack_together(block) + _turn(block) + _add_first(block)
+        done.turned += _stack_together(block) + _turn(block) + _add_first(block)
         for side in (0, 1):
             for group in _sharing(block, side):
                 _side_by_side(block, group, side)
-                told.one_for(group)
+                done.one_for(group)
         while terms := _added(block):
             _one_above_the_other(block, *terms)
-            told.one_for(terms[1])
-        told.turned += _reduce_together(block)
+            done.one_for(terms[1])
+        done.turned += _reduce_together(block)
 
 
 def _turn(block: Block) -> int:

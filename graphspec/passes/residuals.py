@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
 from graphspec.ir.rewrite import add_scan_const, add_scan_x, copy_op, keep_scan_parts, substitute, uses
+from graphspec.passes.told import Told, told
 
 CHEAP = frozenset(
     "add sub mul neg compare logical where cast full iota size reshape transpose broadcast slice random maximum minimum sign abs".split()
@@ -17,9 +18,9 @@ CHEAP = frozenset(
 """Ops that cost less to do again than to store and load their result for every step."""
 
 
-def run(program: Program) -> str | None:
+def run(program: Program) -> Told:
     dropped = _block(program.block)
-    return f"{dropped} values a step computed again instead of stored" if dropped else None
+    return told({"{:value} a step computed again instead of stored": dropped})
 
 
 def _block(block: Block) -> int:

@@ -13,6 +13,7 @@ from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value
 from graphspec.ir.ops import primitive
 from graphspec.ir.rewrite import substitute
+from graphspec.passes.told import Told, told
 from graphspec.sizes import Size
 
 FOLDED: dict[str, Callable[..., float]] = {
@@ -25,11 +26,11 @@ NEUTRAL = {"add": (0, "both"), "sub": (0, "right"), "mul": (1, "both"), "div": (
 """The operand that changes nothing, and on which side."""
 
 
-def run(program: Program) -> str | None:
+def run(program: Program) -> Told:
     gone = 0
     while found := _block(program.block):  # one rule makes way for another
         gone += found
-    return f"{gone} ops folded or done once instead of again" if gone else None
+    return told({"{:op} folded, or done once instead of again": gone})
 
 
 def _block(block: Block) -> int:

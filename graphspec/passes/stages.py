@@ -18,6 +18,7 @@ from graphspec.ir.core import Block, Op, Program, Value, index_type, scan_parts,
 from graphspec.ir.rewrite import copy_op, substitute, sum_terms, uses
 from graphspec.passes.components import components
 from graphspec.passes.lift import gains, lift, liftable, repeated
+from graphspec.passes.told import Told, told
 
 FREE = frozenset({"full", "size", "iota", "broadcast"})
 """Ops that cost nothing where they are used; of a value that is the same in every step they stay in the loop."""
@@ -26,44 +27,43 @@ Node = Op | Value
 """What has a stage: an op of the body, or a carry before the step."""
 
 
-def run(program: Program) -> str | None:
-    told = _Told()
-    _block(program.block, told)
-    return told.text() if told.scans else None
+def run(program: Program) -> Told:
+    done = _Done()
+    _block(program.block, done)
+    return done.told()
 
 
-class _Told:
+class _Done:
     """What was done, counted."""
 
     def __init__(self) -> None:
         self.scans = self.loops = self.products = self.fixed = 0
 
-    def text(self) -> str:
-        parts = [f"{self.products} products done for all steps at once"] if self.products else []
-        parts += [f"{self.fixed} values that never change computed once"] if self.fixed else []
-        return f"{_count(self.scans, 'scan')} taken apart into {_count(self.loops, 'loop')}{': ' if parts else ''}{', '.join(parts)}"
+    def told(self) -> Told:
+        return told({
+            "{:loop} over time looked into": self.scans,
+            "{:loop} more, so that each layer has its own": max(self.loops - self.scans, 0),
+            "{:loop} not needed any more": max(self.scans - self.loops, 0),
+            "{:product} done for all steps at once": self.products, "{:value} that never changed computed once": self.fixed,
+        })  # fmt: skip
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
-
-
-def _block(block: Block, told: _Told) -> None:
+def _block(block: Block, done: _Done) -> None:
     ops: list[Op] = []
     table: dict[Value, Value] = {}
     for op in block.ops:
         for inner in op.blocks:
-            _block(inner, told)
+            _block(inner, done)
         op.inputs = tuple(table.get(v, v) for v in op.inputs)
         apart = _Apart(op) if op.name == "scan" else None
         if apart is None or not apart.wanted:
             ops.append(op)
             continue
         ops += apart.build(table)
-        told.scans += 1
-        told.loops += apart.loops
-        told.products += apart.products
-        told.fixed += len(apart.outside)
+        done.scans += 1
+        done.loops += apart.loops
+        done.products += apart.products
+        done.fixed += len(apart.outside)
     block.ops = ops
     substitute(block, table)
 

@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
 from graphspec.ir.rewrite import add_scan_y, keep_scan_parts, substitute, uses
+from graphspec.passes.told import Told, told
 from graphspec.sizes import product
 
 
-def run(program: Program) -> str | None:
+def run(program: Program) -> Told:
     moved = _block(program.block)
-    return f"{moved} sums over the steps of a scan became products after it" if moved else None
+    return told({"{:sum} over the steps of a loop, each now one product after it": moved})
 
 
 def _block(block: Block) -> int:

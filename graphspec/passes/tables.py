@@ -15,44 +15,42 @@ from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Shape, Value, scan_parts
 from graphspec.ir.ops import primitive
 from graphspec.ir.rewrite import add_scan_const, add_scan_x, keep_scan_parts, substitute, uses
+from graphspec.passes.told import Told, told
 from graphspec.sizes import Size, product
 
 USUAL = 50
 """What a size that is not known counts as."""
 
 
-def run(program: Program) -> str | None:
-    told = _Told()
+def run(program: Program) -> Told:
+    done = _Done()
     before = None
-    while before != (now := vars(told).copy()):  # what is looked up in a loop may lead on there
+    while before != (now := vars(done).copy()):  # what is looked up in a loop may lead on there
         before = now
-        _block(program.block, told)
-    parts = []
-    if told.products:
-        parts.append(f"{told.products} products with looked-up rows done on the table")
-    if told.others:
-        parts.append(f"{told.others} other ops on looked-up rows done on the table")
-    if told.moved:
-        parts.append(f"{told.moved} lookups done in the loop that reads them")
-    return ", ".join(parts) or None
+        _block(program.block, done)
+    return told({
+        "{:product} with looked-up rows done on the table": done.products,
+        "{:other op} on looked-up rows done on the table": done.others,
+        "{:lookup} done in the loop that reads them": done.moved,
+    })  # fmt: skip
 
 
-class _Told:
+class _Done:
     def __init__(self) -> None:
         self.products = self.others = self.moved = 0
 
 
-def _block(block: Block, told: _Told) -> None:
+def _block(block: Block, done: _Done) -> None:
     for op in block.ops:
         for inner in op.blocks:
-            _block(inner, told)
+            _block(inner, done)
     ops: list[Op] = []
     table: dict[Value, Value] = {}
     for op in block.ops:
         op.inputs = tuple(table.get(v, v) for v in op.inputs)
         b = Builder()
         with b.at(op.origin):
-            new = _rewritten(b, op, told) if len(op.outputs) == 1 else None
+            new = _rewritten(b, op, done) if len(op.outputs) == 1 else None
         if new is None:
             ops.append(op)
             continue
@@ -63,7 +61,7 @@ def _block(block: Block, told: _Told) -> None:
     substitute(block, table)
     for op in block.ops:
         if op.name == "scan":
-            told.moved += _into_loop(block, op)
+            done.moved += _into_loop(block, op)
 
 
 def small(rows: Size, looked_up: Shape) -> bool:
@@ -93,20 +91,20 @@ def _flat(v: Value) -> tuple[Value, Value] | None:
     return found
 
 
-def _rewritten(b: Builder, op: Op, told: _Told) -> Value | None:
+def _rewritten(b: Builder, op: Op, done: _Done) -> Value | None:
     new = None
     if op.name == "matmul" and op.output.type.rank == 2:
         new = _product(b, op)
-        told.products += new is not None
+        done.products += new is not None
     elif op.name == "scatter_add":
         new = _scattered(b, op)
-        told.products += new is not None
+        done.products += new is not None
     elif op.name in ("reshape", "slice"):
         new = _view(b, op)
-        told.others += new is not None
+        done.others += new is not None
     elif primitive(op.name).pointwise and op.inputs and op.output.type.is_float:
         new = _pointwise(b, op)
-        told.others += new is not None
+        done.others += new is not None
     return new
 
 
