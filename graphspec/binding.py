@@ -9,6 +9,13 @@ from graphspec.ir.core import Program
 from graphspec.sizes import Size
 
 
+def check_letters(program: Program, sizes: Mapping[str, int]) -> None:
+    """E0807 for sizes that the program does not have."""
+    for name in sizes:
+        if name not in program.letters:
+            raise fail("E0807", f"there is no size {name}: the model's sizes are {', '.join(program.letters) or 'all fixed'}")
+
+
 def bind_sizes(program: Program, shapes: Mapping[str, Sequence[int]], partial: bool = False) -> dict[str, int]:
     """Every letter's number from the shapes of the inputs (``partial``: of some of them); E0307 where a shape does not fit its type."""
     letters: dict[str, int] = {}

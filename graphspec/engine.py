@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ class Engine:
 
     def __init__(self, program: Program, device: Device | None, check: bool = False, timed: bool = False) -> None:
         self.program = program
+        self.planning = 0.0
+        """Seconds that making and printing the plan took."""
         self.notes: list[PassReport] = []
         self.origins: dict[str, Origin] = {}
         self.executable: Executable | None = None
@@ -43,8 +46,11 @@ class Engine:
             self.notes = optimise(optimised, check, kernels=bool(device.language))
             for op in optimised.block.walk():
                 self.origins.setdefault(str(op.origin), op.origin)
+            began = time.perf_counter()
             language = f"{device.language}, timed" if timed and device.language else device.language
-            self.executable = Executable(make_plan(optimised, language), device, timed=timed)
+            plan = make_plan(optimised, language)
+            self.planning = time.perf_counter() - began
+            self.executable = Executable(plan, device, timed=timed)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Results by name, in arrays of the device that the next run overwrites.  Arguments that results update (parameters,

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from graphspec.bench.profile import label
+from graphspec.cli.main import main
+from graphspec.cli.output import Output
 from graphspec.engine import Engine
 from graphspec_runtime import PlanError, open_device
 from graphspec_runtime.devices import Device
@@ -43,3 +51,88 @@ def test_a_device_tells_what_each_instruction_takes(name: str) -> None:
     assert 0 < first.sum() <= whole
     timed.run(given)
     assert (bound.seconds >= first).all() and bound.seconds.sum() > first.sum()
+
+
+# -- graphspec profile -----------------------------------------------------------------------------------------------------------
+
+SPECS = Path(__file__).parent.parent / "specs"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def command(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(["profile", *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return command
+
+
+LM = (str(SPECS / "bench" / "lm.spec"), "rnn_size=8", "vocab=11", "--at", "B=3,T=4", "--steps", "2")
+
+
+@pytest.mark.parametrize("device", ["numpy", "native"])
+def test_a_training_step_by_line(run: Any, device: str) -> None:
+    device_or_skip(device)
+    code, text, _ = run(*LM, "--json", "--device", device, "--threads", "1")
+    found = json.loads(text)
+    assert code == 0 and found["at"] == {"B": 3, "T": 4} and found["steps"] == 2 and found["device"] == device
+    parts = [found[name] for name in ("lines", "kinds", "instructions")]
+    sums = [sum(one["ms"] for one in part) for part in parts]
+    assert sums == pytest.approx([sums[0]] * 3)
+    assert sums[0] + sum(found["others"].values()) == pytest.approx(found["ms"], rel=0.2)
+    assert all([one["ms"] for one in part] == sorted((one["ms"] for one in part), reverse=True) for part in parts[:2])
+    (products,) = [one for one in found["kinds"] if one["kind"] == "matrix products"]
+    assert products["flops"] > 0 and products["gflops"] == pytest.approx(products["flops"] / products["ms"] / 1e6)
+    kinds = {one["kind"] for one in found["kinds"]}
+    assert ("fused kernels" in kinds) == (device == "native")
+    several = [one for one in found["lines"] if len(one["lines"]) > 1]
+    assert bool(several) == (device == "native")
+    source = (SPECS / "bench" / "lm.spec").read_text().split("\n")
+    mine = [one for one in found["lines"] if len(one["lines"]) == 1 and one["lines"][0]["file"].endswith("bench/lm.spec")]
+    assert mine and all(one["text"] == source[one["lines"][0]["line"] - 1].strip() for one in mine)
+    assert found["passes"][0]["name"] == "dead-code" and all(p["ms"] >= 0 for p in found["passes"])
+
+
+def test_it_is_shown(run: Any) -> None:
+    code, text, _ = run(*LM, "--device", "numpy", "--threads", "1", "--instructions")
+    assert code == 0
+    for wanted in ("training step, float32, numpy, 1 thread B=3 T=4", "ms a step (mean of 2", "matrix products", "matmul", "dead-code"):
+        assert wanted in text
+    assert re.search(r"lm\.spec:\d+ +\S.*nn\.", text)
+
+
+def test_a_model_is_run_forward_and_backward(run: Any) -> None:
+    words = (str(SPECS / "lstm.spec"), "--entry", "network({rnn_size=5, n_layers=1})", "--json", "--device", "numpy", "--steps", "1")
+    code, text, _ = run(*words)
+    found = json.loads(text)
+    assert code == 0 and found["what"] == "forward and backward" and found["at"] == {"B": 32}
+    code, text, _ = run(*words, "--at", "B=7", "--dtype", "float64")
+    again = json.loads(text)
+    assert again["at"] == {"B": 7}
+    flops = [sum(one["flops"] for one in each["kinds"]) for each in (found, again)]
+    assert flops[0] * 7 == flops[1] * 32 > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--steps", "0"), "--steps must be from 1"),
+        (("--at", "Q=3"), "there is no size Q: the model's sizes are B, T"),
+        (("--at", "B=few"), "a whole number is wanted"),
+        (("--device", "reference"), "the reference interpreter has no instructions"),
+    ],
+)
+def test_what_makes_no_sense(run: Any, words: tuple[str, ...], told: str) -> None:
+    code, _, err = run(*LM[:3], *words)
+    assert code == 1 and told in err and "E0807" in err
+
+
+def test_lines_as_people_write_them() -> None:
+    assert label([("a/x.spec", 6), ("a/x.spec", 8), ("a/x.spec", 9), ("b/y.spec", 1)]) == "x.spec:6, 8-9, y.spec:1"
+    assert label([]) == ""
+
+
+def test_bars() -> None:
+    assert [Output.bar(share, 4) for share in (-1, 0, 0.125, 0.5, 0.53, 1, 2)] == ["", "", "▌", "██", "██▏", "████", "████"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphspec.api import check_memory, check_settings, views
 from graphspec.bench.work import product_flops
-from graphspec.binding import bind_sizes
+from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
@@ -72,6 +72,7 @@ class CompiledStep:
         check_memory(order)
         seed = int(opened.result.fields["seed"])
         program = training_program(self.setup) if update else gradient_program(self.setup)
+        check_letters(program, at or {})
         self.sizes = bind_sizes(program, {port: array.shape for port, array in given.items()}, partial=True) | dict(at or {})
         if at:
             types = {port.name: v.type for port, v in zip(program.inputs, program.block.params, strict=True)}

@@ -50,6 +50,16 @@ def overrides(words: list[str]) -> dict[str, Any]:
     return found
 
 
+def sizes_given(text: str) -> dict[str, int]:
+    """Sizes from ``B=50,T=50``; E0807 for what are no whole numbers."""
+    found: dict[str, int] = {}
+    for name, value in overrides([word for word in text.split(",") if word]).items():
+        if not value.isdigit():
+            raise fail("E0807", f"--at {name}={value}: a whole number is wanted")
+        found[name] = int(value)
+    return found
+
+
 def limits(words: list[str]) -> Limits:
     """``--limit name=N``; E0807 for a limit that does not exist."""
     known = [f.name for f in fields(Limits)]

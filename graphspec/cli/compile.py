@@ -6,14 +6,14 @@ import argparse
 from collections import Counter
 from typing import Any
 
+from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, overrides, pass_rows, spec_arguments, training_setup, typed
+from graphspec.cli.common import opened, pass_rows, sizes_given, spec_arguments, training_setup, typed
 from graphspec.cli.dot import to_dot
 from graphspec.cli.output import Output
 from graphspec.cli.shapes import shape_report, shape_rows
 from graphspec.draw import picture
 from graphspec.engine import device_named
-from graphspec.errors import fail
 from graphspec.graph import Parameter
 from graphspec.ir.core import Block, Program
 from graphspec.ir.text import print_program
@@ -127,12 +127,9 @@ def parameter_bytes(model: Typed) -> int:
 
 def binding(text: str, program: Program) -> dict[str, int]:
     """Sizes from ``B=50,T=50``, 1 for the rest; E0807 for what is no size of the model."""
-    sizes = dict.fromkeys(program.letters, 1)
-    for name, value in overrides([word for word in text.split(",") if word]).items():
-        if name not in sizes or not value.isdigit():
-            raise fail("E0807", f"--at {name}={value}: the model's sizes are {', '.join(sizes) or 'all fixed'}, each a whole number")
-        sizes[name] = int(value)
-    return sizes
+    given = sizes_given(text)
+    check_letters(program, given)
+    return dict.fromkeys(program.letters, 1) | given
 
 
 def _print(
@@ -170,7 +167,7 @@ def _print(
         f"{summary.loops} loop{'' if summary.loops == 1 else 's'} over time"
     )
     (total, within), (left, left_within) = products
-    if total:
+    if (total, within) != (left, left_within):
         loops = f"; in loops over time, where a step waits for the one before: {within} became {left_within}" if within else ""
         out.text(f"  {total} matrix product{'' if total == 1 else 's'} became {left}{loops}")
     out.table(pass_rows(said), indent="    ")

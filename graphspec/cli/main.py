@@ -26,6 +26,7 @@ COMMANDS = {
     "sample": "write with a trained model",
     "probe": "how gradients fare over time: norms of Jacobians against their bound",
     "bench": "how fast a training step is, against the machine's bound and other frameworks",
+    "profile": "where a step's time goes: by line of the spec, by kind of work, by pass",
     "plot": "draw learning curves of runs",
     "runs": "list runs, or compare them",
     "draw": "draw the model: an SVG picture, or a page to explore",

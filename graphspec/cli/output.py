@@ -81,6 +81,17 @@ class Output:
         """Whether somebody looks on: progress bars make sense."""
         return not self.as_json and self.colour(sys.stderr)
 
+    @staticmethod
+    def bar(share: float, width: int = 10) -> str:
+        """A bar of blocks, as long as the share of ``width``; of # where the output's encoding has no blocks."""
+        eighths = max(0, min(round(share * width * 8), width * 8))
+        text = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+        try:
+            text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        except (UnicodeEncodeError, LookupError):
+            text = "#" * ((eighths + 4) // 8)
+        return text
+
     def table(self, rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = (), indent: str = "  ") -> None:
         """Columns, as wide as needed; ``right`` are aligned to the right."""
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphspec.errors import fail
@@ -37,15 +37,21 @@ def summarise(plan: Plan, sizes: Mapping[str, int] | None = None) -> Summary:
         return Summary(kernels, loops)
     calls = flops = 0
     for step, around in plan.walk():
-        turns = math.prod(evaluate(loop.trip, sizes) for loop in around)
-        calls += turns
-        if step.kernel == "matmul":
-            inner = evaluate(step.inputs[0].shape[-1], sizes)
-            flops += turns * 2 * inner * math.prod(evaluate(n, sizes) for n in step.outputs[0].shape)
+        turns, work = calls_and_flops(step, around, sizes)
+        calls, flops = calls + turns, flops + work
     try:
         return Summary(kernels, loops, calls, assign(plan, sizes)[1], flops)
     except PlanError as failure:
         raise fail("E0702", failure.message) from None
+
+
+def calls_and_flops(step: Instruction, around: Sequence[Loop], sizes: Mapping[str, int]) -> tuple[int, int]:
+    """How often one run does an instruction that stands in these loops, and its matrix products' flops all in all."""
+    turns = math.prod(evaluate(loop.trip, sizes) for loop in around)
+    if step.kernel != "matmul":
+        return turns, 0
+    inner = evaluate(step.inputs[0].shape[-1], sizes)
+    return turns, turns * 2 * inner * math.prod(evaluate(n, sizes) for n in step.outputs[0].shape)
 
 
 def _count_loops(steps: tuple[Instruction | Loop, ...]) -> int:
