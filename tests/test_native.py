@@ -5,11 +5,7 @@ Many programs are compiled together (:mod:`merged`), since a compiler takes most
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +18,7 @@ from graphspec.ir.verify import verify
 from graphspec.passes import optimise
 from graphspec.plan import make_plan
 from graphspec.reference import interpret
-from graphspec_runtime import Executable, PlanError, open_device
+from graphspec_runtime import Executable, PlanError, compiler, open_device
 from graphspec_runtime.devices import native
 from merged import Arrays, named, together
 from random_programs import Generator, draw_arguments
@@ -30,7 +26,7 @@ from test_passes import PROGRAMS, backward_of, draw
 from test_runtime_kernels import MODES, KernelCase, kernel_cases, kernel_program
 
 try:
-    native.find_compiler()
+    compiler.find_compiler()
 except PlanError:
     pytest.skip("there is no C compiler", allow_module_level=True)
 
@@ -40,12 +36,12 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror")
 @pytest.fixture(scope="module", autouse=True)
 def strict() -> Iterator[None]:
     """Warnings are errors here."""
-    before = native.FLAGS
-    native.FLAGS = (*before, *WARNINGS)
-    native.identity.cache_clear()
+    before = compiler.FLAGS
+    compiler.FLAGS = (*before, *WARNINGS)
+    compiler.identity.cache_clear()
     yield
-    native.FLAGS = before
-    native.identity.cache_clear()
+    compiler.FLAGS = before
+    compiler.identity.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +159,7 @@ def test_every_spec(device: native.NativeDevice, name: str) -> None:
     run_spec(device, name)
 
 
-# -- errors, the cache, and what a machine may lack ------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------
 
 
 def test_an_index_out_of_range_is_told_as_elsewhere(device: native.NativeDevice) -> None:
@@ -187,49 +183,3 @@ def test_a_plan_without_c_is_refused(device: native.NativeDevice) -> None:
     program = Program(b.block, [Port("x", "input")], [Port("y", "output")])
     with pytest.raises(PlanError, match="no C in it"):
         Executable(make_plan(program), device).call({"x": np.zeros(2, "float32")})
-
-
-SOURCE = '#include "graphspec.h"\nint64_t gs_plan(char *const *m, const int64_t *n, gs_fault *f);\n' \
-         "int64_t gs_plan(char *const *m, const int64_t *n, gs_fault *f) { (void)m, (void)n, (void)f; return %d; }\n"  # fmt: skip
-
-
-def test_what_is_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path / "kept"))
-    compiler = native.find_compiler()
-    library = native.built(compiler, SOURCE % 1)
-    made = library.stat().st_mtime_ns
-    assert native.built(compiler, SOURCE % 1) == library and library.stat().st_mtime_ns == made
-    assert native.built(compiler, SOURCE % 2) != library
-    assert sorted(path.suffix for path in (tmp_path / "kept").iterdir()) == [".so", ".so"]
-
-
-def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path / "file" / "below"))
-    with pytest.raises(PlanError, match="nothing can be compiled in") as caught:
-        native.built(native.find_compiler(), SOURCE % 3)
-    assert caught.value.kind == "device"
-
-
-def test_what_does_not_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path))
-    with pytest.raises(PlanError, match=r"does not compile what was printed for it:\n.*error"):
-        native.built(native.find_compiler(), "int gs_plan(")
-    assert not list(tmp_path.iterdir())
-
-
-def test_processes_that_compile_at_once(tmp_path: Path) -> None:
-    script = "import sys; from graphspec_runtime.devices import native; print(native.built(native.find_compiler(), sys.argv[1]))"
-    environment = {**os.environ, "GRAPHSPEC_CACHE": str(tmp_path)}
-    running = [subprocess.Popen([sys.executable, "-c", script, SOURCE % 4], env=environment, stdout=subprocess.PIPE) for _ in range(4)]
-    answers = {process.communicate(timeout=120)[0] for process in running}
-    assert len(answers) == 1 and all(process.returncode == 0 for process in running)
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    native.find_compiler.cache_clear()
-    monkeypatch.setenv("CC", "no-such-compiler")
-    with pytest.raises(PlanError, match=r"the C compiler that \$CC names, no-such-compiler, is not there"):
-        open_device("native")
-    native.find_compiler.cache_clear()

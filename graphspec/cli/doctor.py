@@ -11,9 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from graphspec import __version__
+from graphspec.cli import cache
 from graphspec.cli.output import Output
 from graphspec.machine import cores, environment
-from graphspec_runtime import PlanError, open_device
+from graphspec_runtime import PlanError, compiler, open_device
 
 PACKAGES = ("numpy", "lark", "safetensors", "rich", "threadpoolctl", "torch")
 BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     rows = [("graphspec", found["graphspec"]), ("Python", found["python"]), ("machine", found["machine"]), ("cores", str(found["cores"]))]
     rows += [(name, number or "not installed") for name, number in found["packages"].items()]
     rows += [("BLAS", f"{found['blas']}, {found['threads']} threads")]
-    rows += [("C compiler", found["compiler"] or "none found"), ("GPU", found["gpu"])]
+    rows += [*native_rows(found["native"]), ("GPU", found["gpu"])]
     rows += [(name, value) for name, value in found["environment"].items()]
     out.table(rows, indent="")
     for warning in found["warnings"]:
@@ -51,7 +52,7 @@ def examine() -> dict[str, Any]:
         **{name: value for name, value in environment().items() if name in ("machine", "blas", "threads")},
         "cores": cores(),
         "packages": {name: installed(name) for name in PACKAGES},
-        "compiler": next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None),
+        "native": native(),
         "gpu": gpu(),
         "environment": settings,
         "terminal": {"stdout": sys.stdout is not None and sys.stdout.isatty(), "width": shutil.get_terminal_size().columns},
@@ -64,6 +65,27 @@ def installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def native() -> dict[str, Any]:
+    """The C compiler and what its code can do, or the one reason why there is none; and where that code is kept."""
+    kept = cache.examine()
+    try:
+        found = compiler.about(compiler.find_compiler())
+    except PlanError as failure:
+        return {"missing": failure.message, "cache": kept}
+    path = shutil.which(found.words[0])
+    return {"compiler": path, "version": found.version, "flags": list(found.flags), "vectors": found.vectors, "cache": kept}
+
+
+def native_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    if "missing" in found:
+        return [("C compiler", f"none: {found['missing']}; the device native needs one")]
+    return [
+        ("C compiler", f"{found['compiler']}, {found['version']}"),
+        ("native code", f"vectors of {found['vectors']} bits ({' '.join(found['flags']) or 'no flags for this processor'})"),
+        ("kept", cache.told(found["cache"])),
+    ]
 
 
 def gpu() -> str:

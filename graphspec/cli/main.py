@@ -32,6 +32,7 @@ COMMANDS = {
     "draw": "draw the model: an SVG picture, or a page to explore",
     "check": "compare gradients with finite differences",
     "fmt": "lay specs out in the standard way",
+    "cache": "what was compiled and is kept on this machine",
     "doctor": "what this machine has",
     "explain": "what an error code means, with an example",
 }
@@ -72,7 +73,7 @@ def parser(chosen: str | None) -> Parser:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
-        if name not in ("doctor", "explain", "fmt", "plot", "runs"):
+        if name not in ("cache", "doctor", "explain", "fmt", "plot", "runs"):
             sub.add_argument("--threads", type=int, metavar="N", help="threads of the matrix products")
             sub.add_argument("--lenient", action="store_true", help="dangling nodes and duplicates are warnings, for old files")
             sub.add_argument(

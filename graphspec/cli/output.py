@@ -13,6 +13,14 @@ from graphspec.errors import Diagnostic, SpecError
 from graphspec.render import render
 
 
+def amount(n: int) -> str:
+    """Bytes for people."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n >= size:
+            return f"{n / size:.1f} {unit}"
+    return f"{n} bytes"
+
+
 class Unwritable(Exception):
     """Standard output takes nothing: a full disk behind it, or it is closed."""
 

@@ -1,0 +1,172 @@
+"""C compiled on the machine it runs on.
+
+What is compiled is kept by its text, the compiler and the processor, so that it is compiled once; several processes may do so at the same
+time.  What a compiler says of itself and of the processor is kept too, by its file and the processor's name: asking takes longer than
+loading what it made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from graphspec_runtime import cache as kept
+from graphspec_runtime.errors import PlanError
+
+SOURCES = Path(__file__).parent / "native"
+FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-shared", "-std=gnu11")
+TIMEOUT = 600
+"""Seconds after which a compiler is given up."""
+
+VECTORS = (("__AVX512F__", 512), ("__AVX__", 256), ("__SSE2__", 128), ("__ARM_NEON", 128))
+"""Macros that say how many bits a vector has, the widest first."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """``words`` run it.  ``version``: the first line it says of itself; ``flags`` tell it to use all that this processor has; ``macros``: a
+    hash of what is defined with them; ``vectors``: bits of the widest vectors."""
+
+    words: tuple[str, ...]
+    version: str
+    flags: tuple[str, ...]
+    macros: str
+    vectors: int
+
+    @property
+    def name(self) -> str:
+        return self.words[0]
+
+
+@cache
+def find_compiler() -> tuple[str, ...]:
+    """The command of the system's C compiler: $CC, cc, gcc or clang; PlanError (kind ``device``) without one."""
+    asked = os.environ.get("CC", "").split()
+    for words in [asked] if asked else [["cc"], ["gcc"], ["clang"]]:
+        if shutil.which(words[0]):
+            return tuple(words)
+    what = f"the C compiler that $CC names, {asked[0]}, is not there" if asked else "there is no C compiler (cc, gcc or clang)"
+    raise PlanError("device", what, cause="compiler")
+
+
+@cache
+def about(words: tuple[str, ...]) -> Compiler:
+    """A compiler's answers: kept from before where its file and the processor are the same."""
+    place = kept.folder() / f"{_seen_from_outside(words)}.json"
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        compiler = Compiler(words, found["version"], tuple(found["flags"]), found["macros"], found["vectors"])
+        kept.used(place)
+        return compiler
+    except (OSError, ValueError, KeyError, TypeError):  # never asked, or what is there is damaged
+        compiler = _ask(words)
+    try:
+        kept.folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.folder(), prefix=kept.MAKING) as made:
+            text = Path(made) / "about.json"
+            text.write_text(json.dumps(asdict(compiler)), encoding="utf-8")
+            os.replace(text, place)
+    except OSError:  # it is asked again next time
+        pass
+    return compiler
+
+
+def _seen_from_outside(words: tuple[str, ...]) -> str:
+    """A hash of all that a compiler's answers depend on."""
+    path = Path(shutil.which(words[0]) or words[0]).resolve()
+    with_file: list[object] = [str(path)]
+    try:
+        stat = path.stat()
+        with_file += [stat.st_mtime_ns, stat.st_size]
+    except OSError:
+        pass
+    return hashlib.sha256(repr((words, with_file, sys.platform, platform.machine(), _processor())).encode()).hexdigest()[:32]
+
+
+def _processor() -> str:
+    """What the system says of the first processor's model and abilities."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            first = file.read().split("\n\n", 1)[0].splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("model name", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
+    return "\n".join(line for line in first if line.split("\t", 1)[0].rstrip(" :") in wanted)
+
+
+def _ask(words: tuple[str, ...]) -> Compiler:
+    wanted = ["-mcpu=native"] if platform.machine() in ("aarch64", "arm64") else ["-march=native", "-mprefer-vector-width=512"]
+    defined = b""
+    for count in range(len(wanted), -1, -1):  # not every compiler knows them all
+        flags = tuple(wanted[:count])
+        done = subprocess.run([*words, *flags, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, timeout=TIMEOUT)
+        if done.returncode == 0:
+            defined = done.stdout
+            break
+    said = subprocess.run([*words, "--version"], capture_output=True, timeout=TIMEOUT).stdout.decode(errors="replace")
+    names = {name for line in defined.decode(errors="replace").splitlines() for name in line.split()[1:2]}
+    vectors = next((bits for macro, bits in VECTORS if macro in names), 64)
+    version = said.strip().splitlines()[0] if said.strip() else ""
+    return Compiler(words, version, flags, hashlib.sha256(defined + said.encode()).hexdigest(), vectors)
+
+
+@cache
+def identity(words: tuple[str, ...]) -> str:
+    """What a compiled file depends on besides its text: the compiler, its flags, the processor as it sees it, and the header."""
+    parts = [repr((about(words), FLAGS, sys.platform)).encode(), (SOURCES / "graphspec.h").read_bytes()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def built(words: tuple[str, ...], source: str) -> Path:
+    """The shared library that a text compiles to, from the cache or made now."""
+    key = hashlib.sha256(f"{identity(words)}\0{source}".encode()).hexdigest()[:32]
+    library = kept.folder() / f"{key}.so"
+    if library.exists():
+        kept.used(library)
+    else:
+        _make(words, source, library)
+        kept.trim()
+    return library
+
+
+def _make(words: tuple[str, ...], source: str, library: Path) -> None:
+    folder = library.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=kept.MAKING) as made:
+            text, result = Path(made) / "plan.c", Path(made) / "plan.so"
+            text.write_text(source, encoding="utf-8")
+            undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+            command = [*words, *FLAGS, *about(words).flags, *undefined, f"-I{SOURCES}", str(text), "-o", str(result), "-lm"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env={**os.environ, "LC_ALL": "C"})
+            if done.returncode:
+                raise PlanError("plan", f"{words[0]} does not compile what was printed for it:\n{done.stderr.strip()[:2000]}")
+            os.replace(result, library)  # whole or not at all, whoever else is at it
+    except OSError as failure:
+        raise PlanError("device", f"nothing can be compiled in {folder}: {failure.strerror or failure}", cause="cache") from failure
+    except subprocess.TimeoutExpired:
+        raise PlanError("plan", f"{words[0]} took more than {TIMEOUT} seconds") from None
+
+
+def loaded(words: tuple[str, ...], source: str, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
+    """The library of a text, loaded.  One that another process deletes just before, or that is damaged, is made again."""
+    library = built(words, source)
+    try:
+        return ctypes.CDLL(str(library), mode=mode)
+    except OSError:
+        library.unlink(missing_ok=True)
+    library = built(words, source)
+    try:
+        return ctypes.CDLL(str(library), mode=mode)
+    except OSError as failure:
+        raise PlanError("device", f"what {words[0]} makes cannot be loaded: {failure}", cause="cache") from failure

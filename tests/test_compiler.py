@@ -1,0 +1,235 @@
+"""C compiled on the machine: what is kept, for how long, and what a machine may lack."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from graphspec.cli.main import main
+from graphspec_runtime import PlanError, cache, compiler, open_device
+
+try:
+    compiler.find_compiler()
+except PlanError:
+    pytest.skip("there is no C compiler", allow_module_level=True)
+
+SOURCE = "int number(void); int number(void) { return %d; }\n"
+
+
+def forget() -> None:
+    for function in (compiler.find_compiler, compiler.about, compiler.identity):
+        function.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, in a process that asked no compiler anything yet."""
+    forget()
+    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path / "kept"))
+    monkeypatch.delenv("GRAPHSPEC_CACHE_SIZE", raising=False)
+    yield tmp_path / "kept"
+    forget()
+
+
+def built(number: int) -> Path:
+    return compiler.built(compiler.find_compiler(), SOURCE % number)
+
+
+def suffixes(folder: Path) -> list[str]:
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+# -- what is kept ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_compiled_is_kept(folder: Path) -> None:
+    library = built(1)
+    made = library.stat().st_mtime_ns
+    assert built(1) == library and library.stat().st_mtime_ns == made
+    assert built(2) != library
+    assert suffixes(folder) == [".json", ".so", ".so"]
+    assert ctypes.CDLL(str(library)).number() == 1
+
+
+def test_other_flags_are_another_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = built(1)
+    monkeypatch.setattr(compiler, "FLAGS", (*compiler.FLAGS, "-DOTHER"))
+    compiler.identity.cache_clear()
+    assert built(1) != library
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(PlanError, match="nothing can be compiled in") as caught:
+        built(3)
+    assert caught.value.kind == "device"
+
+
+def test_what_does_not_compile(folder: Path) -> None:
+    with pytest.raises(PlanError, match=r"does not compile what was printed for it:\n.*error"):
+        compiler.built(compiler.find_compiler(), "int gs_plan(")
+    assert suffixes(folder) == [".json"]
+
+
+def test_processes_that_compile_at_once(folder: Path) -> None:
+    script = "import sys; from graphspec_runtime import compiler; print(compiler.built(compiler.find_compiler(), sys.argv[1]))"
+    running = [subprocess.Popen([sys.executable, "-c", script, SOURCE % 4], stdout=subprocess.PIPE) for _ in range(4)]
+    answers = {process.communicate(timeout=120)[0] for process in running}
+    assert len(answers) == 1 and all(process.returncode == 0 for process in running)
+    assert suffixes(folder) == [".json", ".so"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no library"])
+def test_a_damaged_library_is_made_again(folder: Path, damage: bytes) -> None:
+    built(5).write_bytes(damage)
+    assert compiler.loaded(compiler.find_compiler(), SOURCE % 5).number() == 5
+
+
+# -- what the compiler was asked --------------------------------------------------------------------------------------------------
+
+
+def counting(folder: Path) -> tuple[Path, Path]:
+    """A compiler that writes a line down whenever it runs, and where."""
+    runs, script = folder.parent / "runs", folder.parent / "counting-cc"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {runs}\nexec {compiler.find_compiler()[0]} "$@"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    forget()
+    return script, runs
+
+
+def test_a_compiler_is_asked_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, runs = counting(folder)
+    monkeypatch.setenv("CC", str(script))
+    first = built(1)
+    asked = len(runs.read_text().splitlines())
+    assert asked >= 3  # its macros, its version, the library
+    forget()
+    assert built(1) == first and len(runs.read_text().splitlines()) == asked
+    os.utime(script, (1, 1))  # another version, as far as can be seen
+    forget()
+    assert built(1) == first and len(runs.read_text().splitlines()) > asked
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"version": "1"}', '{"version": 1, "flags": 2, "macros": 3, "vectors": 4}'])
+def test_damaged_answers_are_asked_for_again(folder: Path, damage: str) -> None:
+    before = compiler.about(compiler.find_compiler())
+    (place,) = folder.glob("*.json")
+    place.write_text(damage)
+    forget()
+    assert compiler.about(compiler.find_compiler()) == before
+    assert json.loads(place.read_text())["version"] == before.version
+
+
+def test_what_it_says_of_itself(folder: Path) -> None:
+    found = compiler.about(compiler.find_compiler())
+    assert found.version and found.vectors in (64, 128, 256, 512)
+    forget()
+    assert compiler.about(compiler.find_compiler()) == found
+
+
+def test_no_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(PlanError, match=r"the C compiler that \$CC names, no-such-compiler, is not there"):
+        open_device("native")
+
+
+# -- how much is kept --------------------------------------------------------------------------------------------------------------
+
+
+def stored(folder: Path, *ages: int) -> list[Path]:
+    """Files of 1000 bytes, used so many seconds after each other's time."""
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for i, age in enumerate(ages):
+        path = folder / f"{i:032x}.so"
+        path.write_bytes(b"x" * 1000)
+        os.utime(path, (1e9 + age, 1e9))
+        paths.append(path)
+    return paths
+
+
+def test_what_was_not_used_for_longest_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    oldest, newest, middle = stored(folder, 1, 3, 2)
+    other = folder / "notes.so"
+    other.write_bytes(b"x" * 5000)
+    cache.trim()
+    assert len(cache.kept()) == 3
+    monkeypatch.setenv("GRAPHSPEC_CACHE_SIZE", "2k")
+    cache.trim()
+    assert not oldest.exists() and newest.exists() and middle.exists() and other.exists()
+    cache.used(middle)
+    monkeypatch.setenv("GRAPHSPEC_CACHE_SIZE", "1")
+    cache.trim()
+    assert [one.path for one in cache.kept()] == [middle]
+
+
+def test_a_cache_that_is_full_keeps_what_was_just_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHSPEC_CACHE_SIZE", "1")
+    first = compiler.loaded(compiler.find_compiler(), SOURCE % 1)
+    second = compiler.loaded(compiler.find_compiler(), SOURCE % 2)
+    assert len(list(folder.glob("*.so"))) == 1
+    assert first.number() == 1 and second.number() == 2  # what is loaded stays
+
+
+def test_what_killed_processes_left_is_swept(folder: Path) -> None:
+    folder.mkdir()
+    left, making = folder / f"{cache.MAKING}left", folder / f"{cache.MAKING}now"
+    for path in (left, making):
+        path.mkdir()
+        (path / "plan.c").write_text("")
+    os.utime(left, (1e9, 1e9))
+    cache.trim()
+    assert not left.exists() and making.exists()
+
+
+@pytest.mark.parametrize(("text", "bytes"), [("500M", 500 * 10**6), ("2gb", 2 * 10**9), ("1.5 K", 1500), ("12", 12), ("", 10**9), ("0", 0)])
+def test_sizes(monkeypatch: pytest.MonkeyPatch, text: str, bytes: int) -> None:
+    monkeypatch.setenv("GRAPHSPEC_CACHE_SIZE", text)
+    assert cache.largest() == bytes
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "1P", "G"])
+def test_sizes_that_are_none(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    monkeypatch.setenv("GRAPHSPEC_CACHE_SIZE", text)
+    with pytest.raises(PlanError, match="a size is wanted, such as 500M or 2G"):
+        cache.largest()
+    assert main(["cache"]) == 4
+    assert "E0701" in capsys.readouterr().err
+
+
+# -- graphspec cache, graphspec doctor ----------------------------------------------------------------------------------------------
+
+
+def test_the_cache_is_told_and_cleared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache"]) == 0
+    assert "nothing is kept" in capsys.readouterr().out
+    stored(folder, 1, 2)
+    assert main(["cache", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(folder), "files": 2, "bytes": 2000, "largest": 10**9, "cleared": False}
+    assert main(["cache", "--clear"]) == 0
+    assert "2 files, 2.0 kB, deleted" in capsys.readouterr().out
+    assert not cache.kept()
+
+
+def test_the_doctor_tells_of_the_compiler(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    built(1)
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["native"]
+    about = compiler.about(compiler.find_compiler())
+    assert found["version"] == about.version and found["vectors"] == about.vectors and found["cache"]["folder"] == str(folder)
+    assert found["cache"]["files"] == 2
+    assert main(["doctor"]) == 0
+    assert f"vectors of {about.vectors} bits" in capsys.readouterr().out
+    forget()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert main(["doctor", "--json"]) == 0
+    assert "no-such-compiler, is not there" in json.loads(capsys.readouterr().out)["native"]["missing"]
