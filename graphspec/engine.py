@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -81,7 +83,8 @@ class Engine:
 def device_named(name: str, threads: int | None = None) -> Device | None:
     """``cpu``, ``numpy``, ``cuda``, ``cuda:1``; None for ``reference``; E0701 with the one cause when it cannot be had.
 
-    ``threads`` limits those of NumPy's matrix products, which are the process's own (E0807 for less than one).
+    ``threads`` is how many a native device uses, and limits those of NumPy's matrix products, which are the process's own (E0807 for less
+    than one).  A device that stands in for another says so, once, in the log.
     """
     if threads is not None:
         if threads < 1:
@@ -92,6 +95,14 @@ def device_named(name: str, threads: int | None = None) -> Device | None:
     if name == "reference":
         return None
     try:
-        return open_device(name)
+        device = open_device(name, threads)
     except PlanError as failure:
         raise fail(CODES[failure.kind], failure.message) from None
+    if device.note:
+        _log_once(device.note)
+    return device
+
+
+@cache
+def _log_once(note: str) -> None:
+    logging.getLogger("graphspec").warning("%s", note)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import Phase, settings
+
+# Tests of what devices have in common run on NumPy, which compiles nothing; tests/test_native.py runs programs of every kind in C.
+os.environ.setdefault("GRAPHSPEC_CPU", "numpy")
 
 # The same examples on every run and machine: a failure in CI is a failure at home; a slow machine is no failure.
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)

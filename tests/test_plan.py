@@ -329,7 +329,7 @@ def test_printed_plan_and_summary() -> None:
     plan = make_plan(p)
     text = print_plan(plan)
     assert text.startswith("plan small(B, T)\n")
-    assert "loop t0 < T reverse  ; a.spec:1:5" in text
+    assert "loop t0 < T reverse rows B  ; a.spec:1:5" in text
     assert "b2.h0[B, 4]+4*B*t0 = tanh" in text and "b2.h0[T, 4, B]/(4*B, 1, 4)" in text
     summary = summarise(plan, {"B": 2, "T": 5})
     assert (summary.instructions, summary.loops, summary.calls) == (4, 1, 2 + 2 * 5)

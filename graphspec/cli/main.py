@@ -85,7 +85,8 @@ def parser(chosen: str | None) -> Parser:
             )
             limits = "raise a limit of evaluation: steps, depth, nesting, tokens, text, nodes, elements"
             sub.add_argument("--limit", action="append", default=[], metavar="NAME=N", help=limits)
-            sub.add_argument("--device", default="cpu", help="cpu, numpy, cuda, cuda:1, reference (default: cpu)")
+            devices = "cpu (the default: native where there is a C compiler, else numpy), native, numpy, cuda, cuda:1, reference"
+            sub.add_argument("--device", default="cpu", help=devices)
         if name == chosen:
             import_module(f"graphspec.cli.{name}").arguments(sub)
             top.chosen = sub

@@ -19,6 +19,9 @@ from graphspec_runtime.plan import Expr, Instruction, Loop, Plan, View
 
 HEAD = '#include "graphspec.h"'
 
+ROWWISE = frozenset({*POINTWISE, "fused", "gather", "pick", "place"})
+"""Instructions whose rows can be done by several threads."""
+
 FEW_TURNS = 3
 """Loops of fewer turns than this multiply without packing first."""
 
@@ -39,6 +42,9 @@ class _Printer:
         self.body = Lines(1)
         self.packed: dict[tuple[int, View], str] = {}
         self.known: dict[str, str] = {}
+        self.tasks: set[str] = set()
+        self.rows: tuple[str, str] | None = None
+        """The bounds of the rows that a loop is printed for."""
         self.letters = [letter(name) for name in plan.letters]
         self.literals = {
             i: size(b.value) if isinstance(b.value, tuple) else number(b.value or 0, b.dtype)
@@ -46,9 +52,8 @@ class _Printer:
         }  # fmt: skip
 
     def print(self) -> str:
-        for i, name in enumerate(self.plan.letters):
-            self.body.add(f"const gs_int {letter(name)} = n[{i}];")
-        self.body.add(f"{''.join(f'(void){name}, ' for name in self.letters)}(void)m, (void)n, (void)fault;")
+        self._letters()
+        self.body.add("(void)m, (void)n, (void)fault;")
         self._steps(self.plan.code, [])
         self.body.add("return 0;")
         head = [f"/* {self.plan.name}({', '.join(self.plan.letters)}): printed by graphspec; `m` holds the buffers: */"]
@@ -70,20 +75,63 @@ class _Printer:
                     self.body.add(f"GS_TICK(seconds[{step.serial}]);")
 
     def _loop(self, loop: Loop, loops: list[Loop]) -> None:
-        out, t, trip = self.body, f"t{loop.id}", size(loop.trip)
+        out, trip = self.body, size(loop.trip)
         out.add("", f"/* over time{self._origin(loop.origin)} */")
         with out.block(""):
             names = self._pack(loop, trip)
             if self.timed and names:
-                self.body.add("GS_TICK(seconds[0]);")
-            head = f"for (gs_int {t} = {trip} - 1; {t} >= 0; --{t})" if loop.reverse else f"for (gs_int {t} = 0; {t} < {trip}; ++{t})"
-            with out.block(head):
-                self._steps(loop.body, [*loops, loop])
-            for name in names:
+                out.add("GS_TICK(seconds[0]);")
+            if loop.rows is None or loops or self.timed:
+                self._turns(loop, loops)
+            else:
+                self._shared(loop, names)
+            for name, _ in names:
                 out.add(f"gs_release({name});")
 
-    def _pack(self, loop: Loop, trip: str) -> list[str]:
-        """Pack the matrices that the loop's own products multiply by in every turn."""
+    def _turns(self, loop: Loop, loops: list[Loop]) -> None:
+        t, trip = f"t{loop.id}", size(loop.trip)
+        head = f"for (gs_int {t} = {trip} - 1; {t} >= 0; --{t})" if loop.reverse else f"for (gs_int {t} = 0; {t} < {trip}; ++{t})"
+        with self.body.block(head):
+            self._steps(loop.body, [*loops, loop])
+
+    def _shared(self, loop: Loop, names: Sequence[tuple[str, str]]) -> None:
+        """The loop as a function for some of its rows, done by the team: each thread takes its rows through all turns."""
+        assert loop.rows is not None
+        name, outside = f"loop{loop.id}", self.body
+        self.body = Lines(1)
+        self.rows = ("lo", "hi")
+        self.body.add("void *const *held = context;", "char *const *m = held[0];", "const int64_t *n = held[1];", "(void)m, (void)n;")
+        self._letters()
+        for i, (packed, real) in enumerate(names, 2):
+            self.body.add(f"{real} *{packed} = held[{i}];")
+        rows = size(loop.rows)
+        self.body.add(f"gs_int lo = {rows} * part / parts, hi = {rows} * (part + 1) / parts;")
+        self._turns(loop, [])
+        function, self.body, self.rows = self.body, outside, None
+        self.kernels.add(f"/*{self._origin(loop.origin).removeprefix(':')}: some rows through all turns */")
+        self.kernels.add(f"static void {name}(void *context, gs_int part, gs_int parts)", "{", *function.lines, "}", "")
+        held = ", ".join(["(void *)m", "(void *)n", *(packed for packed, _ in names)])
+        self.body.add(f"void *held[] = {{{held}}};")
+        work = f"{size(loop.trip)} * {rows} * {max(self._width(step) for step in _instructions(loop.body))}"
+        self.body.add(f"gs_parallel({name}, held, gs_parts({work}, ({rows} + 3) / 4));")
+
+    @staticmethod
+    def _width(step: Instruction) -> int:
+        """About how many elements a row of an instruction takes, sizes that are letters left out."""
+        width = 1
+        for v in step.outputs[:1]:
+            for n in v.shape[1:]:
+                width *= n if isinstance(n, int) else 1
+        return width
+
+    def _letters(self) -> None:
+        for i, name in enumerate(self.letters):
+            self.body.add(f"const gs_int {name} = n[{i}];")
+        if self.letters:
+            self.body.add(f"{', '.join(f'(void){name}' for name in self.letters)};")
+
+    def _pack(self, loop: Loop, trip: str) -> list[tuple[str, str]]:
+        """Pack the matrices that the loop's own products multiply by in every turn; returns names and types."""
         names = []
         written = {v.buffer for step in _instructions(loop.body) for v in step.outputs}
         for step in loop.body:
@@ -104,7 +152,7 @@ class _Printer:
             rs, cs = map(size, right.strides)
             out.add(f"if ({name}) gs_pack_{mark}({k}, {n}, {address(self.plan, right)}, {rs}, {cs}, {name});")
             self.packed[loop.id, right] = name
-            names.append(name)
+            names.append((name, real))
         return names
 
     # -- instructions --------------------------------------------------------------------------------------------------
@@ -118,7 +166,7 @@ class _Printer:
         elif step.kernel == "check_index":
             self._check(step)
         else:
-            self._call(step)
+            self._call(step, bool(loops))
 
     def _matmul(self, step: Instruction, loops: list[Loop]) -> None:
         (a, b), (c,) = step.inputs, step.outputs
@@ -129,6 +177,9 @@ class _Printer:
         out.add(f"/* {step.serial} product{self._origin(step.origin)} */")
         lead = [f"b{i}" for i in range(len(c.shape) - 2)]
         pointers = [self._at(v, lead) for v in (a, b, c)]
+        if self.rows and not lead:  # some rows of the left operand and of the result
+            m = "(hi - lo)"
+            pointers = [f"{pointers[0]} + lo * {size(a.strides[0])}", pointers[1], f"{pointers[2]} + lo * {size(c.strides[0])}"]
         packed = next((self.packed[loop.id, b] for loop in reversed(loops) if (loop.id, b) in self.packed), None)
         strides = [f"{size(v.strides[-2])}, {size(v.strides[-1])}" for v in (a, b, c)]
         operands = ", ".join(f"{pointer}, {stride}" for pointer, stride in zip(pointers, strides, strict=True))
@@ -140,7 +191,8 @@ class _Printer:
             return
         depth = 0
         for name, count in zip(lead, c.shape, strict=False):
-            out.add(f"for (gs_int {name} = 0; {name} < {size(count)}; ++{name})")
+            start, end = self.rows if self.rows and not depth else ("0", size(count))
+            out.add(f"for (gs_int {name} = {start}; {name} < {end}; ++{name})")
             depth += 1
             out.depth += 1
         out.add(call)
@@ -169,8 +221,8 @@ class _Printer:
                     out.add(f"*fault = (gs_fault){{{step.serial}, value, e}};", f"return {step.serial};")
                 out.add("++e;")
 
-    def _call(self, step: Instruction) -> None:
-        """A call of the instruction's own function, over all rows."""
+    def _call(self, step: Instruction, in_loop: bool) -> None:
+        """A call of the instruction's own function, over all rows; of what is large, a part for each thread."""
         views = list(dict.fromkeys((*step.inputs, *step.outputs)))
         written = set(step.outputs)
         in_memory = step.kernel in ("argmax", "top_k", "gather")  # they walk along a row
@@ -191,7 +243,43 @@ class _Printer:
         name = self._function(step, signature, text)
         arguments = "".join(f", {address(self.plan, v)}" for v in views)
         arguments += "".join(f", {each}" for each in used)
-        self.body.add(f"/* {step.serial} {step.kernel}{self._origin(step.origin)} */", f"{name}(0, {rows}{arguments});")
+        bounds = ", ".join(self.rows or ("0", rows))
+        self.body.add(f"/* {step.serial} {step.kernel}{self._origin(step.origin)} */")
+        work = None if in_loop or self.timed or rows == "1" or step.kernel not in ROWWISE else self._work(step)
+        if work is None:
+            self.body.add(f"{name}({bounds}{arguments});")
+            return
+        types = [*(f"{operands[v].type} *" for v in views), *("gs_int " for _ in used)]
+        task = self._task(name, types)
+        values = ", ".join([rows, *(address(self.plan, v) for v in views), *used])
+        self.body.add(f"gs_parallel({task}, &({task}_held){{{values}}}, gs_parts({work}, {rows}));")
+
+    @staticmethod
+    def _work(step: Instruction) -> str | None:
+        """How many elements an instruction computes; None where that is little whatever the letters are."""
+        shape = step.attrs["shape"] if step.kernel == "fused" else step.outputs[0].shape
+        fixed = 1
+        for n in shape:
+            fixed *= n if isinstance(n, int) else 16
+        return " * ".join(map(size, shape)) if fixed >= 4096 else None
+
+    def _task(self, name: str, types: Sequence[str]) -> str:
+        """A function that does one part of an instruction's rows, its operands in a struct."""
+        task = f"{name}_part"
+        if task not in self.tasks:
+            self.tasks.add(task)
+            fields = "".join(f" {kind}a{i};" for i, kind in enumerate(types))
+            passed = "".join(f", a->a{i}" for i in range(len(types)))
+            self.kernels.add(
+                f"typedef struct {{ gs_int rows;{fields} }} {task}_held;",
+                f"static void {task}(void *held, gs_int part, gs_int parts)",
+                "{",
+                f"    const {task}_held *a = held;",
+                f"    {name}(a->rows * part / parts, a->rows * (part + 1) / parts{passed});",
+                "}",
+                "",
+            )
+        return task
 
     def _operand(self, pointer: str, view: View, in_memory: bool) -> Operand:
         literal = "" if in_memory else self.literals.get(view.buffer, "")

@@ -7,6 +7,7 @@ Views cost nothing; what is computed goes where it is wanted (:mod:`graphspec.pl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphspec.errors import Origin
@@ -15,6 +16,7 @@ from graphspec.plan.destinations import Destinations, elementwise
 from graphspec.plan.kernels import kernel_tree
 from graphspec.plan.liveness import Liveness
 from graphspec.plan.place import ZERO, Place, Storage, to_expr
+from graphspec.plan.shards import sharded_rows
 from graphspec.sizes import Size, product
 from graphspec_runtime.plan import Instruction, Loop, View
 
@@ -98,7 +100,8 @@ class Code:
         for storage in self._outer.pop():
             storage.touch(self.serial)
         body = tuple(self.steps.pop())
-        self.steps[-1].append(Loop(loop, to_expr(trip), reverse, body, self.origin(origin)))
+        made = Loop(loop, to_expr(trip), reverse, body, self.origin(origin))
+        self.steps[-1].append(replace(made, rows=sharded_rows(made)))
 
     def view(self, place: Place) -> View:
         steps = tuple((loop, to_expr(step)) for loop, step in place.steps)
@@ -167,7 +170,7 @@ class BlockEmitter:
         for out in op.outputs:
             total = self.sums.get(out)
             place = total or self.wishes.wanted(out)
-            if place is None or any(place.storage is other.storage for other in taken):
+            if place is None or place in taken:
                 place = self._over_input(op, out, taken) or self.code.new(out)
             self.places[out] = place
             taken.append(place)

@@ -38,7 +38,8 @@ def _buffer(b: Buffer) -> str:
 def _steps(plan: Plan, steps: Sequence[Instruction | Loop], indent: str, lines: list[str]) -> None:
     for step in steps:
         if isinstance(step, Loop):
-            lines.append(f"{indent}loop t{step.id} < {show(step.trip)}{' reverse' if step.reverse else ''}{_origin(plan, step.origin)}")
+            lines.append(f"{indent}loop t{step.id} < {show(step.trip)}{' reverse' if step.reverse else ''}"
+                         f"{f' rows {show(step.rows)}' if step.rows is not None else ''}{_origin(plan, step.origin)}")
             _steps(plan, step.body, indent + "    ", lines)
         else:
             lines.append(f"{indent}{_instruction(plan, step)}{_origin(plan, step.origin)}")

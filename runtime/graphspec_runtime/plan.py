@@ -98,13 +98,18 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Loop:
-    """``body`` for t = 0 .. trip-1, or trip-1 .. 0 when ``reverse``."""
+    """``body`` for t = 0 .. trip-1, or trip-1 .. 0 when ``reverse``.
+
+    ``rows``: so many rows that do not depend on each other, on the first axis of every instruction; any of them can go through all turns
+    by themselves.
+    """
 
     id: int
     trip: Expr
     reverse: bool
     body: tuple[Instruction | Loop, ...]
     origin: int = -1
+    rows: Expr | None = None
 
 
 @dataclass(frozen=True)
@@ -234,7 +239,7 @@ def _view_from_json(data: Any) -> View:
 def _step_to_json(step: Instruction | Loop) -> dict[str, Any]:
     if isinstance(step, Loop):
         body = [_step_to_json(inner) for inner in step.body]
-        return {"loop": step.id, "trip": step.trip, "reverse": step.reverse, "origin": step.origin, "body": body}
+        return {"loop": step.id, "trip": step.trip, "reverse": step.reverse, "origin": step.origin, "rows": step.rows, "body": body}
     return {
         "kernel": step.kernel,
         "inputs": [_view_to_json(v) for v in step.inputs],
@@ -247,7 +252,8 @@ def _step_to_json(step: Instruction | Loop) -> dict[str, Any]:
 
 def _step_from_json(data: Mapping[str, Any]) -> Instruction | Loop:
     if "loop" in data:
-        return Loop(data["loop"], _freeze(data["trip"]), data["reverse"], tuple(_step_from_json(s) for s in data["body"]), data["origin"])
+        body = tuple(_step_from_json(s) for s in data["body"])
+        return Loop(data["loop"], _freeze(data["trip"]), data["reverse"], body, data["origin"], _freeze(data["rows"]))
     return Instruction(
         data["kernel"],
         tuple(_view_from_json(v) for v in data["inputs"]),

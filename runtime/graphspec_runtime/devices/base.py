@@ -59,6 +59,8 @@ class Device(ABC):
     name: str
     language: str = ""
     """The language that plans must come printed in, with kernels fused; none where the device has a kernel for every instruction."""
+    note: str = ""
+    """Why it is not the device that was asked for first, where it stands in for one."""
 
     @abstractmethod
     def memory(self, size: int) -> Array:

@@ -151,6 +151,34 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
     }
 }
 
+/* A large product among the team: by columns where there are panels enough, else by rows.  Each number is computed as by one thread. */
+typedef struct {
+    gs_int M, N, K, ars, acs, brs, bcs, crs;
+    const REAL *A, *B;
+    REAL *C;
+    int add, by_rows;
+} NAME(product);
+
+static void NAME(part)(void *context, gs_int part, gs_int parts)
+{
+    const NAME(product) *p = context;
+    gs_int unit = p->by_rows ? TILE_ROWS : TILE, units = ((p->by_rows ? p->M : p->N) + unit - 1) / unit;
+    gs_int from = units * part / parts * unit, to = gs_min(units * (part + 1) / parts * unit, p->by_rows ? p->M : p->N);
+    if (from >= to) return;
+    if (p->by_rows)
+        NAME(own)(to - from, p->N, p->K, p->A + from * p->ars, p->ars, p->acs, p->B, p->brs, p->bcs, p->C + from * p->crs, p->crs, p->add);
+    else
+        NAME(own)(p->M, to - from, p->K, p->A, p->ars, p->acs, p->B + from * p->bcs, p->brs, p->bcs, p->C + from, p->crs, p->add);
+}
+
+static void NAME(shared)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                         gs_int crs, int add)
+{
+    gs_int threads = gs_threads();
+    NAME(product) p = {M, N, K, ars, acs, brs, bcs, crs, A, B, C, add, N < 4 * TILE * threads && M > N};
+    gs_parallel(NAME(part), &p, M * N * K < 1 << 19 ? 1 : threads);
+}
+
 /* One row times a matrix, without a library's overhead. */
 static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C, int add)
 {
@@ -218,10 +246,10 @@ void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_i
         return;
     }
 #ifdef OWN_PRODUCTS
-    NAME(own)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
+    NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
 #else
     if (!NAME(blas)) {
-        NAME(own)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
+        NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
         return;
     }
     int a_flat = (acs == 1 && ars >= K) || (ars == 1 && acs >= M), b_flat = (bcs == 1 && brs >= N) || (brs == 1 && bcs >= K);

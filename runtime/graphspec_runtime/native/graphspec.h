@@ -19,6 +19,7 @@ typedef void (*gs_task)(void *context, gs_int part, gs_int parts);
 
 void gs_parallel(gs_task task, void *context, gs_int parts);
 gs_int gs_threads(void);
+gs_int gs_parts(gs_int elements, gs_int most);
 void *gs_workspace(gs_int bytes);
 void *gs_reserve(gs_int bytes);
 void gs_release(void *memory);

@@ -1,5 +1,6 @@
 /* Kernels that compiled plans call: matrix products, random numbers, and the team of threads.  Compiled once for a machine. */
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -194,14 +195,125 @@ UNIFORM(double, gs_uniform_f64)
 NORMAL(float, gs_normal_f32)
 NORMAL(double, gs_normal_f64)
 
-/* -- the team of threads ----------------------------------------------------------------------------------------------------------- */
+/* -- the team of threads ------------------------------------------------------------------------------------------------------------
 
-static gs_int team_size = 1;
+   One team for the process, made when first asked for.  Whoever finds it busy works alone.  Waiting is active for a while, since work
+   comes in quick succession, and then leaves the processor to others. */
 
-void gs_set_threads(gs_int n) { team_size = gs_max(n, 1); }
-gs_int gs_threads(void) { return team_size; }
+enum { MOST_THREADS = 256, SPINS = 20000 };
+
+static struct {
+    pthread_mutex_t busy, lock;
+    pthread_cond_t wake;
+    gs_int wanted, running; /* threads asked for, and workers there are (the caller is one more) */
+    gs_task task;
+    void *context;
+    gs_int parts;
+    gs_int posted, next, left; /* jobs posted so far; the next part to take; parts not done */
+} team = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 1, 0, NULL, NULL, 0, 0, 0, 0};
+
+static void pause_a_little(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Take parts of the job until there are none. */
+static void take_parts(void)
+{
+    for (;;) {
+        gs_int part = __atomic_fetch_add(&team.next, 1, __ATOMIC_ACQ_REL);
+        if (part >= team.parts) return;
+        team.task(team.context, part, team.parts);
+        __atomic_fetch_sub(&team.left, 1, __ATOMIC_ACQ_REL);
+    }
+}
+
+static void *work(void *unused)
+{
+    gs_int seen = (gs_int)(intptr_t)unused;
+    for (;;) {
+        for (int i = 0; i < SPINS && __atomic_load_n(&team.posted, __ATOMIC_ACQUIRE) == seen; ++i) pause_a_little();
+        pthread_mutex_lock(&team.lock);
+        while (team.posted == seen) pthread_cond_wait(&team.wake, &team.lock);
+        seen = team.posted;
+        __atomic_fetch_add(&team.running, 1, __ATOMIC_ACQ_REL); /* the next job is not posted before this worker is done with this one */
+        pthread_mutex_unlock(&team.lock);
+        take_parts();
+        __atomic_fetch_sub(&team.running, 1, __ATOMIC_ACQ_REL);
+    }
+    return NULL;
+}
+
+static gs_int workers;
+
+/* A child of fork has none of the threads. */
+static void forget_team(void)
+{
+    pthread_mutex_init(&team.busy, NULL);
+    pthread_mutex_init(&team.lock, NULL);
+    pthread_cond_init(&team.wake, NULL);
+    team.running = 0;
+    workers = 0;
+}
+
+static void hire(void)
+{
+    static int told;
+    if (!told) {
+        pthread_atfork(NULL, NULL, forget_team);
+        told = 1;
+    }
+    while (workers < team.wanted - 1) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, work, (void *)(intptr_t)team.posted)) {
+            team.wanted = workers + 1;
+            return;
+        }
+        pthread_detach(thread);
+        ++workers;
+    }
+}
+
+void gs_set_threads(gs_int n) { team.wanted = n < 1 ? 1 : gs_min(n, MOST_THREADS); }
+gs_int gs_threads(void) { return team.wanted; }
+
+/* Parts that are worth a thread each, of work of so many elements. */
+gs_int gs_parts(gs_int elements, gs_int most)
+{
+    return gs_max(1, gs_min(gs_min(team.wanted, most), elements / 16384));
+}
 
 void gs_parallel(gs_task task, void *context, gs_int parts)
 {
-    for (gs_int part = 0; part < parts; ++part) task(context, part, parts);
+    if (parts <= 1 || team.wanted <= 1 || pthread_mutex_trylock(&team.busy)) {
+        for (gs_int part = 0; part < parts; ++part) task(context, part, parts);
+        return;
+    }
+    hire();
+    pthread_mutex_lock(&team.lock);
+    while (__atomic_load_n(&team.running, __ATOMIC_ACQUIRE)) { /* a worker that came late to the job before */
+        pthread_mutex_unlock(&team.lock);
+        sched_yield();
+        pthread_mutex_lock(&team.lock);
+    }
+    team.task = task;
+    team.context = context;
+    team.parts = parts;
+    team.left = parts;
+    team.next = 0;
+    __atomic_fetch_add(&team.posted, 1, __ATOMIC_ACQ_REL);
+    pthread_cond_broadcast(&team.wake);
+    pthread_mutex_unlock(&team.lock);
+    take_parts();
+    for (int i = 0; __atomic_load_n(&team.left, __ATOMIC_ACQUIRE); ++i) {
+        if (i < SPINS)
+            pause_a_little();
+        else
+            sched_yield();
+    }
+    pthread_mutex_unlock(&team.busy);
 }
