@@ -23,7 +23,7 @@ from graphspec.ir.rewrite import copy_program
 from graphspec.ir.text import parse_program, print_program, same_program
 from graphspec.ir.verify import verify
 from graphspec.open import open_spec, pick_module
-from graphspec.passes import PASSES, Pass, optimise
+from graphspec.passes import ARRAYS, PASSES, Pass, optimise
 from graphspec.passes.told import PassReport, Told, told
 from graphspec.program import backward_program, forward_program, infer, named_parameters
 from graphspec.reference import interpret
@@ -32,7 +32,7 @@ from graphspec.training.step import set_up, training_program
 from random_programs import Generator, draw_arguments
 
 HERE = Path(__file__).parent
-BY_NAME: dict[str, Pass] = dict(PASSES)
+BY_NAME: dict[str, Pass] = dict((*PASSES, *ARRAYS))
 PAIRS = sorted(path.name.removesuffix(".in.ir") for path in (HERE / "passes").glob("*.in.ir"))
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -182,7 +182,7 @@ def test_specs_give_the_same_before_and_after_each_pass(name: str) -> None:
     assert all(np.all(np.isfinite(a)) for a in wanted.values())
     origins = {str(op.origin) for op in program.block.walk()}
     exactly = True
-    for each, _ in PASSES:
+    for each, _ in (*PASSES, *ARRAYS):
         run(each, program)
         exactly = exactly and each not in REORDERS
         agree(wanted, interpret(program, arguments), exactly)
@@ -229,7 +229,7 @@ def test_random_programs_and_their_gradients(seed: int) -> None:
     for program in (forward, backward_of(forward)):
         verify(program)
         original = copy_program(program)
-        for name, _ in PASSES:
+        for name, _ in (*PASSES, *ARRAYS):
             run(name, program)
         for letters in ({"B": 2, "T": 3}, {"B": 3, "T": 0}):
             arguments = {**draw(original, letters, seed), **draw_arguments(forward, letters, seed)}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
-from graphspec.passes import dead_code, fuse, products, residuals, simplify, stages, sums, tables
+from graphspec.passes import dead_code, fuse, layouts, products, residuals, simplify, stages, sums, tables
 from graphspec.passes.told import PassReport, Told
 
 Pass = Callable[[Program], Told]
@@ -36,12 +36,15 @@ PASSES: tuple[tuple[str, Pass], ...] = (
 KERNELS: tuple[tuple[str, Pass], ...] = (("fuse", fuse.run),)
 """What comes after them for devices that compile kernels."""
 
+ARRAYS: tuple[tuple[str, Pass], ...] = (("layouts", layouts.run), ("dead-code", dead_code.run))
+"""What comes after them for devices that call one kernel for each op."""
+
 
 def optimise(program: Program, check: bool = False, kernels: bool = False) -> list[PassReport]:
     """Run every pass on ``program``, in place; returns what each did.  ``check`` runs the verifier after each run; ``kernels`` adds those
-    for devices that compile kernels."""
+    for devices that compile kernels, instead of those for devices that call one for each op."""
     reports: dict[str, PassReport] = {}
-    for name, run in (*PASSES, *(KERNELS if kernels else ())):
+    for name, run in (*PASSES, *(KERNELS if kernels else ARRAYS)):
         began = time.perf_counter()
         told = run(program)
         reports.setdefault(name, PassReport(name)).add(told, time.perf_counter() - began)
