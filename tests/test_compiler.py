@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from graphspec.cli.main import main
+from graphspec.errors import Source, SpecError
+from graphspec.lang.parser import grammar, parse
 from graphspec_runtime import PlanError, cache, compiler, open_device
 
 try:
@@ -233,3 +235,31 @@ def test_the_doctor_tells_of_the_compiler(folder: Path, capsys: pytest.CaptureFi
     monkeypatch.setenv("CC", "no-such-compiler")
     assert main(["doctor", "--json"]) == 0
     assert "no-such-compiler, is not there" in json.loads(capsys.readouterr().out)["native"]["missing"]
+
+
+# -- the tables of the grammar ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"no tables", b"\x80\x04"])
+def test_the_grammar_is_kept(folder: Path, damage: bytes | None) -> None:
+    source = Source("x.spec", "local a = {1, 2}\nreturn a[1]\n")
+    grammar.cache_clear()
+    wanted = repr(parse(source))
+    (place,) = folder.glob("grammar-*")
+    if damage is not None:
+        place.write_bytes(damage)
+    grammar.cache_clear()
+    assert repr(parse(source)) == wanted
+    with pytest.raises(SpecError) as caught:
+        parse(Source("x.spec", "local a = {1, 2\nreturn a\n"))
+    assert caught.value.code.startswith("E01")
+    assert place.stat().st_size > 1000 and place in {one.path for one in cache.kept()}
+    grammar.cache_clear()
+
+
+def test_without_a_folder_the_grammar_is_built_each_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path / "file" / "below"))
+    grammar.cache_clear()
+    assert parse(Source("x.spec", "return 1")).block.body
+    grammar.cache_clear()

@@ -36,7 +36,7 @@ LAYERS: dict[str, str] = {
     "machine": "",
     "render": "errors",
     "tensorfile": "errors",
-    "lang": "errors suggest",
+    "lang": "errors suggest graphspec_runtime",
     "graph": "errors sizes suggest",
     "ir": "errors sizes",
     "build": "errors suggest lang graph",

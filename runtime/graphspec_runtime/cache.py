@@ -1,4 +1,5 @@
-"""The folder where compiled code is kept: no larger than it may be, what was not used for longest goes first.
+"""The folder where compiled code is kept, and what else takes long to make: no larger than it may be, what was not used for longest goes
+first.
 
 Several processes may use it at once.  Files come into it whole (by a rename), and one that is deleted while another process has it loaded
 stays with that process.
@@ -18,7 +19,7 @@ from pathlib import Path
 from graphspec_runtime.errors import PlanError
 
 DEFAULT_SIZE = "1G"
-OURS = re.compile(r"[0-9a-f]{32}\.(so|json)")
+OURS = re.compile(r"[0-9a-f]{32}\.(so|json)|grammar-[0-9.-]+")
 """Names of what is kept; anything else in the folder is left alone."""
 MAKING = "making-"
 """Begins the names of folders in which something is being compiled."""
@@ -40,7 +41,7 @@ def folder() -> Path:
     """$GRAPHSPEC_CACHE, else graphspec/ where the system keeps caches."""
     if os.environ.get("GRAPHSPEC_CACHE"):
         return Path(os.environ["GRAPHSPEC_CACHE"])
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / (".cache" if sys.platform != "darwin" else "Library/Caches")
+    home = os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / (".cache" if sys.platform != "darwin" else "Library/Caches")
     return Path(home) / "graphspec"
 
 
