@@ -122,24 +122,24 @@ def _ask(words: tuple[str, ...]) -> Compiler:
 
 @cache
 def identity(words: tuple[str, ...]) -> str:
-    """What a compiled file depends on besides its text: the compiler, its flags, the processor as it sees it, and the header."""
-    parts = [repr((about(words), FLAGS, sys.platform)).encode(), (SOURCES / "graphspec.h").read_bytes()]
+    """What a compiled file depends on besides its text: the compiler, its flags, the processor as it sees it, and the headers."""
+    parts = [repr((about(words), FLAGS, sys.platform)).encode(), *(path.read_bytes() for path in sorted(SOURCES.glob("*.h")))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def built(words: tuple[str, ...], source: str) -> Path:
-    """The shared library that a text compiles to, from the cache or made now."""
-    key = hashlib.sha256(f"{identity(words)}\0{source}".encode()).hexdigest()[:32]
+def built(words: tuple[str, ...], source: str, more: tuple[str, ...] = ()) -> Path:
+    """The shared library that a text compiles to, with ``more`` flags, from the cache or made now."""
+    key = hashlib.sha256(f"{identity(words)}{more}\0{source}".encode()).hexdigest()[:32]
     library = kept.folder() / f"{key}.so"
     if library.exists():
         kept.used(library)
     else:
-        _make(words, source, library)
+        _make(words, source, more, library)
         kept.trim()
     return library
 
 
-def _make(words: tuple[str, ...], source: str, library: Path) -> None:
+def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], library: Path) -> None:
     folder = library.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def _make(words: tuple[str, ...], source: str, library: Path) -> None:
             text, result = Path(made) / "plan.c", Path(made) / "plan.so"
             text.write_text(source, encoding="utf-8")
             undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-            command = [*words, *FLAGS, *about(words).flags, *undefined, f"-I{SOURCES}", str(text), "-o", str(result), "-lm"]
+            command = [*words, *FLAGS, *more, *about(words).flags, *undefined, f"-I{SOURCES}", str(text), "-o", str(result), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env={**os.environ, "LC_ALL": "C"})
             if done.returncode:
                 raise PlanError("plan", f"{words[0]} does not compile what was printed for it:\n{done.stderr.strip()[:2000]}")
@@ -158,14 +158,14 @@ def _make(words: tuple[str, ...], source: str, library: Path) -> None:
         raise PlanError("plan", f"{words[0]} took more than {TIMEOUT} seconds") from None
 
 
-def loaded(words: tuple[str, ...], source: str, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
+def loaded(words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
     """The library of a text, loaded.  One that another process deletes just before, or that is damaged, is made again."""
-    library = built(words, source)
+    library = built(words, source, more)
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError:
         library.unlink(missing_ok=True)
-    library = built(words, source)
+    library = built(words, source, more)
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError as failure:
