@@ -78,13 +78,15 @@ class Timed:
 
 @dataclass(frozen=True)
 class Profile:
-    """``seconds`` are those of one step, the mean of ``steps``, with the clock read around every instruction; ``others`` are seconds of it
-    that belong to no instruction.  ``prepared``: seconds until the first step was done, by what took them."""
+    """``plain`` is how many seconds a step takes as it is run, the mean of ``steps``; ``seconds`` the same with the clock read around every
+    instruction and loops not shared among threads, which is what the others are parts of.  ``others`` are seconds that belong to no instruction.
+    ``prepared``: seconds until the first step was done, by what took them."""
 
     what: str
     device: str
     sizes: Mapping[str, int]
     steps: int
+    plain: float
     seconds: float
     timed: tuple[Timed, ...]
     others: Mapping[str, float]
@@ -130,13 +132,6 @@ class CompiledModel:
             self.arguments[port.name] = array if self.device is None else self.device.from_host(array)
         self.engine = Engine(program, self.device, timed=True)
 
-    def steps(self, count: int) -> None:
-        """So many steps, done when this returns."""
-        for _ in range(count):
-            self.engine.run(self.arguments)
-        if self.device is not None:
-            self.device.synchronize()
-
 
 def profile(step: CompiledStep | CompiledModel, what: str, steps: int | None = None) -> Profile:
     """Run a step that was compiled ``timed``, ``steps`` times (None: for about two seconds).  E0807 for the reference, which has no
@@ -146,15 +141,15 @@ def profile(step: CompiledStep | CompiledModel, what: str, steps: int | None = N
         raise fail("E0807", "the reference interpreter has no instructions that could be timed", helps=["choose --device numpy"])
     prepared = {"passes": sum(report.seconds for report in engine.notes), "planning and printing": engine.planning}
     began = time.perf_counter()
-    step.steps(1)
+    repeat(engine, step.arguments, 1)
     prepared["compiling, binding and the first step"] = time.perf_counter() - began
-    step.steps(1)
+    plain = Engine(engine.program, executable.device)
+    for each in (plain, engine):
+        repeat(each, step.arguments, 1)
+    usual, done = repeat(plain, step.arguments, steps)
     bound = executable.bind_arguments(step.arguments)
-    before, began, done = bound.seconds.copy(), time.perf_counter(), 0
-    while done < (steps or MOST) and (steps or done < LEAST or time.perf_counter() - began < ENOUGH):
-        step.steps(1)
-        done += 1
-    whole = (time.perf_counter() - began) / done
+    before = bound.seconds.copy()
+    whole, _ = repeat(engine, step.arguments, done)
     seconds = (bound.seconds - before) / done
     timed = []
     for instruction, around in executable.plan.walk():
@@ -166,9 +161,20 @@ def profile(step: CompiledStep | CompiledModel, what: str, steps: int | None = N
         timed.append(Timed(instruction.serial, instruction.kernel, found, Cost(mine, calls, flops, mine if flops else 0.0)))
     others = {PACKING: float(seconds[0]), BETWEEN: max(whole - float(seconds.sum()), 0.0)}
     return Profile(
-        what, executable.device.name, bound.sizes, done, whole, tuple(timed), {k: s for k, s in others.items() if s > 0},
+        what, executable.device.name, bound.sizes, done, usual, whole, tuple(timed), {k: s for k, s in others.items() if s > 0},
         tuple(engine.notes), prepared,
     )  # fmt: skip
+
+
+def repeat(engine: Engine, arguments: Mapping[str, Any], steps: int | None) -> tuple[float, int]:
+    """Seconds of a step, and how many were done (None: as many as :data:`ENOUGH` seconds allow)."""
+    began, done = time.perf_counter(), 0
+    while done < (steps or MOST) and (steps or done < LEAST or time.perf_counter() - began < ENOUGH):
+        engine.run(arguments)
+        done += 1
+    if engine.executable is not None:
+        engine.executable.device.synchronize()
+    return (time.perf_counter() - began) / done, done
 
 
 def label(lines: Sequence[tuple[str, int]]) -> str:
