@@ -79,7 +79,7 @@ class Timed:
 @dataclass(frozen=True)
 class Profile:
     """``plain`` is how many seconds a step takes as it is run, the mean of ``steps``; ``seconds`` the same with the clock read around every
-    instruction and loops not shared among threads, which is what the others are parts of.  ``others`` are seconds that belong to no instruction.
+    instruction and loops not shared among threads, of which the rest are parts.  ``others`` are seconds that belong to no instruction.
     ``prepared``: seconds until the first step was done, by what took them."""
 
     what: str
