@@ -1,0 +1,72 @@
+"""Native code touches only its own memory and does nothing undefined: programs under AddressSanitizer and UBSan, in processes of their own
+(:mod:`sanitized`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphspec_runtime import PlanError, compiler
+
+HERE = Path(__file__).parent
+
+
+def library(name: str) -> str | None:
+    """The path of one of the compiler's libraries, where it has it."""
+    try:
+        words = compiler.find_compiler()
+    except PlanError:
+        return None
+    said = subprocess.run([*words, f"-print-file-name={name}"], capture_output=True, text=True, timeout=60).stdout.strip()
+    return said if os.path.isabs(said) and os.path.exists(said) else None
+
+
+ASAN = library("libasan.so") if sys.platform == "linux" else None
+pytestmark = pytest.mark.skipif(ASAN is None, reason="the C compiler has no AddressSanitizer that can be loaded before Python")
+
+
+def sanitized(*words: str) -> subprocess.CompletedProcess[str]:
+    """tests/sanitized.py with these words."""
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(ASAN),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own are many
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, str(HERE / "sanitized.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1800)
+
+
+def expect_clean(*words: str) -> None:
+    done = sanitized(*words)
+    assert done.returncode == 0 and done.stdout.endswith("clean\n"), (done.stdout + done.stderr)[:6000]
+
+
+def test_what_is_forbidden_is_seen() -> None:
+    done = sanitized("beyond")
+    assert done.returncode != 0 and "use-after-poison" in done.stderr and "plan.c" in done.stderr
+
+
+def test_random_programs() -> None:
+    expect_clean("random", "0", "12")
+
+
+@pytest.mark.slow
+def test_every_kernel() -> None:
+    expect_clean("kernels")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(100, 1100, 100))
+def test_many_random_programs(start: int) -> None:
+    expect_clean("random", str(start), str(start + 100))
+
+
+@pytest.mark.slow
+def test_every_spec() -> None:
+    expect_clean("specs")
