@@ -40,11 +40,13 @@ ARRAYS: tuple[tuple[str, Pass], ...] = (("layouts", layouts.run), ("dead-code", 
 """What comes after them for devices that call one kernel for each op."""
 
 
-def optimise(program: Program, check: bool = False, kernels: bool = False) -> list[PassReport]:
+def optimise(program: Program, check: bool = False, kernels: bool = False, without: frozenset[str] = frozenset()) -> list[PassReport]:
     """Run every pass on ``program``, in place; returns what each did.  ``check`` runs the verifier after each run; ``kernels`` adds those
-    for devices that compile kernels, instead of those for devices that call one for each op."""
+    for devices that compile kernels, instead of those for devices that call one for each op; passes named in ``without`` are left out."""
     reports: dict[str, PassReport] = {}
     for name, run in (*PASSES, *(KERNELS if kernels else ARRAYS)):
+        if name in without:
+            continue
         began = time.perf_counter()
         told = run(program)
         reports.setdefault(name, PassReport(name)).add(told, time.perf_counter() - began)
