@@ -76,9 +76,13 @@ class _Groups:
             for v in op.inputs:
                 self.readers.setdefault(v, []).append(op)
         self.results = set(block.results)
-        for op in block.ops:
-            found = _fits(op)
-            if found is not None:
+        fits = {op: found for op in block.ops if (found := _fits(op)) is not None}
+        wanted = set(block.ops) - set(fits)
+        for op in reversed(block.ops):  # what nobody reads has no place in a kernel; another pass takes it away
+            if any(v in self.results or not wanted.isdisjoint(self.readers.get(v, ())) for v in op.outputs):
+                wanted.add(op)
+        for op, found in fits.items():
+            if op in wanted:
                 self._add(op, *found)
 
     def _add(self, op: Op, shape: Shape, rows: int | None) -> None:

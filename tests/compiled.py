@@ -1,0 +1,32 @@
+"""How tests compile: with other flags than a user's, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from graphspec_runtime import PlanError, compiler
+
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
+def missing() -> bool:
+    """Whether there is no C compiler."""
+    try:
+        compiler.find_compiler()
+    except PlanError:
+        return True
+    return False
+
+
+@contextmanager
+def flags(*more: str, level: str = "-O3") -> Iterator[None]:
+    """What is compiled meanwhile is compiled with ``more`` flags, and optimised less with another ``level``."""
+    before = compiler.FLAGS
+    compiler.FLAGS = (*(level if flag == "-O3" else flag for flag in before), *more)
+    compiler.identity.cache_clear()
+    try:
+        yield
+    finally:
+        compiler.FLAGS = before
+        compiler.identity.cache_clear()
