@@ -23,7 +23,7 @@ from graphspec.ir.rewrite import copy_program
 from graphspec.ir.text import parse_program, print_program, same_program
 from graphspec.ir.verify import verify
 from graphspec.open import open_spec, pick_module
-from graphspec.passes import ARRAYS, PASSES, Pass, optimise
+from graphspec.passes import ARRAYS, KERNELS, PASSES, Pass, optimise
 from graphspec.passes.told import PassReport, Told, told
 from graphspec.program import backward_program, forward_program, infer, named_parameters
 from graphspec.reference import interpret
@@ -32,7 +32,9 @@ from graphspec.training.step import set_up, training_program
 from random_programs import Generator, draw_arguments
 
 HERE = Path(__file__).parent
-BY_NAME: dict[str, Pass] = dict((*PASSES, *ARRAYS))
+BY_NAME: dict[str, Pass] = dict((*PASSES, *ARRAYS, *KERNELS))
+ENDS = {"arrays": ARRAYS, "kernels": KERNELS}
+"""What comes after the passes that all devices share."""
 PAIRS = sorted(path.name.removesuffix(".in.ir") for path in (HERE / "passes").glob("*.in.ir"))
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -182,11 +184,16 @@ def test_specs_give_the_same_before_and_after_each_pass(name: str) -> None:
     assert all(np.all(np.isfinite(a)) for a in wanted.values())
     origins = {str(op.origin) for op in program.block.walk()}
     exactly = True
-    for each, _ in (*PASSES, *ARRAYS):
+    for each, _ in PASSES:
         run(each, program)
         exactly = exactly and each not in REORDERS
         agree(wanted, interpret(program, arguments), exactly)
-    assert {str(op.origin) for op in program.block.walk()} <= origins
+    for end in ENDS.values():
+        last = copy_program(program)
+        for each, _ in end:
+            run(each, last)
+            agree(wanted, interpret(last, arguments), exactly)
+        assert {str(op.origin) for op in last.block.walk()} <= origins
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(PROGRAMS) if "forward" not in name])
@@ -222,14 +229,15 @@ def backward_of(program: Program) -> Program:
     return Program(b.block, ports, [Port(f"g{v.name}", "output") for v, _ in found])
 
 
+@pytest.mark.parametrize("end", ENDS)
 @settings(max_examples=25)
-@given(st.integers(0, 2**32))
-def test_random_programs_and_their_gradients(seed: int) -> None:
+@given(seed=st.integers(0, 2**32))
+def test_random_programs_and_their_gradients(seed: int, end: str) -> None:
     forward = Generator(seed).program()
     for program in (forward, backward_of(forward)):
         verify(program)
         original = copy_program(program)
-        for name, _ in (*PASSES, *ARRAYS):
+        for name, _ in (*PASSES, *ENDS[end]):
             run(name, program)
         for letters in ({"B": 2, "T": 3}, {"B": 3, "T": 0}):
             arguments = {**draw(original, letters, seed), **draw_arguments(forward, letters, seed)}
