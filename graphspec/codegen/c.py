@@ -8,10 +8,11 @@ multiplies by in every turn is packed before the loop.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from graphspec.codegen.expressions import Entry
 from graphspec.codegen.fused import Fused
+from graphspec.codegen.names import buffer_name, operand_name, places, stem, wrapped
 from graphspec.codegen.ops import PRINTERS
 from graphspec.codegen.text import SUFFIX, TYPES, Lines, Operand, address, letter, number, size
 from graphspec_runtime.kernels import POINTWISE
@@ -56,12 +57,13 @@ class _Printer:
         self.body.add("(void)m, (void)n, (void)fault;")
         self._steps(self.plan.code, [])
         self.body.add("return 0;")
-        head = [f"/* {self.plan.name}({', '.join(self.plan.letters)}): printed by graphspec; `m` holds the buffers: */"]
-        head += [f"/*   m[{i}] {b.dtype} {b.name} */" for i, b in enumerate(self.plan.buffers) if b.name]
+        head = [f"/* {self.plan.name}({', '.join(self.plan.letters)}): printed by graphspec.  `n` holds these sizes, `m` the buffers: */"]
+        head += [f"#define {buffer_name(self.plan, i)} (({TYPES[b.dtype]} *)m[{i}])" for i, b in enumerate(self.plan.buffers)]
         name, more = ("gs_plan_timed", ", double *seconds") if self.timed else ("gs_plan", "")
         declared = f"int64_t {name}(char *const *m, const int64_t *n, gs_fault *fault{more})"
         entry = [f"{declared};", declared, "{", *(["    double now = gs_clock();"] if self.timed else [])]
-        return "\n".join([HEAD, "", *head, "", *self.kernels.lines, *entry, *self.body.lines, "}", ""])
+        lines = [HEAD, "", *head, "", *self.kernels.lines, *entry, *self.body.lines, "}", ""]
+        return "\n".join(piece for line in lines for piece in wrapped(line))
 
     # -- loops ---------------------------------------------------------------------------------------------------------
 
@@ -158,7 +160,7 @@ class _Printer:
     # -- instructions --------------------------------------------------------------------------------------------------
 
     def _origin(self, origin: int) -> str:
-        return f": {self.plan.origin(origin)}".replace("\n", " ").replace("*/", "* /") if origin >= 0 else ""
+        return f": {places([self.plan.origin(origin)])}" if origin >= 0 else ""
 
     def _instruction(self, step: Instruction, loops: list[Loop]) -> None:
         if step.kernel == "matmul":
@@ -240,7 +242,8 @@ class _Printer:
             text = "{\n    (void)lo, (void)hi;\n" + text.removeprefix("{\n")
         used = [name for name in self.letters if re.search(rf"\b{name}\b", text)]
         signature = f"(gs_int lo, gs_int hi{''.join(', ' + p for p in parameters)}{''.join(f', gs_int {name}' for name in used)})"
-        name = self._function(step, signature, text)
+        names = {o.pointer: operand_name(self.plan.buffers[v.buffer].name, i) for i, (v, o) in enumerate(operands.items())}
+        name = self._function(step, signature, text, names)
         arguments = "".join(f", {address(self.plan, v)}" for v in views)
         arguments += "".join(f", {each}" for each in used)
         bounds = ", ".join(self.rows or ("0", rows))
@@ -285,16 +288,16 @@ class _Printer:
         literal = "" if in_memory else self.literals.get(view.buffer, "")
         return Operand(pointer, self.plan.buffers[view.buffer].dtype, view.shape, view.strides, literal)
 
-    def _function(self, step: Instruction, signature: str, text: str) -> str:
-        """The name of a function with this body; equal ones are printed once."""
+    def _function(self, step: Instruction, signature: str, text: str, names: Mapping[str, str]) -> str:
+        """The name of a function with this body; equal ones are printed once, with the first one's names for its operands."""
         known = self.known.get(signature + text)
         if known:
             return known
-        stem = re.sub(r"\W", "_", self.plan.buffers[step.outputs[-1].buffer].name)[:40]
-        name = f"k{step.serial}_{step.kernel}" + (f"_{stem}" if stem else "")
+        name = f"k{step.serial}_{step.kernel}_{stem(self.plan.buffers[step.outputs[-1].buffer].name)}".rstrip("_")
         self.known[signature + text] = name
-        self.kernels.add(f"/*{self._origin(step.origin).removeprefix(':') or ' built in'} */")
-        self.kernels.add(f"static void {name}{signature}", *text.split("\n"), "")
+        self.kernels.add(f"/* {places(self.plan.origins_of(step)) or 'built in'} */")
+        lines = f"static void {name}{signature}\n{text}"
+        self.kernels.add(*re.sub(r"\bp\d+\b", lambda found: names.get(found[0], found[0]), lines).split("\n"), "")
         return name
 
     def _print(self, out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> str:

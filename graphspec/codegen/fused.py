@@ -61,7 +61,10 @@ class Fused:
             values: dict[int, str] = {}
             for i, o in enumerate(self.inputs):
                 values[i] = f"v{i}"
-                self.out.add(f"{o.type} v{i} = {o.load(at(indices, strides[id(o)]))};")
+                if o.literal:
+                    values[i] = o.load("")
+                else:
+                    self.out.add(f"{o.type} v{i} = {o.load(at(indices, strides[id(o)]))};")
             for i, e in enumerate(self.code, self.first):
                 values[i] = self.compute(i, e, values)
             for o, i in zip(self.outputs, self.results, strict=True):
@@ -73,7 +76,7 @@ class Fused:
         """Print one op; returns its name, or its literal."""
         source = self.dtype(e.operands[0]) if e.operands else e.dtype
         text = expression(e.name, [values[a] for a in e.operands], e.dtype, e.detail, source)
-        if e.name in ("full", "size"):
+        if e.name in ("full", "size") or text in values.values():  # a number, or a value under another name
             return text
         self.out.add(f"{TYPES[e.dtype]} {prefix}{i} = {text};")
         return f"{prefix}{i}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from graphspec.codegen.names import buffer_name
 from graphspec_runtime.plan import Expr, Plan, View
 
 TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "bool": "uint8_t"}
@@ -105,7 +106,6 @@ class Operand:
 
 def address(plan: Plan, view: View) -> str:
     """Where a view begins, in the turns of the loops around it."""
-    dtype = plan.buffers[view.buffer].dtype
     parts = [] if view.offset == 0 else [size(view.offset)]
     parts += [times(f"t{loop}", step) for loop, step in view.steps]
-    return " + ".join([f"({TYPES[dtype]} *)m[{view.buffer}]", *(part for part in parts if part)])
+    return " + ".join([buffer_name(plan, view.buffer), *(part for part in parts if part)])

@@ -1,0 +1,70 @@
+"""Printed C as text: names, places, lines.  What it computes is tested in test_native.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from graphspec.cli.main import main
+from graphspec.codegen.names import WIDTH, operand_name, places, stem, wrapped
+from graphspec.passes import optimise
+from graphspec.plan import make_plan
+from test_passes import PROGRAMS
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("next_h", "next_h"), ("make_step[1].Linear.weight", "linear_weight"), ("new input.3.1", "new_input_3_1"), ("", ""), ("[1]", "1"),
+        ("Größe", "gr_e"), ("x" * 50, "x" * 32),
+    ],
+)  # fmt: skip
+def test_names(name: str, wanted: str) -> None:
+    assert stem(name) == wanted
+
+
+def test_operands_are_no_words_of_c() -> None:
+    assert [operand_name(name, 3) for name in ("int", "linux", "M_PI", "", "7")] == ["int_3", "linux_3", "m_pi_3", "p3", "p3"]
+
+
+def test_places() -> None:
+    assert places(["a.spec:6:12", "b.spec:1:1", "a.spec:8:1"]) == "a.spec:6:12, 8:1; b.spec:1:1"
+    assert "*/" not in places(["odd*/name.spec:1:2"]) and "\n" not in places(["odd\nname.spec:1:2"])
+
+
+def test_long_lines_are_broken_after_commas() -> None:
+    line = "    call(" + ", ".join(f"argument_{i}" for i in range(30)) + ");"
+    found = wrapped(line)
+    assert len(found) > 2 and all(len(each) <= WIDTH + 1 for each in found)
+    assert " ".join(each.strip() for each in found) == line.strip()
+    for other in ("short(a, b);", "/* " + "a, " * 80 + "*/", "#pragma omp simd " + "a, " * 80, "x" * 200):
+        assert wrapped(other) == [other]
+
+
+def test_a_plan_reads_well() -> None:
+    program = PROGRAMS["char_lm-training"]()
+    optimise(program, kernels=True)
+    text = make_plan(program, "c").sources["c"]
+    assert re.search(r"#define B\d+_next_h \(\(\w+ \*\)m\[\d+\]\)", text)
+    assert re.search(r"/\* \S*specs/lstm.spec:[\d:, ]+ \*/\nstatic void k\d+_fused_next_h\(", text)
+    assert re.search(r"restrict next_h_\d+\b", text)
+    assert max(len(line) for line in text.split("\n") if not line.startswith(("/*", "#"))) <= 140
+    assert not re.search(r"(\w+) (v\d+) = v\d+;", text)  # no second names for one value
+
+
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = Path(__file__).parent.parent / "specs" / "char_lm.spec"
+    assert main(["compile", str(spec), "rnn_size=8", "--emit", "c", "--device", "numpy"]) == 0
+    found = capsys.readouterr().out
+    assert found.startswith('#include "graphspec.h"\n') and "int64_t gs_plan(" in found and found.endswith("}\n")
+
+
+def test_compile_says_what_passes_did(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = Path(__file__).parent.parent / "specs" / "char_lm.spec"
+    assert main(["compile", str(spec), "rnn_size=8", "--device", "numpy"]) == 0
+    found = capsys.readouterr().out
+    assert re.search(r"\d+ matrix products became \d+; in loops over time, where a step waits for the one before: \d+ became \d+\n", found)
+    rows = re.findall(r"^    ([a-z-]+) +\d", found, re.M)
+    assert "dead-code" in rows and len(rows) == len(set(rows))  # several runs of a pass are one row
