@@ -18,6 +18,21 @@ Monomial = tuple[tuple[str, int], ...]
 SizeLike = Union["Size", int]
 
 
+@lru_cache(maxsize=4096)
+def _text(terms: tuple[tuple[Monomial, int], ...]) -> str:
+    """How a size is written; the same few are, again and again, for messages that are hardly ever needed."""
+    if not terms:
+        return "0"
+    parts = []
+    for monomial, factor in sorted(terms, key=lambda t: (-sum(p for _, p in t[0]), t[0])):
+        letters = [name if power == 1 else f"{name}^{power}" for name, power in monomial]
+        sign, number = ("-" if factor < 0 else "+"), abs(factor)
+        body = "*".join(([str(number)] if number != 1 or not letters else []) + letters)
+        parts.append((sign, body))
+    first = ("-" if parts[0][0] == "-" else "") + parts[0][1]
+    return first + "".join(f" {sign} {body}" for sign, body in parts[1:])
+
+
 class Size:
     """An immutable polynomial with integer coefficients.
 
@@ -160,16 +175,7 @@ class Size:
         return total
 
     def __str__(self) -> str:
-        if not self.terms:
-            return "0"
-        parts = []
-        for monomial, factor in sorted(self.terms, key=lambda t: (-sum(p for _, p in t[0]), t[0])):
-            letters = [name if power == 1 else f"{name}^{power}" for name, power in monomial]
-            sign, number = ("-" if factor < 0 else "+"), abs(factor)
-            body = "*".join(([str(number)] if number != 1 or not letters else []) + letters)
-            parts.append((sign, body))
-        first = ("-" if parts[0][0] == "-" else "") + parts[0][1]
-        return first + "".join(f" {sign} {body}" for sign, body in parts[1:])
+        return _text(self.terms)
 
     __repr__ = __str__
 
