@@ -1,0 +1,139 @@
+"""Native programs on several threads: the same bits with any number of them, several programs at once, and after a fork."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compiled import missing
+from graphspec.ir.core import Program
+from graphspec.open import open_spec
+from graphspec.passes import optimise
+from graphspec.plan import make_plan
+from graphspec.training.step import set_up, training_program
+from graphspec_runtime import Executable, open_device
+from graphspec_runtime.devices.native import NativeDevice
+from graphspec_runtime.plan import Plan
+from merged import Arrays
+from test_passes import SPECS, draw
+
+pytestmark = pytest.mark.skipif(missing(), reason="there is no C compiler")
+
+LARGE: dict[str, dict[str, object]] = {
+    "char_lm": {"rnn_size": 96, "data.batch": 13, "data.seq_len": 24},
+    "char_lm, long and narrow": {"rnn_size": 20, "data.batch": 7, "data.seq_len": 300},
+    "word_lm": {"rnn_size": 64, "data.batch": 7, "data.seq_len": 20, "data.vocab": 700},
+    "translate": {"embedding": 40, "hidden": 48, "cell": 56, "align": 32, "data.batch": 13, "data.size": 40},
+    "adding": {"size": 40, "data.batch": 13, "data.length": 90},
+}
+"""Training steps that are large enough to be worth several threads, at odd batch sizes."""
+
+
+def training(name: str, dtype: str = "float32") -> tuple[Plan, Arrays]:
+    """A training step's plan, and arguments such as a step has."""
+    program: Program = training_program(set_up(open_spec(SPECS[name.partition(",")[0]], options=LARGE[name]).result, dtype))
+    letters = {letter: {"B": 13, "T": 40}.get(letter, 17 + i) for i, letter in enumerate(program.letters)}
+    arguments = draw(program, letters)
+    rng = np.random.default_rng(1)
+    for port, v in zip(program.inputs, program.block.params, strict=True):
+        if v.type.is_float and v.type.rank:
+            values = rng.normal(0, 0.2, arguments[port.name].shape)
+            arguments[port.name] = (np.abs(values) if port.name.startswith("optimizer") else values).astype(v.dtype)
+    optimise(program, kernels=True)
+    return make_plan(program, "c"), arguments
+
+
+def device_of(threads: int) -> NativeDevice:
+    found = open_device("native", threads)
+    assert isinstance(found, NativeDevice)
+    return found
+
+
+def run(executable: Executable, arguments: Arrays) -> Arrays:
+    return executable.call({name: np.array(value) for name, value in arguments.items()})
+
+
+def equal(wanted: Arrays, got: Arrays, what: Any) -> None:
+    for name, value in wanted.items():
+        assert np.array_equal(got[name], value, equal_nan=True), f"{what}: {name} differs by {np.abs(got[name] - value).max()}"
+
+
+FEW = ("char_lm, long and narrow", "adding")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow]) for name in LARGE])
+def test_the_same_bits_with_any_number_of_threads(name: str) -> None:
+    plan, arguments = training(name)
+    wanted = run(Executable(plan, device_of(1)), arguments)
+    assert all(np.isfinite(value).all() for value in wanted.values())
+    for threads in (2, 3, 5, 2):
+        executable = Executable(plan, device_of(threads))
+        for _ in range(3):
+            equal(wanted, run(executable, arguments), f"{threads} threads")
+    if os.path.isdir("/proc/self/task"):
+        assert len(os.listdir("/proc/self/task")) >= 5  # a team was there
+
+
+def test_several_programs_at_once() -> None:
+    """Python threads with programs of their own, and with one they share; who finds the team busy works alone."""
+    plans = [training(name) for name in ("char_lm", "adding")]
+    shared = [Executable(plan, device_of(2)) for plan, _ in plans]
+    wanted = [run(executable, arguments) for executable, (_, arguments) in zip(shared, plans, strict=True)]
+    failures: list[str] = []
+
+    def work(k: int) -> None:
+        plan, arguments = plans[k % 2]
+        executable = shared[k % 2] if k < 4 else Executable(plan, device_of(1 + k % 3))
+        try:
+            for _ in range(6):
+                equal(wanted[k % 2], run(executable, arguments), f"thread {k}")
+        except Exception as failure:
+            failures.append(str(failure))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+FORKED = """
+import multiprocessing, sys, warnings
+import numpy as np
+from test_threads import Executable, device_of, equal, run, training
+
+warnings.simplefilter("ignore")  # that a process with threads is forked is what this is about
+plan, arguments = training("char_lm")
+executable = Executable(plan, device_of(3))
+wanted = run(executable, arguments)
+
+def child():
+    for _ in range(3):
+        equal(wanted, run(executable, arguments), "after a fork")
+    equal(wanted, run(Executable(plan, device_of(2)), arguments), "bound after a fork")
+
+context = multiprocessing.get_context("fork")
+children = [context.Process(target=child) for _ in range(3)]
+for each in children:
+    each.start()
+for _ in range(3):
+    equal(wanted, run(executable, arguments), "the parent")
+for each in children:
+    each.join(60)
+sys.exit(any(each.exitcode != 0 for each in children))
+"""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the system has no fork")
+def test_a_fork_after_use() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
