@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -144,3 +145,26 @@ def test_casts(source: str, target: str) -> None:
     wanted, got = interpret(program, arguments), Executable(make_plan(program), open_device()).call(arguments)
     np.testing.assert_array_equal(got["y"], wanted["y"])
     assert got["y"].dtype == target
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("across", [False, True])
+def test_a_part_of_a_wider_matrix_is_multiplied_where_it_lies(side: int, across: bool) -> None:
+    b, n = Builder(dtype="float32"), 256
+    wide, whole = b.param(tensor([n, 2 * n], "float32"), "wide"), b.param(tensor([n, n], "float32"), "whole")
+    part = b.slice(wide, 1, n, n)
+    part = b.transpose(part, (1, 0)) if across else part
+    b.block.results = [b.matmul(*((part, whole) if side == 0 else (whole, part)))]
+    program = Program(b.block, [Port(v.name, "parameter") for v in b.block.params], [Port("y", "output")])
+    rng = np.random.default_rng(3)
+    arguments = {v.name: rng.standard_normal([n.evaluate({}) for n in v.shape]).astype("float32") for v in b.block.params}
+    executable = Executable(make_plan(program), open_device("numpy"))
+    got = executable.run(arguments)["y"]
+    np.testing.assert_allclose(got, interpret(program, arguments)["y"], rtol=1e-4, atol=1e-4)
+    tracemalloc.start()
+    try:
+        executable.run(arguments)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < n * n, "a copy was made"

@@ -18,10 +18,10 @@ def _matmul(site: Site) -> Kernel:
 
 
 def _product(site: Site) -> Kernel:
-    # dot has half of matmul's overhead, but wants two axes and a contiguous output
+    # dot has half of matmul's overhead, but wants two axes and a contiguous output, and copies operands that are parts of wider matrices
     (out,) = site.outputs
     kernel: Kernel = site.xp.matmul
-    if out.ndim > 2:
+    if out.ndim > 2 or any(not (is_contiguous(x) or is_contiguous(x.T)) for x in site.inputs):
         return kernel
     dot: Kernel = site.xp.dot
     if is_contiguous(out):

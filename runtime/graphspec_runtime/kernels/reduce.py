@@ -12,14 +12,19 @@ from graphspec_runtime.kernels.site import Array, Kernel, Maker, Site, is_contig
 def _reduce_sum(site: Site) -> Kernel:
     (x,), (out,) = site.inputs, site.outputs
     axes = tuple(site.attrs["axes"])
-    leading = axes == tuple(range(len(axes))) and len(axes) < x.ndim
-    if leading and x.dtype.kind == "f" and is_contiguous(x) and is_contiguous(out):
-        # a row of ones times the matrix: BLAS adds up rows three times as fast as add.reduce
-        rows, columns = math.prod(x.shape[: len(axes)]), math.prod(x.shape[len(axes) :])
-        ones, dot = site.keep(np.ones(rows, x.dtype)), site.xp.dot
-        if x.ndim == 2:
+    leading, trailing = (axes == tuple(range(start, start + len(axes))) for start in (0, x.ndim - len(axes)))
+    if (leading or trailing) and out.ndim and x.dtype.kind == "f" and is_contiguous(x) and is_contiguous(out):
+        # a product with ones: BLAS is three to six times as fast as add.reduce
+        split = len(axes) if leading else out.ndim
+        rows, columns = math.prod(x.shape[:split]), math.prod(x.shape[split:])
+        ones, dot = site.keep(np.ones(rows if leading else columns, x.dtype)), site.xp.dot
+        if leading and x.ndim == 2:
             return staged_output(site, lambda x, out: dot(ones, x, out), True)
-        return staged_output(site, lambda x, out: dot(ones, x.reshape(rows, columns), out.reshape(columns)), True)
+        if leading:
+            return staged_output(site, lambda x, out: dot(ones, x.reshape(rows, columns), out.reshape(columns)), True)
+        if x.ndim == 2:
+            return staged_output(site, lambda x, out: dot(x, ones, out), True)
+        return staged_output(site, lambda x, out: dot(x.reshape(rows, columns), ones, out.reshape(rows)), True)
     reduce, dtype = site.xp.add.reduce, out.dtype
     return staged_output(site, lambda x, out: reduce(x, axes, dtype, out), True)
 
