@@ -263,3 +263,26 @@ def test_without_a_folder_the_grammar_is_built_each_time(folder: Path, tmp_path:
     grammar.cache_clear()
     assert parse(Source("x.spec", "return 1")).block.body
     grammar.cache_clear()
+
+
+def test_a_compiler_without_headers_is_no_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = folder.parent / "bare-cc"
+    script.write_text(f'#!/bin/sh\nexec {compiler.find_compiler()[0]} -nostdinc "$@"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    forget()
+    monkeypatch.setenv("CC", str(script))
+    with pytest.raises(PlanError, match=r"pthread\.h") as caught:
+        open_device("native")
+    assert caught.value.kind == "device"
+    monkeypatch.delenv("GRAPHSPEC_CPU", raising=False)
+    assert open_device("cpu").name == "numpy"
+
+
+def test_a_first_step_with_an_empty_cache(tmp_path: Path) -> None:
+    """The kernels are compiled by the side; a process that ends early leaves them whole, or nothing."""
+    script = "from graphspec_runtime import open_device; device = open_device('native'); {}"
+    environment = {**os.environ, "GRAPHSPEC_CACHE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script.format("pass")], env=environment, check=True, timeout=120)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(cache.MAKING)]
+    done = subprocess.run([sys.executable, "-c", script.format("print(device.library.gs_threads())")], env=environment, capture_output=True)
+    assert done.stdout.strip().isdigit(), done.stderr

@@ -28,6 +28,9 @@ FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-
 TIMEOUT = 600
 """Seconds after which a compiler is given up."""
 
+PROOF = '#include <pthread.h>\n#include <stdlib.h>\n#include "graphspec.h"\nint gs_proof(void);\nint gs_proof(void) { return 1; }\n'
+"""What needs all that compiled code needs of a machine, and takes no time."""
+
 VECTORS = (("__AVX512F__", 512), ("__AVX__", 256), ("__SSE2__", 128), ("__ARM_NEON", 128))
 """Macros that say how many bits a vector has, the widest first."""
 
@@ -127,10 +130,23 @@ def identity(words: tuple[str, ...]) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
+def place(words: tuple[str, ...], source: str, more: tuple[str, ...] = ()) -> Path:
+    """Where the library of a text is kept, if it is."""
+    key = hashlib.sha256(f"{identity(words)}{more}\0{source}".encode()).hexdigest()[:32]
+    return kept.folder() / f"{key}.so"
+
+
+def prove(words: tuple[str, ...]) -> None:
+    """PlanError (kind ``device``) where C cannot be compiled and loaded: no headers, no linker, no place to write."""
+    try:
+        loaded(words, PROOF, ("-O0",))
+    except PlanError as failure:
+        raise PlanError("device", failure.message, cause=failure.data.get("cause", "compiler")) from failure
+
+
 def built(words: tuple[str, ...], source: str, more: tuple[str, ...] = ()) -> Path:
     """The shared library that a text compiles to, with ``more`` flags, from the cache or made now."""
-    key = hashlib.sha256(f"{identity(words)}{more}\0{source}".encode()).hexdigest()[:32]
-    library = kept.folder() / f"{key}.so"
+    library = place(words, source, more)
     if library.exists():
         kept.used(library)
     else:

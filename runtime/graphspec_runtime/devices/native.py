@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
 
-from graphspec_runtime.compiler import SOURCES, find_compiler, loaded
+from graphspec_runtime.compiler import SOURCES, built, find_compiler, loaded, place, prove
 from graphspec_runtime.devices.base import Layout, Seconds, no_seconds
 from graphspec_runtime.devices.numpy import NumpyDevice
 from graphspec_runtime.errors import PlanError
@@ -21,6 +22,12 @@ from graphspec_runtime.plan import Instruction, Loop, Plan
 
 CBLAS = (("scipy_cblas_{}gemm64_", True), ("cblas_{}gemm64_", True), ("scipy_cblas_{}gemm", False), ("cblas_{}gemm", False))
 """Names of the matrix product in the libraries that NumPy comes with, and whether integers have 64 bits there."""
+
+KERNEL_FLAGS = ("-O2",)
+"""No slower here than with -O3, and compiled in half the time."""
+
+KERNEL_PARTS = ("gemm.h", "plain.h", "bf16.h")
+"""What kernels.c is put together from: what is compiled is kept by its whole text."""
 
 
 class NativeDevice(NumpyDevice):
@@ -32,7 +39,12 @@ class NativeDevice(NumpyDevice):
     def __init__(self, threads: int | None = None) -> None:
         self.compiler = find_compiler()
         self.threads = threads or default_threads()
-        self.library = kernels(self.compiler)
+        self._kernels = kernels(self.compiler)
+
+    @property
+    def library(self) -> ctypes.CDLL:
+        """The kernels; waits until they are compiled."""
+        return self._kernels()
 
     def program(self, layout: Layout) -> Callable[[], None]:
         return self._program(layout, self.language, "gs_plan")
@@ -46,6 +58,8 @@ class NativeDevice(NumpyDevice):
         plan = layout.plan
         if language not in plan.sources:
             raise PlanError("plan", f"the plan {plan.name} has no C in it; make it for this device")
+        built(self.compiler, plan.sources[language])  # while the kernels may still be compiled, which it is linked with
+        library = self.library
         run = loaded(self.compiler, plan.sources[language])[name]
         run.restype = ctypes.c_int64
         addresses = [_address(memory, start) for memory, start in zip(layout.memory, layout.starts, strict=True)]
@@ -54,7 +68,7 @@ class NativeDevice(NumpyDevice):
         fault = (ctypes.c_int64 * 3)()
         checks = _checks(plan.code)
         held = list(layout.memory)  # alive as long as the program is
-        set_threads, threads = self.library.gs_set_threads, self.threads
+        set_threads, threads = library.gs_set_threads, self.threads
 
         def program() -> None:
             set_threads(ctypes.c_int64(threads))
@@ -103,10 +117,20 @@ def default_threads() -> int:
 
 
 @cache
-def kernels(compiler: tuple[str, ...]) -> ctypes.CDLL:
-    """The library of kernels that all plans share, told of NumPy's matrix products."""
+def kernels(compiler: tuple[str, ...]) -> Callable[[], ctypes.CDLL]:
+    """The library of kernels that all plans share, when it is there: where it is not kept yet, it is compiled by the side.  PlanError (kind
+    ``device``) where nothing can be compiled."""
     text = (SOURCES / "kernels.c").read_text(encoding="utf-8")
-    library = loaded(compiler, text, ("-O2",), ctypes.RTLD_GLOBAL)  # no slower than with -O3, and compiled in half the time
+    if place(compiler, text, KERNEL_FLAGS).exists():
+        library = _load(compiler, text)
+        return lambda: library
+    prove(compiler)
+    return ThreadPoolExecutor(1).submit(_load, compiler, text).result
+
+
+def _load(compiler: tuple[str, ...], text: str) -> ctypes.CDLL:
+    """The kernels, told of NumPy's matrix products."""
+    library = loaded(compiler, text, KERNEL_FLAGS, ctypes.RTLD_GLOBAL)
     found = _blas()
     if found:
         single, double, wide = found
