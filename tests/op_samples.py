@@ -24,7 +24,10 @@ EMPTY: dict[str, tuple[Case, ...]] = {
     "logical": (Case((((0,), BOOL),) * 2, {"how": "or"}),),
     "where": (Case((((0, 2), BOOL), ((0, 2), F), ((0, 2), F))),),
     "cast": (Case((((2, 0), F),), {"dtype": "float32"}),),
-    "matmul": (Case((((0, 3), F), ((3, 4), F))), Case((((2, 3, 0), F), ((2, 0, 2), F))), Case((((0, 2, 2), F), ((0, 2, 2), F)))),
+    "matmul": (
+        Case((((0, 3), F), ((3, 4), F))), Case((((2, 3, 1), F), ((2, 1, 4), F))),
+        Case((((2, 3, 0), F), ((2, 0, 2), F))), Case((((0, 2, 2), F), ((0, 2, 2), F))),
+    ),
     "gather": (Case((((5, 3), F), ((0,), INT)), index=5), Case((((0, 3), F), ((0,), INT))), Case((((5, 0), F), ((2,), INT)), index=5)),
     "scatter_add": (Case((((0,), INT), ((0, 3), F)), {"size": size(5)}), Case((((0,), INT), ((0, 3), F)), {"size": size(0)})),
     "pick": (Case((((0, 5), F), ((0,), INT))), Case((((0, 0), F), ((0,), INT)))),

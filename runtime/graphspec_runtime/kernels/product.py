@@ -7,6 +7,8 @@ from graphspec_runtime.kernels.site import Array, Kernel, Maker, Site, is_contig
 
 def _matmul(site: Site) -> Kernel:
     (a, b), (out,) = site.inputs, site.outputs
+    if out.ndim > 2 and a.shape[-1] == 1:  # a column times a row: a BLAS call for each pair costs several times as much
+        return staged_output(site, site.xp.multiply, True)
     kernel = _product(site)
     if a.dtype.kind != "f" or not (a.size and b.size):
         return staged_output(site, kernel, True)
