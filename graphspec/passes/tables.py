@@ -27,7 +27,7 @@ def run(program: Program) -> Told:
     before = None
     while before != (now := vars(done).copy()):  # what is looked up in a loop may lead on there
         before = now
-        _block(program.block, done)
+        _block(program.block, _Around(Size.const(1)), done)
     return told({
         "{:product} with looked-up rows done on the table": done.products,
         "{:other op} on looked-up rows done on the table": done.others,
@@ -40,20 +40,68 @@ class _Done:
         self.products = self.others = self.moved = 0
 
 
-def _block(block: Block, done: _Done) -> None:
+class _Around:
+    """Where ops stand: what never changes there, and how often each is done."""
+
+    def __init__(self, times: Size, fixed: set[Value] | None = None) -> None:
+        self.times, self.fixed = times, fixed
+
+    def inside(self, scan: Op) -> _Around:
+        """The body of a scan: its consts, and what is made of them alone, never change."""
+        fixed = set(scan_parts(scan).body_consts)
+        for op in scan.blocks[0].ops:
+            self.made(op, fixed)
+        return _Around(self.times * scan.attrs["trip"], fixed)
+
+    @staticmethod
+    def made(op: Op, fixed: set[Value] | None) -> None:
+        if fixed is not None and all(v in fixed for v in op.inputs):
+            fixed.update(op.outputs)
+
+    def steady(self, v: Value) -> bool:
+        return self.fixed is None or v in self.fixed
+
+    def small(self, rows: Size, looked_up: Shape) -> bool:
+        """Whether a table of so many rows is small for so many lookups."""
+
+        def guess(n: Size) -> int:
+            return n.evaluate(dict.fromkeys(n.letters, USUAL))
+
+        return 2 * guess(rows) <= guess(product(looked_up) * self.times)
+
+    def looked_up(self, v: Value) -> tuple[Value, Value] | None:
+        """The table and the index of rows looked up in a small table that never changes."""
+        op = v.op
+        if op is None or op.name != "gather" or not self.steady(op.inputs[0]):
+            return None
+        return (op.inputs[0], op.inputs[1]) if self.small(op.inputs[0].shape[0], op.inputs[1].shape) else None
+
+    def flat(self, v: Value) -> tuple[Value, Value] | None:
+        """The table and the index of ``[N, k]`` rows, also where they were looked up as ``[T, B, k]``."""
+        found = self.looked_up(v)
+        if found is None and v.op is not None and v.op.name == "reshape" and v.type.rank == 2:
+            found = self.looked_up(v.op.inputs[0])
+        if found is None or found[0].type.rank != 2 or v.type.rank != 2 or found[0].shape[1] != v.shape[1]:
+            return None
+        return found
+
+
+def _block(block: Block, around: _Around, done: _Done) -> None:
     for op in block.ops:
-        for inner in op.blocks:
-            _block(inner, done)
+        if op.name == "scan":
+            _block(op.blocks[0], around.inside(op), done)
     ops: list[Op] = []
     table: dict[Value, Value] = {}
     for op in block.ops:
         op.inputs = tuple(table.get(v, v) for v in op.inputs)
         b = Builder()
         with b.at(op.origin):
-            new = _rewritten(b, op, done) if len(op.outputs) == 1 else None
+            new = _rewritten(b, op, around, done) if len(op.outputs) == 1 else None
         if new is None:
             ops.append(op)
             continue
+        for made in b.block.ops:
+            around.made(made, around.fixed)
         ops += b.block.ops
         new.name = new.name or op.output.name
         table[op.output] = new
@@ -64,46 +112,19 @@ def _block(block: Block, done: _Done) -> None:
             done.moved += _into_loop(block, op)
 
 
-def small(rows: Size, looked_up: Shape) -> bool:
-    """Whether a table of so many rows is small for so many lookups."""
-
-    def guess(n: Size) -> int:
-        return n.evaluate(dict.fromkeys(n.letters, USUAL))
-
-    return 2 * guess(rows) <= guess(product(looked_up))
-
-
-def looked_up(v: Value) -> tuple[Value, Value] | None:
-    """The table and the index of rows looked up in a small table."""
-    op = v.op
-    if op is None or op.name != "gather" or not small(op.inputs[0].shape[0], op.inputs[1].shape):
-        return None
-    return op.inputs[0], op.inputs[1]
-
-
-def _flat(v: Value) -> tuple[Value, Value] | None:
-    """The table and the index of ``[N, k]`` rows, also where they were looked up as ``[T, B, k]``."""
-    found = looked_up(v)
-    if found is None and v.op is not None and v.op.name == "reshape" and v.type.rank == 2:
-        found = looked_up(v.op.inputs[0])
-    if found is None or found[0].type.rank != 2 or v.type.rank != 2 or found[0].shape[1] != v.shape[1]:
-        return None
-    return found
-
-
-def _rewritten(b: Builder, op: Op, done: _Done) -> Value | None:
+def _rewritten(b: Builder, op: Op, around: _Around, done: _Done) -> Value | None:
     new = None
     if op.name == "matmul" and op.output.type.rank == 2:
-        new = _product(b, op)
+        new = _product(b, op, around)
         done.products += new is not None
     elif op.name == "scatter_add":
-        new = _scattered(b, op)
+        new = _scattered(b, op, around)
         done.products += new is not None
     elif op.name in ("reshape", "slice"):
-        new = _view(b, op)
+        new = _view(b, op, around)
         done.others += new is not None
     elif primitive(op.name).pointwise and op.inputs and op.output.type.is_float:
-        new = _pointwise(b, op)
+        new = _pointwise(b, op, around)
         done.others += new is not None
     return new
 
@@ -119,7 +140,7 @@ def _one_hot(v: Value) -> Value | None:
     return op.inputs[0] if one is not None and one.name == "full" and one.attrs["value"] == 1 else None
 
 
-def _product(b: Builder, op: Op) -> Value | None:
+def _product(b: Builder, op: Op, around: _Around) -> Value | None:
     left, right = op.inputs
     index = _one_hot(left)
     if index is not None:
@@ -129,12 +150,12 @@ def _product(b: Builder, op: Op) -> Value | None:
         rows = left.op.inputs[0] if left.op is not None and left.op.name == "transpose" else b.transpose(left, (1, 0))
         total = b.scatter_add(index, b.reshape(rows, (*index.shape, rows.shape[1])), right.shape[1])
         return b.transpose(total, (1, 0))
-    found = _flat(left)
-    if found is not None:
+    found = around.flat(left)
+    if found is not None and around.steady(right):
         table, index = found
         rows = b.gather(b.matmul(table, right), index)
         return b.reshape(rows, op.output.shape)
-    found = _flat(right)
+    found = around.flat(right) if around.fixed is None else None  # in a loop a sum of each step's rows would gain nothing
     if found is not None:
         table, index = found[0], _unflattened(found[1])
         rows = left.op.inputs[0] if left.op is not None and left.op.name == "transpose" else b.transpose(left, (1, 0))
@@ -143,14 +164,14 @@ def _product(b: Builder, op: Op) -> Value | None:
     return None
 
 
-def _scattered(b: Builder, op: Op) -> Value | None:
+def _scattered(b: Builder, op: Op, around: _Around) -> Value | None:
     index, rows = _unflattened(op.inputs[0]), op.inputs[1]
     maker = rows.op
     if maker is not None and maker.name == "reshape":
         maker = maker.inputs[0].op
-    if maker is None or maker.name != "matmul" or maker.output.type.rank != 2 or op.output.type.rank != 2:
+    if maker is None or maker.name != "matmul" or maker.output.type.rank != 2 or op.output.type.rank != 2 or around.fixed is not None:
         return None
-    if not small(op.attrs["size"], index.shape) or maker.output.shape[1] != op.output.shape[1]:
+    if not around.small(op.attrs["size"], index.shape) or maker.output.shape[1] != op.output.shape[1]:
         return None
     left, right = maker.inputs
     total = b.scatter_add(index, b.reshape(left, (*index.shape, left.shape[1])), op.attrs["size"])
@@ -162,8 +183,8 @@ def _unflattened(index: Value) -> Value:
     return index.op.inputs[0] if index.op is not None and index.op.name == "reshape" else index
 
 
-def _view(b: Builder, op: Op) -> Value | None:
-    found = looked_up(op.inputs[0])
+def _view(b: Builder, op: Op, around: _Around) -> Value | None:
+    found = around.looked_up(op.inputs[0])
     if found is None:
         return None
     table, index = found
@@ -178,9 +199,9 @@ def _view(b: Builder, op: Op) -> Value | None:
     return b.gather(table, b.reshape(index, shape[:kept]))
 
 
-def _pointwise(b: Builder, op: Op) -> Value | None:
+def _pointwise(b: Builder, op: Op, around: _Around) -> Value | None:
     """On rows of one table (or of several, looked up by one index) and on what is the same for every row."""
-    sources = [looked_up(v) for v in op.inputs]
+    sources = [around.looked_up(v) for v in op.inputs]
     first = next((s for s in sources if s is not None), None)
     if first is None:
         return None
@@ -195,6 +216,8 @@ def _pointwise(b: Builder, op: Op) -> Value | None:
             continue
         shape = (table.shape[0], *v.shape[lead:])
         maker = v.op
+        if not around.steady(v):
+            return None
         if maker is not None and maker.name == "full":
             operands.append(b.full(maker.attrs["value"], shape, v.dtype))
         elif maker is not None and maker.name == "broadcast" and all(axis >= lead for axis in maker.attrs["axes"]):
