@@ -48,6 +48,19 @@ def test_random_programs_through_the_double(seed: int, device: Any) -> None:
         agree(wanted, executable.call(given))
 
 
+def test_a_timed_program_through_the_double(device: Any) -> None:
+    program = Generator(3).program()
+    executable = Executable(make_plan(program), device, timed=True)
+    donated = {port.updates for port in program.outputs}
+    arguments = draw_arguments(program, SIZES[0], 3)
+    with np.errstate(all="ignore"):
+        wanted = interpret(program, arguments)
+    given = {name: device.from_host(a) if name in donated else a for name, a in arguments.items()}
+    agree(wanted, executable.call(given))
+    seconds = executable.bind(SIZES[0]).seconds
+    assert (seconds > 0).sum() == len({step.serial for step, _ in executable.plan.walk()})
+
+
 def test_memory_starts_as_nan_and_host_arrays_are_refused(device: Any) -> None:
     with device.stream:
         assert np.isnan(fakecupy.empty((2,), "float32").get()).all()
