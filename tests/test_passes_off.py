@@ -24,6 +24,8 @@ from random_programs import Generator, draw_arguments
 from test_passes import PROGRAMS, backward_of, draw
 
 DEVICES = ["numpy", pytest.param("native", marks=pytest.mark.skipif(missing(), reason="there is no C compiler"))]
+SEEDS = (0, 1, 2, 515)
+"""The last one: a copy onto itself, of a row that is seen with another stride."""
 BINDINGS = [{"B": 2, "T": 3}, {"B": 3, "T": 0}, {"B": 1, "T": 1}]
 
 
@@ -76,7 +78,7 @@ def compare(programs: Sequence[Program], rounds: Sequence[Sequence[Arrays]], dev
     return len(made)
 
 
-def compare_random(seeds: range, device: str) -> int:
+def compare_random(seeds: Sequence[int], device: str) -> int:
     """Random graphs and their gradients."""
     forward = [Generator(seed).program() for seed in seeds]
     backward = [backward_of(program) for program in forward]
@@ -101,7 +103,7 @@ def test_every_pass_can_be_left_out() -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_random_graphs(device: str) -> None:
-    assert compare_random(range(4), device) > 16
+    assert compare_random(SEEDS, device) > 16
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -233,7 +233,8 @@ class _Printer:
         parameters = []
         for v in views:
             o = operands[v]
-            parameters.append(f"{'' if v in written else 'const '}{o.type} *{'restrict ' if v in written else ''}{o.pointer}")
+            alone = all(v is w or _start(v) != _start(w) for w in views)  # else written over what is read, element by element
+            parameters.append(f"{'' if v in written else 'const '}{o.type} *{'restrict ' if v in written and alone else ''}{o.pointer}")
         kernel = Lines(1)
         inputs, outputs = [operands[v] for v in step.inputs], [operands[v] for v in step.outputs]
         rows = self._print(kernel, step, inputs, outputs)
@@ -326,6 +327,11 @@ class _Printer:
         if step.kernel == "pick":
             return inputs[0].shape, Entry("pick", (0, 1), outputs[0].dtype, "row", None)
         return outputs[0].shape, Entry("place", (0, 1), outputs[0].dtype, "element", None)
+
+
+def _start(view: View) -> tuple[object, ...]:
+    """Where a view begins."""
+    return view.buffer, view.offset, view.steps
 
 
 def _instructions(steps: Sequence[Instruction | Loop]) -> list[Instruction]:
