@@ -1,52 +1,40 @@
-/* Matrix products of few rows with a packed matrix, for one type: REAL, NAME(stem), LANES in a vector, TILE_ROWS, TILE_VECTORS.
+/* Matrix products for one type of numbers, REAL, and one of what panels hold of them, ITEM (TERMS numbers of a column, one below the other):
+   NAME(stem), LANES in a vector, MULTIPLY_ADD(c, a, b), TILE_ROWS, TILE_VECTORS.  What differs more follows in plain.h or bf16.h.
 
    The matrix lies in panels of TILE columns, each panel row after row, so that the innermost loop reads it in order; a tile of TILE_ROWS
    by TILE stays in registers for the whole sum. */
 
 #define TILE (TILE_VECTORS * LANES)
-#define UNROLLED _Pragma("GCC unroll 16")
 typedef REAL NAME(vector) __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+typedef ITEM NAME(items) __attribute__((vector_size(LANES * sizeof(ITEM)), aligned(sizeof(ITEM)), may_alias));
+
+/* Pack K rows of so many columns into a panel of a width; what is beyond them becomes 0. */
+static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL *B, gs_int brs, gs_int bcs, ITEM *P);
+/* M rows of K numbers as items: A itself or a copy in `block`, of at most (M + 15) / 16 * 16 * depth(K) items; *rs and *cs become its strides. */
+static const ITEM *NAME(left)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_int acs, ITEM *block, gs_int *rs, gs_int *cs);
+/* A product by a way that is faster where little is to be done: whether there was one.  K > 0, and rows of C lie in order. */
+static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                       gs_int crs, int add);
+static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                        gs_int crs, int add);
+
+/* Items in a column of K numbers. */
+static gs_int NAME(depth)(gs_int K) { return (K + TERMS - 1) / TERMS; }
 
 /* The width of the panel that begins with so many columns left: the last one is as narrow as whole vectors can be. */
 static gs_int NAME(wide)(gs_int left) { return left >= TILE ? TILE : (left + LANES - 1) / LANES * LANES; }
 
-gs_int NAME(gs_packed)(gs_int K, gs_int N) { return (N / TILE * TILE + NAME(wide)(N % TILE)) * K; }
+gs_int NAME(gs_packed)(gs_int K, gs_int N) { return (N / TILE * TILE + NAME(wide)(N % TILE)) * NAME(depth)(K); }
 
-static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL *B, gs_int brs, gs_int bcs, REAL *P)
-{
-    if (columns < width) memset(P, 0, (size_t)(K * width) * sizeof(REAL));
-    if (bcs == 1) {
-        for (gs_int k = 0; k < K; ++k) memcpy(P + k * width, B + k * brs, (size_t)columns * sizeof(REAL));
-        return;
-    }
-    /* sixteen by sixteen through the first-level cache: what lies in order is read in order, and written in order */
-    for (gs_int k0 = 0; k0 < K; k0 += 16) {
-        gs_int depth = gs_min(16, K - k0);
-        for (gs_int j0 = 0; j0 < columns; j0 += 16) {
-            gs_int across = gs_min(16, columns - j0);
-            const REAL *from = B + k0 * brs + j0 * bcs;
-            REAL *to = P + k0 * width + j0;
-            if (depth == 16 && across == 16 && brs == 1) {
-                REAL square[16][16];
-                for (int j = 0; j < 16; ++j) memcpy(square[j], from + j * bcs, sizeof square[j]);
-                for (int k = 0; k < 16; ++k)
-                    UNROLLED for (int j = 0; j < 16; ++j) to[k * width + j] = square[j][k];
-            } else
-                for (gs_int k = 0; k < depth; ++k)
-                    for (gs_int j = 0; j < across; ++j) to[k * width + j] = from[k * brs + j * bcs];
-        }
-    }
-}
-
-void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, REAL *P)
+void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, ITEM *P)
 {
     for (gs_int j = 0; j < N; j += TILE)
-        NAME(pack_panel)(K, gs_min(TILE, N - j), NAME(wide)(N - j), B + j * bcs, brs, bcs, P + j * K);
+        NAME(pack_panel)(K, gs_min(TILE, N - j), NAME(wide)(N - j), B + j * bcs, brs, bcs, P + j * NAME(depth)(K));
 }
 
-/* One tile of ROWS rows and VECTORS vectors: the sum over k in registers. */
+/* One tile of ROWS rows and VECTORS vectors: the sum over k, which counts items here, in registers. */
 #define TILE_OF(ROWS, VECTORS)                                                                                                        \
-    static void NAME(tile##ROWS##x##VECTORS)(gs_int K, const REAL *restrict A, gs_int ars, gs_int acs, const REAL *restrict P,        \
+    static void NAME(tile##ROWS##x##VECTORS)(gs_int K, const ITEM *restrict A, gs_int ars, gs_int acs, const ITEM *restrict P,        \
                                              REAL *restrict C, gs_int crs, gs_int columns, int add)                                   \
     {                                                                                                                                 \
         enum { WIDTH = VECTORS * LANES };                                                                                             \
@@ -54,14 +42,14 @@ void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, RE
         UNROLLED for (int i = 0; i < ROWS; ++i)                                                                                       \
             UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] = (NAME(vector)){0};                                                   \
         for (gs_int k = 0; k < K; ++k) {                                                                                              \
-            NAME(vector) b[VECTORS];                                                                                                  \
+            NAME(items) b[VECTORS];                                                                                                   \
             UNROLLED for (int j = 0; j < VECTORS; ++j) {                                                                              \
-                b[j] = *(const NAME(vector) *)(P + k * WIDTH + j * LANES);                                                            \
+                b[j] = *(const NAME(items) *)(P + k * WIDTH + j * LANES);                                                             \
                 __builtin_prefetch(P + (k + 16) * WIDTH + j * LANES);                                                                 \
             }                                                                                                                         \
             UNROLLED for (int i = 0; i < ROWS; ++i) {                                                                                 \
-                NAME(vector) a = A[i * ars + k * acs] - (NAME(vector)){0};                                                            \
-                UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] += a * b[j];                                                       \
+                NAME(items) a = A[i * ars + k * acs] - (NAME(items)){0};                                                              \
+                UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] = MULTIPLY_ADD(c[i][j], a, b[j]);                                  \
             }                                                                                                                         \
         }                                                                                                                             \
         UNROLLED for (int i = 0; i < ROWS; ++i) {                                                                                     \
@@ -89,7 +77,7 @@ TILES_OF(3)
 TILES_OF(4)
 #endif
 
-typedef void (*NAME(tile))(gs_int, const REAL *, gs_int, gs_int, const REAL *, REAL *, gs_int, gs_int, int);
+typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, REAL *, gs_int, gs_int, int);
 
 #define ROW_OF_TILES(ROWS) {NAME(tile##ROWS##x1), NAME(tile##ROWS##x2), LARGER(NAME(tile##ROWS##x3), NAME(tile##ROWS##x4))}
 #if TILE_VECTORS > 2
@@ -101,7 +89,7 @@ static const NAME(tile) NAME(tiles)[TILE_ROWS][4] = {ROW_OF_TILES(1), ROW_OF_TIL
                                                      ROW_OF_TILES(4), ROW_OF_TILES(5), ROW_OF_TILES(6)};
 
 /* All rows times one panel, in tiles of as equal heights as can be. */
-static void NAME(panel)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *P, REAL *C, gs_int crs, gs_int columns,
+static void NAME(panel)(gs_int M, gs_int K, const ITEM *A, gs_int ars, gs_int acs, const ITEM *P, REAL *C, gs_int crs, gs_int columns,
                         int add)
 {
     gs_int tiles = (M + TILE_ROWS - 1) / TILE_ROWS, vectors = NAME(wide)(columns) / LANES;
@@ -112,41 +100,40 @@ static void NAME(panel)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_int ac
     }
 }
 
-void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, const REAL *P, REAL *C, gs_int crs, int add)
+enum { NAME(HEIGHT) = 40 * TILE_ROWS };
+
+void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, int add)
 {
-    for (gs_int j = 0; j < N; j += TILE) NAME(panel)(M, K, A, ars, 1, P + j * K, C + j, crs, gs_min(TILE, N - j), add);
+    gs_int depth = NAME(depth)(K), height = TERMS > 1 ? NAME(HEIGHT) : M, rs, cs;
+    for (gs_int m = 0; m < M; m += height) {
+        gs_int rows = gs_min(height, M - m);
+        ITEM *block = TERMS > 1 ? gs_workspace((rows + 15) / 16 * 16 * depth * (gs_int)sizeof(ITEM)) : NULL;
+        const ITEM *a = NAME(left)(rows, K, A + m * ars, ars, 1, block, &rs, &cs);
+        for (gs_int j = 0; j < N; j += TILE)
+            NAME(panel)(rows, depth, a, rs, cs, P + j * depth, C + m * crs + j, crs, gs_min(TILE, N - j), add);
+    }
 }
 
 /* Large products: blocks of B packed into panels that the third-level cache holds, against blocks of A that the second-level cache holds. */
 static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                       gs_int crs, int add)
 {
-    enum { DEPTH = 512, HEIGHT = 40 * TILE_ROWS, WIDTH = 32 * TILE };
-    gs_int depths = (K + DEPTH - 1) / DEPTH, most = (K + depths - 1) / depths;
+    enum { DEPTH = 512, HEIGHT = NAME(HEIGHT), WIDTH = 32 * TILE };
+    gs_int items = NAME(depth)(K), depths = (items + DEPTH - 1) / DEPTH, most = (items + depths - 1) / depths;
     gs_int width = gs_min(WIDTH, (N + LANES - 1) / LANES * LANES);
-    int in_order = acs == 1;
-    REAL *P = gs_workspace((most * width + (in_order ? 0 : HEIGHT * most)) * (gs_int)sizeof(REAL)), *block = P + most * width;
+    ITEM *P = gs_workspace((most * width + HEIGHT * most) * (gs_int)sizeof(ITEM)), *block = P + most * width;
     for (gs_int n = 0; n < N; n += WIDTH) {
         gs_int columns = gs_min(WIDTH, N - n);
-        for (gs_int k = 0, d = 0; d < depths; ++d) {
-            gs_int depth = (K - k + depths - d - 1) / (depths - d);
-            NAME(gs_pack)(depth, columns, B + k * brs + n * bcs, brs, bcs, P);
+        for (gs_int q = 0, d = 0; d < depths; ++d) {
+            gs_int depth = (items - q + depths - d - 1) / (depths - d), k = q * TERMS, terms = gs_min(depth * TERMS, K - k), rs, cs;
+            NAME(gs_pack)(terms, columns, B + k * brs + n * bcs, brs, bcs, P);
             for (gs_int m = 0; m < M; m += HEIGHT) {
-                gs_int height = gs_min(HEIGHT, M - m), rs = ars, cs = acs;
-                const REAL *a = A + m * ars + k * acs;
-                if (!in_order) { /* columns of A as rows of the block */
-                    for (gs_int q = 0; q < depth; ++q) {
-                        if (ars == 1)
-                            memcpy(block + q * height, a + q * acs, (size_t)height * sizeof(REAL));
-                        else
-                            for (gs_int i = 0; i < height; ++i) block[q * height + i] = a[i * ars + q * acs];
-                    }
-                    a = block, rs = 1, cs = height;
-                }
+                gs_int height = gs_min(HEIGHT, M - m);
+                const ITEM *a = NAME(left)(height, terms, A + m * ars + k * acs, ars, acs, block, &rs, &cs);
                 for (gs_int j = 0; j < columns; j += TILE)
-                    NAME(panel)(height, depth, a, rs, cs, P + j * depth, C + m * crs + n + j, crs, gs_min(TILE, columns - j), add || k > 0);
+                    NAME(panel)(height, depth, a, rs, cs, P + j * depth, C + m * crs + n + j, crs, gs_min(TILE, columns - j), add || q > 0);
             }
-            k += depth;
+            q += depth;
         }
     }
 }
@@ -179,34 +166,6 @@ static void NAME(shared)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars
     gs_parallel(NAME(part), &p, M * N * K < 1 << 19 ? 1 : threads);
 }
 
-/* One row times a matrix, without a library's overhead. */
-static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C, int add)
-{
-    if (bcs != 1 && brs == 1) {
-        for (gs_int j = 0; j < N; ++j) {
-            REAL sum = 0;
-            const REAL *b = B + j * bcs;
-            if (acs == 1) {
-#pragma omp simd reduction(+ : sum)
-                for (gs_int k = 0; k < K; ++k) sum += A[k] * b[k];
-            } else
-                for (gs_int k = 0; k < K; ++k) sum += A[k * acs] * b[k];
-            C[j] = add ? C[j] + sum : sum;
-        }
-        return;
-    }
-    if (!add) memset(C, 0, (size_t)N * sizeof(REAL));
-    for (gs_int k = 0; k < K; ++k) {
-        REAL a = A[k * acs];
-        const REAL *b = B + k * brs;
-        if (bcs == 1) {
-#pragma omp simd
-            for (gs_int j = 0; j < N; ++j) C[j] += a * b[j];
-        } else
-            for (gs_int j = 0; j < N; ++j) C[j] += a * b[j * bcs];
-    }
-}
-
 static REAL *NAME(staged)(gs_int rows, gs_int columns, const REAL *X, gs_int rs, gs_int cs)
 {
     REAL *copy = malloc((size_t)(rows * columns + 1) * sizeof(REAL));
@@ -237,30 +196,7 @@ void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_i
             for (gs_int i = 0; i < M; ++i) memset(C + i * crs, 0, (size_t)N * sizeof(REAL));
         return;
     }
-    if (M == 1) {
-        NAME(row)(N, K, A, acs, B, brs, bcs, C, add);
-        return;
-    }
-    if (M * N * K <= 4096) {
-        for (gs_int i = 0; i < M; ++i) NAME(row)(N, K, A + i * ars, acs, B, brs, bcs, C + i * crs, add);
-        return;
-    }
-#ifdef OWN_PRODUCTS
-    NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
-#else
-    if (!NAME(blas)) {
-        NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
-        return;
-    }
-    int a_flat = (acs == 1 && ars >= K) || (ars == 1 && acs >= M), b_flat = (bcs == 1 && brs >= N) || (brs == 1 && bcs >= K);
-    REAL *a = a_flat ? NULL : NAME(staged)(M, K, A, ars, acs), *b = b_flat ? NULL : NAME(staged)(K, N, B, brs, bcs);
-    if (a) A = a, ars = K, acs = 1;
-    if (b) B = b, brs = N, bcs = 1;
-    NAME(call)(acs == 1 && ars >= K, bcs == 1 && brs >= N, M, N, K, A, acs == 1 && ars >= K ? ars : acs, B,
-               bcs == 1 && brs >= N ? brs : bcs, C, gs_max(crs, N), add);
-    free(a);
-    free(b);
-#endif
+    if (!NAME(small)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add)) NAME(large)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
 }
 
 #undef TILE
@@ -268,4 +204,3 @@ void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_i
 #undef TILES_OF
 #undef ROW_OF_TILES
 #undef LARGER
-#undef UNROLLED

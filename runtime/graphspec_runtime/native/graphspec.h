@@ -38,6 +38,13 @@ void gs_pack_f64(gs_int K, gs_int N, const double *B, gs_int brs, gs_int bcs, do
 void gs_gemm_packed_f32(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, const float *P, float *C, gs_int crs, int add);
 void gs_gemm_packed_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ars, const double *P, double *C, gs_int crs, int add);
 
+/* The same of float32 numbers rounded to bf16, summed in float32; packed as pairs.  Only where the processor has AVX-512 BF16. */
+void gs_gemm_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, gs_int acs, const float *B, gs_int brs, gs_int bcs, float *C,
+                  gs_int crs, gs_int ccs, int add);
+gs_int gs_packed_bf16(gs_int K, gs_int N);
+void gs_pack_bf16(gs_int K, gs_int N, const float *B, gs_int brs, gs_int bcs, uint32_t *P);
+void gs_gemm_packed_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, const uint32_t *P, float *C, gs_int crs, int add);
+
 void gs_uniform_f32(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, float *out);
 void gs_uniform_f64(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, double *out);
 void gs_normal_f32(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, float *out);

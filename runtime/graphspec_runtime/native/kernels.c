@@ -1,4 +1,7 @@
 /* Kernels that compiled plans call: matrix products, random numbers, and the team of threads.  Compiled once for a machine. */
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -120,21 +123,50 @@ __attribute__((unused)) static void call_f64(int a, int b, gs_int M, gs_int N, g
 #endif
 #define TILE_ROWS 6
 
+#define UNROLLED _Pragma("GCC unroll 16")
+#define TERMS 1
+#define MULTIPLY_ADD(c, a, b) ((c) + (a) * (b))
+
 #define REAL float
+#define ITEM float
 #define NAME(stem) stem##_f32
 #define LANES (VECTOR_BYTES / 4)
 #include "gemm.h"
+#include "plain.h"
 #undef REAL
+#undef ITEM
 #undef NAME
 #undef LANES
 
 #define REAL double
+#define ITEM double
 #define NAME(stem) stem##_f64
 #define LANES (VECTOR_BYTES / 8)
 #include "gemm.h"
+#include "plain.h"
 #undef REAL
+#undef ITEM
 #undef NAME
 #undef LANES
+#undef TERMS
+#undef MULTIPLY_ADD
+
+#if defined(__AVX512BF16__)
+#define TERMS 2
+#define MULTIPLY_ADD(c, a, b) ((NAME(vector))_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
+#define REAL float
+#define ITEM uint32_t
+#define NAME(stem) stem##_bf16
+#define LANES (VECTOR_BYTES / 4)
+#include "gemm.h"
+#include "bf16.h"
+#undef REAL
+#undef ITEM
+#undef NAME
+#undef LANES
+#undef TERMS
+#undef MULTIPLY_ADD
+#endif
 
 /* -- random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, 2011) ------------------------------------------------------------- */
 

@@ -1,0 +1,98 @@
+/* What gemm.h leaves open where panels hold the numbers themselves. */
+
+static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL *B, gs_int brs, gs_int bcs, ITEM *P)
+{
+    if (columns < width) memset(P, 0, (size_t)(K * width) * sizeof(REAL));
+    if (bcs == 1) {
+        for (gs_int k = 0; k < K; ++k) memcpy(P + k * width, B + k * brs, (size_t)columns * sizeof(REAL));
+        return;
+    }
+    /* sixteen by sixteen through the first-level cache: what lies in order is read in order, and written in order */
+    for (gs_int k0 = 0; k0 < K; k0 += 16) {
+        gs_int depth = gs_min(16, K - k0);
+        for (gs_int j0 = 0; j0 < columns; j0 += 16) {
+            gs_int across = gs_min(16, columns - j0);
+            const REAL *from = B + k0 * brs + j0 * bcs;
+            REAL *to = P + k0 * width + j0;
+            if (depth == 16 && across == 16 && brs == 1) {
+                REAL square[16][16];
+                for (int j = 0; j < 16; ++j) memcpy(square[j], from + j * bcs, sizeof square[j]);
+                for (int k = 0; k < 16; ++k)
+                    UNROLLED for (int j = 0; j < 16; ++j) to[k * width + j] = square[j][k];
+            } else
+                for (gs_int k = 0; k < depth; ++k)
+                    for (gs_int j = 0; j < across; ++j) to[k * width + j] = from[k * brs + j * bcs];
+        }
+    }
+}
+
+static const ITEM *NAME(left)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_int acs, ITEM *block, gs_int *rs, gs_int *cs)
+{
+    *rs = ars, *cs = acs;
+    if (acs == 1) return A;
+    for (gs_int q = 0; q < K; ++q) { /* columns of A as rows of the block */
+        if (ars == 1)
+            memcpy(block + q * M, A + q * acs, (size_t)M * sizeof(REAL));
+        else
+            for (gs_int i = 0; i < M; ++i) block[q * M + i] = A[i * ars + q * acs];
+    }
+    *rs = 1, *cs = M;
+    return block;
+}
+
+/* One row times a matrix, without a library's overhead. */
+static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C, int add)
+{
+    if (bcs != 1 && brs == 1) {
+        for (gs_int j = 0; j < N; ++j) {
+            REAL sum = 0;
+            const REAL *b = B + j * bcs;
+            if (acs == 1) {
+#pragma omp simd reduction(+ : sum)
+                for (gs_int k = 0; k < K; ++k) sum += A[k] * b[k];
+            } else
+                for (gs_int k = 0; k < K; ++k) sum += A[k * acs] * b[k];
+            C[j] = add ? C[j] + sum : sum;
+        }
+        return;
+    }
+    if (!add) memset(C, 0, (size_t)N * sizeof(REAL));
+    for (gs_int k = 0; k < K; ++k) {
+        REAL a = A[k * acs];
+        const REAL *b = B + k * brs;
+        if (bcs == 1) {
+#pragma omp simd
+            for (gs_int j = 0; j < N; ++j) C[j] += a * b[j];
+        } else
+            for (gs_int j = 0; j < N; ++j) C[j] += a * b[j * bcs];
+    }
+}
+
+static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                       gs_int crs, int add)
+{
+    if (M > 1 && M * N * K > 4096) return 0;
+    for (gs_int i = 0; i < M; ++i) NAME(row)(N, K, A + i * ars, acs, B, brs, bcs, C + i * crs, add);
+    return 1;
+}
+
+static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                        gs_int crs, int add)
+{
+#ifdef OWN_PRODUCTS
+    NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
+#else
+    if (!NAME(blas)) {
+        NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
+        return;
+    }
+    int a_flat = (acs == 1 && ars >= K) || (ars == 1 && acs >= M), b_flat = (bcs == 1 && brs >= N) || (brs == 1 && bcs >= K);
+    REAL *a = a_flat ? NULL : NAME(staged)(M, K, A, ars, acs), *b = b_flat ? NULL : NAME(staged)(K, N, B, brs, bcs);
+    if (a) A = a, ars = K, acs = 1;
+    if (b) B = b, brs = N, bcs = 1;
+    NAME(call)(acs == 1 && ars >= K, bcs == 1 && brs >= N, M, N, K, A, acs == 1 && ars >= K ? ars : acs, B,
+               bcs == 1 && brs >= N ? brs : bcs, C, gs_max(crs, N), add);
+    free(a);
+    free(b);
+#endif
+}
