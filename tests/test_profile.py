@@ -137,3 +137,16 @@ def test_lines_as_people_write_them() -> None:
 
 def test_bars() -> None:
     assert [Output.bar(share, 4) for share in (-1, 0, 0.125, 0.5, 0.53, 1, 2)] == ["", "", "▌", "██", "██▏", "████", "████"]
+
+
+def test_it_is_drawn(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    code, text, _ = run(*LM, "--device", "numpy", "--json", "--out", str(tmp_path / "profile.svg"))
+    found = json.loads(text)
+    picture = (tmp_path / "profile.svg").read_text()
+    assert code == 0 and found["file"] == str(tmp_path / "profile.svg")
+    first = label([(one["file"], one["line"]) for one in found["lines"][0]["lines"]])
+    for wanted in ("matrix products", "single pointwise ops", first, "ms of a training step, numpy"):
+        assert wanted in picture
+    code, _, err = run(*LM, "--out", str(tmp_path / "profile.txt"))
+    assert code == 1 and "E0837" in err

@@ -201,7 +201,7 @@ def source_text(origin: Origin) -> str:
 def chain(origin: Origin) -> str:
     """The innermost functions that were being called, and that there are more: ``... > make_lstm_step > new_input_sum``."""
     names = [frame.name for frame in reversed(origin.frames) if frame.kind == "call" and frame.name]
-    return " > ".join(["...", *names[-2:]] if len(names) > 3 else names)
+    return " > ".join(["...", *names[-2:]] if len(names) > 2 else names)
 
 
 def share(part: float, whole: float) -> float:

@@ -6,16 +6,18 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from graphspec.bench.picture import time_by_line
 from graphspec.bench.profile import CompiledModel, Cost, Profile, Timed, chain, label, profile, share, source_text
 from graphspec.bench.step import CompiledStep
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, sizes_given, spec_arguments, typed
+from graphspec.cli.common import opened, place, sizes_given, spec_arguments, typed
 from graphspec.cli.output import Output
 from graphspec.errors import fail
+from graphspec.plots.style import format_of, save
 from graphspec_runtime.devices.native import default_threads
 
 MAX_STEPS = 1_000_000
-WIDTH = 50
+WIDTH = 44
 """Characters of a line of the spec that are shown."""
 SHOWN = 0.001
 """The share of a step below which a row is left out (``--json`` has all)."""
@@ -27,11 +29,14 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--at", default="", metavar="B=50,T=50", help="sizes (default: those of the data; 32 each for a model without data)")
     sub.add_argument("--steps", type=int, metavar="N", help="steps whose mean counts (default: as many as take two seconds)")
     sub.add_argument("--instructions", action="store_true", help="each instruction of the plan too")
+    sub.add_argument("-o", "--out", type=place, metavar="FILE", help="draw it: .svg, .png or .pdf")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     if args.steps is not None and not 1 <= args.steps <= MAX_STEPS:
         raise fail("E0807", f"--steps must be from 1 to {MAX_STEPS:,}, got {args.steps}")
+    if args.out:
+        format_of(args.out)
     found, at = opened(args), sizes_given(args.at)
     out.warnings(found.warnings)
     settings: dict[str, Any] = {"device": args.device, "threads": args.threads}
@@ -42,6 +47,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     else:
         step, what = CompiledModel(typed(found, args.dtype), at, **settings), "forward and backward"
     result = profile(step, what, args.steps)
+    if args.out:
+        save(time_by_line(result, args.spec), args.out)
     if args.json:
         out.json(to_json(result, args))
         return 0
@@ -101,9 +108,8 @@ def words(ones: Sequence[Timed]) -> tuple[str, str]:
     if not ones[0].places:
         return "", ""
     origin = ones[0].places[0]
-    text, more = source_text(origin), len(ones[0].lines) - 1
-    text = text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
-    return f"{text} (and {more} more line{'s' if more > 1 else ''})" if more else text, chain(origin)
+    text = source_text(origin)
+    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "...", chain(origin)
 
 
 def counted(ones: Sequence[Timed]) -> str:
@@ -124,7 +130,7 @@ def to_json(result: Profile, args: argparse.Namespace) -> dict[str, Any]:
 
     return {
         "what": result.what, "device": result.device, "dtype": args.dtype, "threads": args.threads or default_threads(),
-        "at": dict(result.sizes),
+        "at": dict(result.sizes), "file": args.out,
         "steps": result.steps, "step_ms": result.plain * 1e3, "ms": result.seconds * 1e3,
         "lines": [
             {"lines": lines(key), "text": source_text(ones[0].places[0]) if ones[0].places else "", **cost(sum_of)}
