@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import stat
@@ -90,10 +91,50 @@ def test_processes_that_compile_at_once(folder: Path) -> None:
     assert suffixes(folder) == [".json", ".so"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"no library"])
-def test_a_damaged_library_is_made_again(folder: Path, damage: bytes) -> None:
-    built(5).write_bytes(damage)
-    assert compiler.loaded(compiler.find_compiler(), SOURCE % 5).number() == 5
+@pytest.mark.parametrize("damage", ["empty", "text", "cut off", "cut off early", "a page of zeros", "longer", "another's"])
+def test_a_damaged_library_is_made_again(folder: Path, damage: str) -> None:
+    """In a process of its own: one that loads half a library is killed by the system."""
+    library = built(5)
+    whole = library.read_bytes()
+    damaged = {
+        "empty": b"", "text": b"no library", "cut off": whole[: len(whole) // 2], "cut off early": whole[:1000],
+        "a page of zeros": whole[:4096] + bytes(4096) + whole[8192:], "longer": whole + b"x",
+        "another's": built(6).read_bytes()[:-1] + b"x",
+    }  # fmt: skip
+    library.write_bytes(damaged[damage])
+    script = "import sys; from graphspec_runtime import compiler as c; sys.exit(c.loaded(c.find_compiler(), sys.argv[1]).number())"
+    done = subprocess.run([sys.executable, "-c", script, SOURCE % 5], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 5, done.stderr
+    assert library.read_bytes()[-32:] == hashlib.sha256(library.read_bytes()[:-32]).digest()
+
+
+# -- compilers that are none -------------------------------------------------------------------------------------------------------
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "hangs": ("#!/bin/sh\nexec sleep 60\n", "took more than 1 second"),
+    "says nothing and makes nothing": ("#!/bin/sh\nexit 0\n", "said nothing, and made nothing"),
+    "makes garbage": ('#!/bin/sh\nfor word; do last=$file; file=$next; next=$word; done\necho garbage > "$file"\n', "cannot be loaded"),
+    "prints garbage": ("#!/bin/sh\nprintf '\\377\\376\\0\\200' >&2\nprintf '\\377\\0#define'\nexit 1\n", "does not compile"),
+    "is killed": ("#!/bin/sh\nkill -9 $$\n", "does not compile"),
+    "is no program": ("\0\0\0 neither this nor that", "cannot be run"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_compiler_that_is_none(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    text, told = BAD[what]
+    script = tmp_path / "bad-cc"
+    script.write_text(text)
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("CC", str(script))
+    monkeypatch.setattr(compiler, "TIMEOUT", 1)
+    with pytest.raises(PlanError, match=told) as caught:
+        compiler.loaded(compiler.find_compiler(), SOURCE % 7)
+    assert caught.value.kind in ("plan", "device")
+    with pytest.raises(PlanError, match=told):
+        compiler.prove(compiler.find_compiler())
+    assert not list(folder.glob("*.so")) and not list(folder.glob(f"{cache.MAKING}*"))
 
 
 # -- what the compiler was asked --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ loading what it made.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -27,6 +28,8 @@ SOURCES = Path(__file__).parent / "native"
 FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-shared", "-std=gnu11")
 TIMEOUT = 600
 """Seconds after which a compiler is given up."""
+ASKING = 60
+"""Seconds after which a compiler is given up that was only asked what it is."""
 
 PROOF = '#include <pthread.h>\n#include <stdlib.h>\n#include "graphspec.h"\nint gs_proof(void);\nint gs_proof(void) { return 1; }\n'
 """What needs all that compiled code needs of a machine, and takes no time."""
@@ -112,11 +115,11 @@ def _ask(words: tuple[str, ...]) -> Compiler:
     defined = b""
     for count in range(len(wanted), -1, -1):  # not every compiler knows them all
         flags = tuple(wanted[:count])
-        done = subprocess.run([*words, *flags, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, timeout=TIMEOUT)
+        done = _run([*words, *flags, "-dM", "-E", "-x", "c", os.devnull], ASKING)
         if done.returncode == 0:
             defined = done.stdout
             break
-    said = subprocess.run([*words, "--version"], capture_output=True, timeout=TIMEOUT).stdout.decode(errors="replace")
+    said = _run([*words, "--version"], ASKING).stdout.decode(errors="replace")
     names = {name for line in defined.decode(errors="replace").splitlines() for name in line.split()[1:2]}
     vectors = next((bits for macro, bits in VECTORS if macro in names), 64)
     version = said.strip().splitlines()[0] if said.strip() else ""
@@ -147,12 +150,27 @@ def prove(words: tuple[str, ...]) -> None:
 def built(words: tuple[str, ...], source: str, more: tuple[str, ...] = ()) -> Path:
     """The shared library that a text compiles to, with ``more`` flags, from the cache or made now."""
     library = place(words, source, more)
-    if library.exists():
+    if _whole(library):
         kept.used(library)
     else:
         _make(words, source, more, library)
         kept.trim()
     return library
+
+
+def _seal(content: bytes) -> bytes:
+    """What the end of a kept library says of all before it.  Loaders look at what the headers name, and not so far."""
+    return hashlib.sha256(content).digest()
+
+
+def _whole(library: Path) -> bool:
+    """Whether a library is there as it was made: loading one that was cut off can kill the process."""
+    try:
+        content = library.read_bytes()
+    except OSError:
+        return False
+    size = len(_seal(b""))
+    return content[-size:] == _seal(content[:-size])
 
 
 def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], library: Path) -> None:
@@ -164,14 +182,28 @@ def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], library: P
             text.write_text(source, encoding="utf-8")
             undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
             command = [*words, *FLAGS, *more, *about(words).flags, *undefined, f"-I{SOURCES}", str(text), "-o", str(result), "-lm"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env={**os.environ, "LC_ALL": "C"})
+            done = _run(command, TIMEOUT)
+            said = done.stderr.decode(errors="replace").strip()[:2000]
             if done.returncode:
-                raise PlanError("plan", f"{words[0]} does not compile what was printed for it:\n{done.stderr.strip()[:2000]}")
+                raise PlanError("plan", f"{words[0]} does not compile what was printed for it:\n{said}")
+            if not result.exists():
+                raise PlanError("plan", f"{words[0]} said {said or 'nothing'}, and made nothing")
+            with result.open("ab") as file:
+                file.write(_seal(result.read_bytes()))
             os.replace(result, library)  # whole or not at all, whoever else is at it
     except OSError as failure:
         raise PlanError("device", f"nothing can be compiled in {folder}: {failure.strerror or failure}", cause="cache") from failure
+
+
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """A compiler's run; PlanError where it takes longer than so many seconds, or is no program."""
+    seconds = min(seconds, TIMEOUT)
+    try:
+        return subprocess.run(command, capture_output=True, timeout=seconds, env={**os.environ, "LC_ALL": "C"})
     except subprocess.TimeoutExpired:
-        raise PlanError("plan", f"{words[0]} took more than {TIMEOUT} seconds") from None
+        raise PlanError("plan", f"{command[0]} took more than {seconds} seconds") from None
+    except OSError as failure:
+        raise PlanError("device", f"{command[0]} cannot be run: {failure.strerror or failure}", cause="compiler") from failure
 
 
 def loaded(words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
@@ -180,9 +212,15 @@ def loaded(words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError:
-        library.unlink(missing_ok=True)
+        _drop(library)
     library = built(words, source, more)
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError as failure:
+        _drop(library)
         raise PlanError("device", f"what {words[0]} makes cannot be loaded: {failure}", cause="cache") from failure
+
+
+def _drop(library: Path) -> None:
+    with contextlib.suppress(OSError):  # gone, or in a folder where nothing can be deleted
+        library.unlink()
