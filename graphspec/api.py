@@ -38,6 +38,8 @@ from graphspec.suggest import did_you_mean
 
 Array = np.ndarray[Any, Any]
 DTYPES = ("float32", "float64")
+PRECISIONS = ("float32", "bf16")
+"""Of matrix products of float32."""
 
 
 def compile(
@@ -46,7 +48,7 @@ def compile(
     *,
     dtype: str = "float32",
     device: str = "cpu",
-    precision: str | None = None,
+    precision: str = "float32",
     lenient: bool = False,
     roots: Sequence[str | Path] = (),
     index_base: int = 1,
@@ -58,20 +60,25 @@ def compile(
 
     ``path_or_text``: a path, or the text of a spec (anything with a newline, or that is no path and is valid Lua).
     ``entry``: a Lua expression over the fields of the table that a library returns, such as ``"network({rnn_size=5})"``.
+    ``precision="bf16"``: matrix products of numbers rounded to bf16, sums and all else in float32 (native, with AVX-512 BF16).
     ``index_base=0``: class indices in inputs count from 0.  ``options``: the spec's own, and fields such as ``**{"data.path": p}``.
     Raises SpecError for whatever is wrong with the spec, before anything runs.
     """
     check_settings(dtype, precision, index_base)
     opened = open_spec(path_or_text, entry, lenient=lenient, roots=roots, options=options, seed=seed)
-    return Model(opened, pick_module(opened), dtype=dtype, device=device, index_base=index_base, threads=threads, seed=seed)
+    module = pick_module(opened)
+    return Model(opened, module, dtype=dtype, device=device, precision=precision, index_base=index_base, threads=threads, seed=seed)
 
 
-def check_settings(dtype: str, precision: str | None, index_base: int) -> None:
+def check_settings(dtype: str, precision: str, index_base: int) -> None:
     """E0704 for settings that do not exist."""
     if dtype not in DTYPES:
         raise fail("E0704", f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}", helps=did_you_mean(str(dtype), DTYPES))
-    if precision is not None:
-        raise fail("E0704", f"precision {precision!r} is not available on these devices; leave it out for {dtype}")
+    if precision not in PRECISIONS:
+        helps = did_you_mean(str(precision), PRECISIONS)
+        raise fail("E0704", f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}", helps=helps)
+    if precision != "float32" and dtype != "float32":
+        raise fail("E0704", f"precision {precision} is of products of float32, not of {dtype}; leave out one of the two")
     if index_base not in (0, 1):
         raise fail("E0704", f"index_base must be 0 or 1, got {index_base!r}")
 
@@ -87,8 +94,8 @@ class Model:
     """
 
     def __init__(
-        self, opened: Opened, module: GModule, *, dtype: str = "float32", device: str = "cpu", index_base: int = 1,
-        threads: int | None = None, seed: int = 1,
+        self, opened: Opened, module: GModule, *, dtype: str = "float32", device: str = "cpu", precision: str = "float32",
+        index_base: int = 1, threads: int | None = None, seed: int = 1,
     ) -> None:  # fmt: skip
         self.opened = opened
         self.module: Module = module
@@ -99,7 +106,7 @@ class Model:
         self.mode_training = True
         self.steps = 0
         self.noise: dict[str, Array] = {}
-        self._device = device_named(device, threads)
+        self._device = device_named(device, threads, precision)
         order = named_parameters(module)
         self._buffers = module.all_parameters(buffers=True)
         self._typed: dict[Signature, Typed] = {None: infer(module, dtype, None, index_base)}

@@ -119,6 +119,7 @@ CODES: dict[str, str] = {
     "E0704": "a setting that does not exist",
     "E0705": "a file that is damaged or not ours",
     "E0706": "tensors that do not fit the model",
+    "E0707": "a precision that the device does not have",
     "E0710": "the loss is not finite",
     "E0711": "where a number that is not finite comes from",
     # Files and the command line

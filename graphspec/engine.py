@@ -21,7 +21,10 @@ from graphspec.reference import interpret
 from graphspec_runtime import Executable, PlanError, open_device
 from graphspec_runtime.devices.base import Device
 
-CODES = {"shape": "E0307", "argument": "E0312", "guard": "E0311", "memory": "E0702", "device": "E0701", "plan": "E0703"}
+CODES = {
+    "shape": "E0307", "argument": "E0312", "guard": "E0311", "memory": "E0702", "device": "E0701", "plan": "E0703",
+    "precision": "E0707",
+}  # fmt: skip
 """What a runtime failure is called in the user's world (an index out of range is E0310)."""
 
 RESIDENT = ("parameter", "state", "buffer", "gradient")
@@ -80,8 +83,9 @@ class Engine:
         return fail(CODES[failure.kind], failure.message, origin)
 
 
-def device_named(name: str, threads: int | None = None) -> Device | None:
-    """``cpu``, ``numpy``, ``cuda``, ``cuda:1``; None for ``reference``; E0701 with the one cause when it cannot be had.
+def device_named(name: str, threads: int | None = None, precision: str = "float32") -> Device | None:
+    """``cpu``, ``numpy``, ``cuda``, ``cuda:1``; None for ``reference``; E0701 with the one cause when it cannot be had, E0707 where its
+    products have no such ``precision``.
 
     ``threads`` is how many a native device uses, and limits those of NumPy's matrix products, which are the process's own (E0807 for less
     than one).  A device that stands in for another says so, once, in the log.
@@ -92,12 +96,15 @@ def device_named(name: str, threads: int | None = None) -> Device | None:
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(threads, user_api="blas")
-    if name == "reference":
+    if name == "reference" and precision == "float32":
         return None
     try:
-        device = open_device(name, threads)
+        if name == "reference":
+            raise PlanError("precision", f"precision {precision} is not to be had on the device reference")
+        device = open_device(name, threads, precision)
     except PlanError as failure:
-        raise fail(CODES[failure.kind], failure.message) from None
+        helps = ["the device native has it where the processor can; `graphspec doctor` says whether this one does"]
+        raise fail(CODES[failure.kind], failure.message, helps=helps if failure.kind == "precision" else []) from None
     if device.note:
         _log_once(device.note)
     return device

@@ -44,7 +44,7 @@ class Settings:
 
     device: str = "cpu"
     threads: int | None = 1
-    precision: str | None = None
+    precision: str = "float32"
     update: bool = False
     repeats: int = 5
     peers: Sequence[Peer] = ()
@@ -55,7 +55,7 @@ class Settings:
     @property
     def same(self) -> float:
         """How far apart contenders' losses and norms may be."""
-        return SAME_ROUGHLY if self.precision else SAME
+        return SAME if self.precision == "float32" else SAME_ROUGHLY
 
     @property
     def clock(self) -> str:

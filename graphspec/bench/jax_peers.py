@@ -24,7 +24,7 @@ class JaxRunner:
 
     def __init__(
         self, peer: str, case: Case, weights: Mapping[str, Array], streams: Mapping[str, Array], *, threads: int | None, update: bool,
-        precision: str | None = None,
+        precision: str = "float32",
     ) -> None:  # fmt: skip
         """``precision`` changes nothing: on a CPU JAX has one only."""
         fused = peer == "jax fused"

@@ -42,7 +42,7 @@ class CompiledStep:
 
     def __init__(
         self, spec: str | Path | Opened, options: Mapping[str, Any], streams: Mapping[str, Array] | None = None, *, device: str = "cpu",
-        threads: int | None = None, precision: str | None = None, update: bool = False, roots: Sequence[str] = (), lenient: bool = False,
+        threads: int | None = None, precision: str = "float32", update: bool = False, roots: Sequence[str] = (), lenient: bool = False,
         limits: Limits | None = None, dtype: str = "float32", at: Mapping[str, int] | None = None, timed: bool = False,
     ) -> None:  # fmt: skip
         check_settings(dtype, precision, 1)
@@ -66,7 +66,7 @@ class CompiledStep:
         else:
             self.symbols = list(streams.values())[-1].size
         given = {port: streams[opened.result.inputs[node].name] for port, node in self.setup.data.items()}
-        self.device = device_named(device, threads)
+        self.device = device_named(device, threads, precision)
         name_parameters([self.setup.graph, *opened.result.models])
         order = self.setup.graph.all_parameters()
         check_memory(order)

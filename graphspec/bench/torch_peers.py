@@ -21,7 +21,7 @@ class TorchRunner:
 
     def __init__(
         self, peer: str, case: Case, weights: Mapping[str, Array], streams: Mapping[str, Array], *, threads: int | None, update: bool,
-        precision: str | None = None,
+        precision: str = "float32",
     ) -> None:  # fmt: skip
         if threads is not None:
             torch.set_num_threads(threads)

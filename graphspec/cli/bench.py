@@ -23,7 +23,7 @@ from graphspec.bench import (
     measure_machine,
     peers_named,
 )
-from graphspec.cli.common import limits, overrides
+from graphspec.cli.common import limits, overrides, precision_argument
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.machine import cores, environment
@@ -42,7 +42,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--cell", default="lstm", metavar="NAME,...", help=f"which of them: {', '.join(CELLS)} (default: lstm)")
     sub.add_argument("--at", default="", metavar="B=50,T=50", help="other sizes than the configuration's: B, T, H, V, L, S")
     sub.add_argument("--peers", default="", metavar="NAME,...", help=f"beside the same step in {', '.join(PEERS)} (default: none)")
-    sub.add_argument("--precision", metavar="NAME", help="of the matrix products, on devices that have several")
+    precision_argument(sub)
     sub.add_argument("--update", action="store_true", help="clipping and optimizer belong to the step")
     sub.add_argument("--repeats", type=int, default=5, metavar="N", help="turns of each contender, of which the median counts (default: 5)")
     sub.add_argument("-o", "--out", metavar="FILE", help="write all that was found there too, as JSON")

@@ -75,15 +75,17 @@ def native() -> dict[str, Any]:
     except PlanError as failure:
         return {"missing": failure.message, "cache": kept}
     path = shutil.which(found.words[0])
-    return {"compiler": path, "version": found.version, "flags": list(found.flags), "vectors": found.vectors, "cache": kept}
+    able = {"flags": list(found.flags), "vectors": found.vectors, "bf16": found.bf16}
+    return {"compiler": path, "version": found.version, **able, "cache": kept}
 
 
 def native_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if "missing" in found:
         return [("C compiler", f"none: {found['missing']}; the device native needs one")]
+    bf16 = ", products of bf16" if found["bf16"] else ""
     return [
         ("C compiler", f"{found['compiler']}, {found['version']}"),
-        ("native code", f"vectors of {found['vectors']} bits ({' '.join(found['flags']) or 'no flags for this processor'})"),
+        ("native code", f"vectors of {found['vectors']} bits{bf16} ({' '.join(found['flags']) or 'no flags for this processor'})"),
         ("kept", cache.told(found["cache"])),
     ]
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from graphspec.cli.common import opened, place, spec_arguments
+from graphspec.api import check_settings
+from graphspec.cli.common import opened, place, precision_argument, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.tensorfile import make_folder
@@ -34,6 +35,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=place, metavar="DIR", help="run folder for checkpoints and metrics (default: runs/<spec>-<number>)")
     sub.add_argument("--resume", action="store_true", help="go on with the run in --out; starts afresh when there is none")
     sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    precision_argument(sub)
     sub.add_argument("--detect-anomaly", action="store_true", help="find the node that the first number comes from that is not finite")
     sub.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard too, into the run folder")
 
@@ -44,7 +46,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if args.resume and not args.out:
         raise fail("E0807", "--resume needs the run's folder: `--out DIR`")
     more = {"experiment.seed": args.seed} if args.seed is not None else {}
-    experiment = Experiment(opened(args, **more), dtype=args.dtype, device=args.device, threads=args.threads)
+    check_settings(args.dtype, args.precision, 1)
+    settings: dict[str, Any] = {"dtype": args.dtype, "device": args.device, "precision": args.precision, "threads": args.threads}
+    experiment = Experiment(opened(args, **more), **settings)
     out.warnings(experiment.opened.warnings)
     folder = Path(args.out) if args.out else fresh_folder(Path(args.spec).stem)
     board = TensorBoard(folder) if args.tensorboard else None

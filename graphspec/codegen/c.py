@@ -23,22 +23,28 @@ HEAD = '#include "graphspec.h"'
 ROWWISE = frozenset({*POINTWISE, "fused", "gather", "pick", "place"})
 """Instructions whose rows can be done by several threads."""
 
+PAIRS = "uint32_t"
+"""What bf16 matrices are packed as."""
+
 FEW_TURNS = 3
 """Loops of fewer turns than this multiply without packing first."""
 
 
-def print_c(plan: Plan, timed: bool = False) -> str:
+def print_c(plan: Plan, timed: bool = False, precision: str = "float32") -> str:
     """The C of a plan: ``int64_t gs_plan(char *const *m, const int64_t *n, gs_fault *fault)``.  It returns 0, or the number of the
     instruction that found an index out of range.
 
     ``timed`` prints ``gs_plan_timed``, which takes an array too, to whose element i it adds the seconds that instruction i takes.
+    ``precision`` is that of products of float32 matrices: ``bf16`` rounds their operands.
     """
-    return _Printer(plan, timed).print()
+    return _Printer(plan, timed, precision).print()
 
 
 class _Printer:
-    def __init__(self, plan: Plan, timed: bool) -> None:
+    def __init__(self, plan: Plan, timed: bool, precision: str) -> None:
         self.plan, self.timed = plan, timed
+        self.marks = {**SUFFIX, "float32": "bf16"} if precision == "bf16" else SUFFIX
+        """How kernels of products of matrices are called, by dtype."""
         self.kernels = Lines()
         self.body = Lines(1)
         self.packed: dict[tuple[int, View], str] = {}
@@ -148,7 +154,8 @@ class _Printer:
                 continue
             name = f"packed{len(self.packed)}"
             dtype = self.plan.buffers[right.buffer].dtype
-            real, mark, (k, n) = TYPES[dtype], SUFFIX[dtype], map(size, right.shape)
+            mark, (k, n) = self.marks[dtype], map(size, right.shape)
+            real = PAIRS if mark == "bf16" else TYPES[dtype]
             out = self.body
             out.add(f"{real} *{name} = {trip} >= {FEW_TURNS} ? gs_reserve(gs_packed_{mark}({k}, {n}) * (gs_int)sizeof({real})) : NULL;")
             rs, cs = map(size, right.strides)
@@ -173,7 +180,7 @@ class _Printer:
     def _matmul(self, step: Instruction, loops: list[Loop]) -> None:
         (a, b), (c,) = step.inputs, step.outputs
         out, dtype = self.body, self.plan.buffers[c.buffer].dtype
-        mark = SUFFIX[dtype]
+        mark = (self.marks if len(c.shape) == 2 else SUFFIX)[dtype]
         m, n, k = size(c.shape[-2]), size(c.shape[-1]), size(a.shape[-1])
         add = int(bool(step.attrs.get("accumulate")))
         out.add(f"/* {step.serial} product{self._origin(step.origin)} */")

@@ -16,7 +16,12 @@ from graphspec.plan.scans import Emitter
 from graphspec.sizes import Size, product
 from graphspec_runtime.plan import Argument, Buffer, Guard, Output, Plan
 
-PRINTERS: Mapping[str, Callable[[Plan], str]] = {"c": print_c, "c, timed": partial(print_c, timed=True)}
+PRINTERS: Mapping[str, Callable[[Plan], str]] = {
+    "c": print_c,
+    "c, timed": partial(print_c, timed=True),
+    "c, bf16": partial(print_c, precision="bf16"),
+    "c, bf16, timed": partial(print_c, timed=True, precision="bf16"),
+}
 """How plans are printed, by language."""
 
 RESIDENT = frozenset({"parameter", "gradient", "buffer", "state"})
@@ -25,7 +30,7 @@ RESIDENT = frozenset({"parameter", "gradient", "buffer", "state"})
 
 def make_plan(program: Program, language: str = "") -> Plan:
     """The program as data that any device can run, for every binding of its size letters; printed in ``language`` too, for devices that
-    compile one (``c``).
+    compile one (``c``, or ``c, bf16`` with products of that precision).
 
     An output whose port ``updates`` an argument lies in that argument's memory: the runtime overwrites it.
     """

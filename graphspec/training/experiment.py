@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 
 
 def experiment(
-    path_or_text: str | Path, *, dtype: str = "float32", device: str = "cpu", precision: str | None = None, lenient: bool = False,
+    path_or_text: str | Path, *, dtype: str = "float32", device: str = "cpu", precision: str = "float32", lenient: bool = False,
     roots: Sequence[str | Path] = (), index_base: int = 1, threads: int | None = None, **options: Any,
 ) -> Experiment:  # fmt: skip
     """The experiment that a spec returns, ready to train; SpecError when it returns none, or for whatever else is wrong.
@@ -41,7 +41,7 @@ def experiment(
     """
     check_settings(dtype, precision, index_base)
     opened = open_spec(path_or_text, lenient=lenient, roots=roots, options=options)
-    return Experiment(opened, dtype=dtype, device=device, threads=threads)
+    return Experiment(opened, dtype=dtype, device=device, precision=precision, threads=threads)
 
 
 class Experiment:
@@ -51,7 +51,9 @@ class Experiment:
     ``total_steps`` is what the schedule aims at.
     """
 
-    def __init__(self, opened: Opened, *, dtype: str = "float32", device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, opened: Opened, *, dtype: str = "float32", device: str = "cpu", precision: str = "float32", threads: int | None = None
+    ) -> None:
         if not isinstance(opened.result, ExperimentSpec):
             raise fail(
                 "E0607",
@@ -71,7 +73,8 @@ class Experiment:
         self.seed = int(self.fields["seed"])
         self.schedule = Schedule(self.fields)
         self.device_name = device
-        self._device = device_named(device, threads)
+        self.precision = precision
+        self._device = device_named(device, threads, precision)
         name_parameters([self.setup.graph, *self.spec.models])
         order = self.setup.graph.all_parameters()
         self._check_trained(order)

@@ -41,13 +41,14 @@ VECTORS = (("__AVX512F__", 512), ("__AVX__", 256), ("__SSE2__", 128), ("__ARM_NE
 @dataclass(frozen=True)
 class Compiler:
     """``words`` run it.  ``version``: the first line it says of itself; ``flags`` tell it to use all that this processor has; ``macros``: a
-    hash of what is defined with them; ``vectors``: bits of the widest vectors."""
+    hash of what is defined with them; ``vectors``: bits of the widest vectors; ``bf16``: whether there are products of bf16 numbers."""
 
     words: tuple[str, ...]
     version: str
     flags: tuple[str, ...]
     macros: str
     vectors: int
+    bf16: bool
 
     @property
     def name(self) -> str:
@@ -71,7 +72,7 @@ def about(words: tuple[str, ...]) -> Compiler:
     place = kept.folder() / f"{_seen_from_outside(words)}.json"
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
-        compiler = Compiler(words, found["version"], tuple(found["flags"]), found["macros"], found["vectors"])
+        compiler = Compiler(words, found["version"], tuple(found["flags"]), found["macros"], found["vectors"], found["bf16"])
         kept.used(place)
         return compiler
     except (OSError, ValueError, KeyError, TypeError):  # never asked, or what is there is damaged
@@ -123,7 +124,7 @@ def _ask(words: tuple[str, ...]) -> Compiler:
     names = {name for line in defined.decode(errors="replace").splitlines() for name in line.split()[1:2]}
     vectors = next((bits for macro, bits in VECTORS if macro in names), 64)
     version = said.strip().splitlines()[0] if said.strip() else ""
-    return Compiler(words, version, flags, hashlib.sha256(defined + said.encode()).hexdigest(), vectors)
+    return Compiler(words, version, flags, hashlib.sha256(defined + said.encode()).hexdigest(), vectors, "__AVX512BF16__" in names)
 
 
 @cache

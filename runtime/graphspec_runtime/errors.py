@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-Kind = Literal["index", "shape", "argument", "guard", "memory", "device", "plan"]
+Kind = Literal["index", "shape", "argument", "guard", "memory", "device", "precision", "plan"]
 
 
 class PlanError(Exception):
@@ -12,7 +12,8 @@ class PlanError(Exception):
 
     ``kind`` says what: ``index`` (an index out of range; data: value, position, low, high), ``shape`` (an argument's shape
     contradicts the plan; data: argument, axis, expected, got), ``argument`` (missing, unknown or unusable), ``guard`` (two sizes
-    that the spec makes equal are not), ``memory``, ``device`` (it cannot be had; data: cause), ``plan`` (malformed).
+    that the spec makes equal are not), ``memory``, ``device`` (it cannot be had; data: cause),
+    ``precision`` (the device has none such), ``plan`` (malformed).
     ``origin`` is the place in the user's text (``file:line:col``), "" where there is none.
     """
 

@@ -11,12 +11,22 @@ from graphspec_runtime.errors import PlanError
 __all__ = ["Device", "Layout", "open_device"]
 
 
-def open_device(name: str = "cpu", threads: int | None = None) -> Device:
+def open_device(name: str = "cpu", threads: int | None = None, precision: str = "float32") -> Device:
     """``cpu``, ``numpy``, ``native`` or ``cuda[:n]``; PlanError (kind ``device``) says what is missing where it cannot be had.
 
     ``cpu`` is native, or numpy where nothing can be compiled: its ``note`` says why.  $GRAPHSPEC_CPU, ``native`` or ``numpy``, says which
-    it is to be.  ``threads`` (native): of its team.
+    it is to be.  ``threads`` (native): of its team.  ``precision``: of matrix products, see :meth:`Device.use`.
     """
+    device = _opened(name, threads)
+    try:
+        device.use(precision)
+    except PlanError as failure:
+        why = f" ({device.note})" if device.note else ""
+        raise PlanError(failure.kind, f"{failure.message}{why}") from None
+    return device
+
+
+def _opened(name: str, threads: int | None) -> Device:
     family, _, ordinal = name.partition(":")
     if name == "cpu":
         name = os.environ.get("GRAPHSPEC_CPU") or name

@@ -62,6 +62,12 @@ class Device(ABC):
     note: str = ""
     """Why it is not the device that was asked for first, where it stands in for one."""
 
+    def use(self, precision: str) -> None:
+        """From now on products of float32 matrices are done in ``float32`` or ``bf16`` (operands rounded to bf16, sums in float32);
+        PlanError (kind ``precision``) where the device cannot."""
+        if precision != "float32":
+            raise PlanError("precision", f"precision {precision} is not to be had on the device {self.name}")
+
     @abstractmethod
     def memory(self, size: int) -> Array:
         """``size`` bytes, aligned to 64; PlanError when there are not so many."""

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from graphspec_runtime.compiler import SOURCES, built, find_compiler, loaded, place, prove
+from graphspec_runtime.compiler import SOURCES, about, built, find_compiler, loaded, place, prove
 from graphspec_runtime.devices.base import Layout, Seconds, no_seconds
 from graphspec_runtime.devices.numpy import NumpyDevice
 from graphspec_runtime.errors import PlanError
@@ -25,9 +25,6 @@ CBLAS = (("scipy_cblas_{}gemm64_", True), ("cblas_{}gemm64_", True), ("scipy_cbl
 
 KERNEL_FLAGS = ("-O2",)
 """No slower here than with -O3, and compiled in half the time."""
-
-KERNEL_PARTS = ("gemm.h", "plain.h", "bf16.h")
-"""What kernels.c is put together from: what is compiled is kept by its whole text."""
 
 
 class NativeDevice(NumpyDevice):
@@ -40,6 +37,12 @@ class NativeDevice(NumpyDevice):
         self.compiler = find_compiler()
         self.threads = threads or default_threads()
         self._kernels = kernels(self.compiler)
+
+    def use(self, precision: str) -> None:
+        if precision == "bf16" and not about(self.compiler).bf16:
+            what = f"{self.compiler[0]} makes no code for it on this machine"
+            raise PlanError("precision", f"precision bf16 needs a processor with AVX-512 BF16, and {what}")
+        self.language = "c, bf16" if precision == "bf16" else "c"
 
     @property
     def library(self) -> ctypes.CDLL:
