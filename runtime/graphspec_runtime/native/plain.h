@@ -40,38 +40,57 @@ static const ITEM *NAME(left)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_
     return block;
 }
 
-/* One row times a matrix, without a library's overhead. */
+/* One row times a matrix, without a library's overhead: four columns, or four rows, of the matrix at a time. */
 static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C, int add)
 {
-    if (bcs != 1 && brs == 1) {
-        for (gs_int j = 0; j < N; ++j) {
-            REAL sum = 0;
-            const REAL *b = B + j * bcs;
-            if (acs == 1) {
-#pragma omp simd reduction(+ : sum)
-                for (gs_int k = 0; k < K; ++k) sum += A[k] * b[k];
-            } else
-                for (gs_int k = 0; k < K; ++k) sum += A[k * acs] * b[k];
-            C[j] = add ? C[j] + sum : sum;
+    if (bcs != 1 && brs == 1 && acs == 1) { /* each number is a product of two vectors that lie in order */
+        gs_int j = 0;
+        for (; j + 4 <= N; j += 4) {
+            const REAL *b = B + j * bcs, *c = b + bcs, *d = c + bcs, *e = d + bcs;
+            REAL p = 0, q = 0, r = 0, s = 0;
+#pragma omp simd reduction(+ : p, q, r, s)
+            for (gs_int k = 0; k < K; ++k) p += A[k] * b[k], q += A[k] * c[k], r += A[k] * d[k], s += A[k] * e[k];
+            C[j] = add ? C[j] + p : p;
+            C[j + 1] = add ? C[j + 1] + q : q;
+            C[j + 2] = add ? C[j + 2] + r : r;
+            C[j + 3] = add ? C[j + 3] + s : s;
+        }
+        for (; j < N; ++j) {
+            REAL p = 0;
+#pragma omp simd reduction(+ : p)
+            for (gs_int k = 0; k < K; ++k) p += A[k] * B[j * bcs + k];
+            C[j] = add ? C[j] + p : p;
         }
         return;
     }
     if (!add) memset(C, 0, (size_t)N * sizeof(REAL));
-    for (gs_int k = 0; k < K; ++k) {
-        REAL a = A[k * acs];
+    gs_int k = 0;
+    for (; bcs == 1 && k + 4 <= K; k += 4) {
+        const REAL *b = B + k * brs, *c = b + brs, *d = c + brs, *e = d + brs;
+        REAL p = A[k * acs], q = A[(k + 1) * acs], r = A[(k + 2) * acs], s = A[(k + 3) * acs];
+#pragma omp simd
+        for (gs_int j = 0; j < N; ++j) C[j] += p * b[j] + q * c[j] + r * d[j] + s * e[j];
+    }
+    for (; k < K; ++k) {
         const REAL *b = B + k * brs;
+        REAL p = A[k * acs];
         if (bcs == 1) {
 #pragma omp simd
-            for (gs_int j = 0; j < N; ++j) C[j] += a * b[j];
+            for (gs_int j = 0; j < N; ++j) C[j] += p * b[j];
         } else
-            for (gs_int j = 0; j < N; ++j) C[j] += a * b[j * bcs];
+            for (gs_int j = 0; j < N; ++j) C[j] += p * b[j * bcs];
     }
 }
 
+/* Products that packing would cost more than it gains: of few rows, of one column, of short sums, and small ones.  1 if it was done. */
 static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                        gs_int crs, int add)
 {
-    if (M > 1 && M * N * K > 4096) return 0;
+    if (N == 1 && M > 1 && crs == 1) {
+        NAME(row)(M, K, B, brs, A, acs, ars, C, add);
+        return 1;
+    }
+    if (M > 2 && K > 2 && M * N * K > 4096) return 0;
     for (gs_int i = 0; i < M; ++i) NAME(row)(N, K, A + i * ars, acs, B, brs, bcs, C + i * crs, add);
     return 1;
 }
