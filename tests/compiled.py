@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from graphspec_runtime import PlanError, compiler
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
@@ -17,6 +19,9 @@ def missing() -> bool:
     except PlanError:
         return True
     return False
+
+
+NEEDS_COMPILER = pytest.mark.skipif(missing(), reason="there is no C compiler")
 
 
 @contextmanager

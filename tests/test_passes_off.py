@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from compiled import WARNINGS, flags, missing
+from compiled import NEEDS_COMPILER, WARNINGS, flags
 from graphspec.ir.core import Program
 from graphspec.ir.rewrite import copy_program
 from graphspec.ir.text import print_program
@@ -23,7 +23,7 @@ from merged import Arrays, named, together
 from random_programs import Generator, draw_arguments
 from test_passes import PROGRAMS, backward_of, draw
 
-DEVICES = ["numpy", pytest.param("native", marks=pytest.mark.skipif(missing(), reason="there is no C compiler"))]
+DEVICES = ["numpy", pytest.param("native", marks=NEEDS_COMPILER)]
 SEEDS = (0, 1, 2, 515)
 """The last one: a copy onto itself, of a row that is seen with another stride."""
 BINDINGS = [{"B": 2, "T": 3}, {"B": 3, "T": 0}, {"B": 1, "T": 1}]

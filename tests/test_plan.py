@@ -341,7 +341,7 @@ def test_printed_plan_and_summary() -> None:
 def test_broken_guard_names_both_sides() -> None:
     p = program(lambda b, x: [b.neg(x)], x=(B, T))
     p.guards.append(Guard(B * 2, T, "B doubled must be T", NOWHERE))
-    executable = Executable(make_plan(p), open_device())
+    executable = Executable(make_plan(p), open_device("numpy"))
     executable.run({"x": np.zeros((2, 4))})
     with pytest.raises(PlanError, match=r"B doubled must be T \(2\*B = 4, T = 5\)"):
         executable.run({"x": np.zeros((2, 5))})
@@ -359,5 +359,5 @@ def test_constants_survive_json() -> None:
     p = program(build, x=(B,))
     plan = make_plan(p)
     text = json.dumps(plan.to_json(), allow_nan=False)
-    got = Executable(Plan.from_json(json.loads(text)), open_device()).call({"x": np.array([1.0, -1.0])})
+    got = Executable(Plan.from_json(json.loads(text)), open_device("numpy")).call({"x": np.array([1.0, -1.0])})
     np.testing.assert_array_equal(got["o0"], [-np.inf, np.inf])

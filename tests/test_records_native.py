@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from compiled import WARNINGS, flags, missing
+from compiled import NEEDS_COMPILER, WARNINGS, flags
 from gradcheck import Case
 from graphspec.graph import Record, Sample
 from graphspec.ir.core import Program
@@ -22,7 +22,7 @@ from graphspec_runtime import Executable, open_device
 from merged import Arrays, named, together
 from test_records import SAMPLES
 
-pytestmark = pytest.mark.skipif(missing(), reason="there is no C compiler")
+pytestmark = NEEDS_COMPILER
 
 CHUNK = 40
 """Samples in one file of C."""

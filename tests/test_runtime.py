@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compiled import NEEDS_COMPILER
 from graphspec.errors import Origin, Source, Span
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Port, Program, Value, tensor
@@ -24,8 +25,16 @@ from test_plan import SIZES, B, T, program, recurrence
 from test_plan_random import agree
 
 
+@pytest.fixture(autouse=True, params=["numpy", pytest.param("native", marks=[pytest.mark.slow, NEEDS_COMPILER])])
+def cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here is so on both devices of the processor."""
+    monkeypatch.setenv("GRAPHSPEC_CPU", request.param)
+    return str(request.param)
+
+
 def executable(p: Program, kept: int = 4) -> Executable:
-    return Executable(make_plan(p), open_device(), kept)
+    device = open_device()
+    return Executable(make_plan(p, device.language), device, kept)
 
 
 # -- sizes and arguments -----------------------------------------------------------------------------------------------

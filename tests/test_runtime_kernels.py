@@ -142,7 +142,7 @@ def test_casts(source: str, target: str) -> None:
     b.block.results = [b.cast(x, target)]
     program = Program(b.block, [Port("x", "input")], [Port("y", "output")])
     arguments = {"x": np.array([0, 1, 2.7, -3.2]).astype(source)}
-    wanted, got = interpret(program, arguments), Executable(make_plan(program), open_device()).call(arguments)
+    wanted, got = interpret(program, arguments), Executable(make_plan(program), open_device("numpy")).call(arguments)
     np.testing.assert_array_equal(got["y"], wanted["y"])
     assert got["y"].dtype == target
 

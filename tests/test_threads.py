@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compiled import missing
+from compiled import NEEDS_COMPILER
 from graphspec.ir.core import Program
 from graphspec.open import open_spec
 from graphspec.passes import optimise
@@ -25,7 +25,7 @@ from graphspec_runtime.plan import Plan
 from merged import Arrays
 from test_passes import SPECS, draw
 
-pytestmark = pytest.mark.skipif(missing(), reason="there is no C compiler")
+pytestmark = NEEDS_COMPILER
 
 LARGE: dict[str, dict[str, object]] = {
     "char_lm": {"rnn_size": 96, "data.batch": 13, "data.seq_len": 24},
