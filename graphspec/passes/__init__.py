@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
-from graphspec.passes import dead_code, fuse, layouts, products, residuals, simplify, sink, stages, sums, tables
+from graphspec.passes import dead_code, fuse, layouts, products, residuals, simplify, sink, stages, sums, tables, vectors
 from graphspec.passes.told import PassReport, Told
 
 Pass = Callable[[Program], Told]
@@ -33,7 +33,13 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("dead-code", dead_code.run),
 )
 
-KERNELS: tuple[tuple[str, Pass], ...] = (("sink", sink.run), ("dead-code", dead_code.run), ("fuse", fuse.run))
+KERNELS: tuple[tuple[str, Pass], ...] = (
+    ("sink", sink.run),
+    ("vectors", vectors.run),
+    ("simplify", simplify.run),
+    ("dead-code", dead_code.run),
+    ("fuse", fuse.run),
+)
 """What comes after them for devices that compile kernels."""
 
 ARRAYS: tuple[tuple[str, Pass], ...] = (("layouts", layouts.run), ("dead-code", dead_code.run))
