@@ -112,8 +112,10 @@ class CompiledModel:
     ``at``: sizes by letter, :data:`USUAL` for the others.  E0807 for sizes that do not exist.
     """
 
-    def __init__(self, typed: Typed, at: Mapping[str, int], *, device: str = "cpu", threads: int | None = None) -> None:
-        self.device = device_named(device, threads)
+    def __init__(
+        self, typed: Typed, at: Mapping[str, int], *, device: str = "cpu", threads: int | None = None, precision: str = "float32"
+    ) -> None:
+        self.device = device_named(device, threads, precision)
         program = backward_program(typed, training=True)
         check_letters(program, at)
         self.sizes = dict.fromkeys(program.letters, USUAL) | dict(at)

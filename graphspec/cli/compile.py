@@ -6,9 +6,10 @@ import argparse
 from collections import Counter
 from typing import Any
 
+from graphspec.api import check_settings
 from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, pass_rows, sizes_given, spec_arguments, training_setup, typed
+from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, training_setup, typed
 from graphspec.cli.dot import to_dot
 from graphspec.cli.output import Output
 from graphspec.cli.shapes import shape_report, shape_rows
@@ -29,6 +30,7 @@ DEFAULT_SIZES = {"B": 1, "T": 1}
 def arguments(sub: argparse.ArgumentParser) -> None:
     spec_arguments(sub)
     sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    precision_argument(sub)
     sub.add_argument(
         "--emit",
         choices=("ir", "plan", "c", "dot", "svg", "json", "shapes"),
@@ -38,9 +40,12 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
+    check_settings(args.dtype, args.precision, 1)
     found = opened(args)
-    device = device_named(args.device, args.threads)  # said at once if it cannot be had
-    language = "c" if args.emit == "c" else device.language if device else ""
+    device = device_named(args.device, args.threads, args.precision)  # said at once if it cannot be had
+    language = device.language if device else ""
+    if args.emit == "c":
+        language = language or "c"
     if isinstance(found.result, ExperimentSpec):
         setup = training_setup(found, args.dtype)
         model, program, what = setup.typed, training_program(setup), "training step"
@@ -75,7 +80,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.json(plan.to_json())
         return 0
     if args.emit == "c":
-        out.text(plan.sources["c"], end="")
+        out.text(plan.sources[language], end="")
         return 0
     ops = Counter(op.name for op in program.block.walk())
     sizes = binding(args.at, program)

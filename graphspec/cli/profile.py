@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from graphspec.api import check_settings
 from graphspec.bench.picture import time_by_line
 from graphspec.bench.profile import CompiledModel, Cost, Profile, Timed, chain, label, profile, share, source_text
 from graphspec.bench.step import CompiledStep
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, place, sizes_given, spec_arguments, typed
+from graphspec.cli.common import opened, place, precision_argument, sizes_given, spec_arguments, typed
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.plots.style import format_of, save
@@ -26,6 +27,7 @@ SHOWN = 0.001
 def arguments(sub: argparse.ArgumentParser) -> None:
     spec_arguments(sub)
     sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    precision_argument(sub)
     sub.add_argument("--at", default="", metavar="B=50,T=50", help="sizes (default: those of the data; 32 each for a model without data)")
     sub.add_argument("--steps", type=int, metavar="N", help="steps whose mean counts (default: as many as take two seconds)")
     sub.add_argument("--instructions", action="store_true", help="each instruction of the plan too")
@@ -37,9 +39,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise fail("E0807", f"--steps must be from 1 to {MAX_STEPS:,}, got {args.steps}")
     if args.out:
         format_of(args.out)
+    check_settings(args.dtype, args.precision, 1)
     found, at = opened(args), sizes_given(args.at)
     out.warnings(found.warnings)
-    settings: dict[str, Any] = {"device": args.device, "threads": args.threads}
+    settings: dict[str, Any] = {"device": args.device, "threads": args.threads, "precision": args.precision}
     step: CompiledStep | CompiledModel
     if isinstance(found.result, ExperimentSpec):
         step = CompiledStep(found, {}, None, **settings, update=True, dtype=args.dtype, at=at, timed=True)

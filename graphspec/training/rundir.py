@@ -162,6 +162,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "parameters": len(experiment.flat_parameters),
         "dtype": experiment.dtype,
         "device": experiment.device_name,
+        "precision": experiment.precision,
         "environment": environment(),
     }  # fmt: skip
 
@@ -170,6 +171,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diagnosti
     """W0711 for each thing that is not as it was when the run began."""
     old, new = before.get("environment", {}), now["environment"]
     found = [f"{words}: {old[key]}, now {new[key]}" for key, words in MATTERS.items() if key in old and old[key] != new[key]]
+    then, precision = before.get("precision", "float32"), now["precision"]
+    found += [f"precision of the matrix products: {then}, now {precision}"] if then != precision else []
     found += set_otherwise(before, now)
     message = "the run goes on under other conditions than it began: "
     return [error("W0711", message + text, severity="warning") for text in found]
