@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from graphspec.cli.main import main
 from graphspec.errors import Source, SpecError
 from graphspec.lang.parser import grammar, parse
 from graphspec_runtime import PlanError, cache, compiler, open_device
+from graphspec_runtime.devices import native
 
 try:
     compiler.find_compiler()
@@ -327,3 +329,43 @@ def test_a_first_step_with_an_empty_cache(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(cache.MAKING)]
     done = subprocess.run([sys.executable, "-c", script.format("print(device.library.gs_threads())")], env=environment, capture_output=True)
     assert done.stdout.strip().isdigit(), done.stderr
+
+
+# -- parts ---------------------------------------------------------------------------------------------------------------------------
+
+PARTS = """
+#ifndef GS_PART
+#error "in parts, please"
+#endif
+int half(void);
+int number(void);
+#if GS_PART == 0
+int number(void) { return 2 * half(); }
+#elif GS_PART == 1
+int half(void) { return %s; }
+#endif
+"""
+
+
+def test_a_text_in_parts_is_one_library(folder: Path) -> None:
+    assert compiler.loaded(compiler.find_compiler(), PARTS % 21, parts=3).number() == 42
+    assert suffixes(folder) == [".json", ".so"]
+
+
+def test_a_part_that_does_not_compile_is_told_of(folder: Path) -> None:
+    with pytest.raises(PlanError, match=r"does not compile what was printed for it:\n[\s\S]*nothing_like_it"):
+        compiler.built(compiler.find_compiler(), PARTS % "nothing_like_it", parts=2)
+    assert suffixes(folder) == [".json"]
+
+
+def test_the_kernels_in_parts_are_all_of_them(tmp_path: Path) -> None:
+    """The same functions as compiled in one."""
+    text = (compiler.SOURCES / "kernels.c").read_text()
+    words = compiler.find_compiler()
+    whole = ctypes.CDLL(str(compiler.built(words, text, ("-O0",))))
+    parts = ctypes.CDLL(str(compiler.built(words, text, native.KERNEL_FLAGS, native.KERNEL_PARTS)))
+    header = (compiler.SOURCES / "graphspec.h").read_text()
+    names = set(re.findall(r"^(?:void \*?|gs_int |double )(gs_\w+)\(", header, re.M))
+    assert len(names) > 15
+    assert {name for name in names if hasattr(whole, name)} == {name for name in names if hasattr(parts, name)}
+    assert {"gs_gemm_f32", "gs_gemm_f64", "gs_parallel", "gs_clock", "gs_normal_f64"} <= {name for name in names if hasattr(parts, name)}

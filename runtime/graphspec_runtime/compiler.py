@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -148,13 +149,14 @@ def prove(words: tuple[str, ...]) -> None:
         raise PlanError("device", failure.message, cause=failure.data.get("cause", "compiler")) from failure
 
 
-def built(words: tuple[str, ...], source: str, more: tuple[str, ...] = ()) -> Path:
-    """The shared library that a text compiles to, with ``more`` flags, from the cache or made now."""
+def built(words: tuple[str, ...], source: str, more: tuple[str, ...] = (), parts: int = 1) -> Path:
+    """The shared library that a text compiles to, with ``more`` flags, from the cache or made now.  A text of several ``parts`` is compiled
+    once for each, side by side: GS_PART says which it is to be."""
     library = place(words, source, more)
     if _whole(library):
         kept.used(library)
     else:
-        _make(words, source, more, library)
+        _make(words, source, more, parts, library)
         kept.trim()
     return library
 
@@ -174,16 +176,25 @@ def _whole(library: Path) -> bool:
     return content[-size:] == _seal(content[:-size])
 
 
-def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], library: Path) -> None:
+def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], parts: int, library: Path) -> None:
     folder = library.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=kept.MAKING) as made:
             text, result = Path(made) / "plan.c", Path(made) / "plan.so"
             text.write_text(source, encoding="utf-8")
+            flags = [*FLAGS, *more, *about(words).flags]
             undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-            command = [*words, *FLAGS, *more, *about(words).flags, *undefined, f"-I{SOURCES}", str(text), "-o", str(result), "-lm"]
-            done = _run(command, TIMEOUT)
+            inputs, done = [str(text)], None
+            if parts > 1:
+                inputs = [f"{made}/{part}.o" for part in range(parts)]
+                bare = [flag for flag in flags if flag != "-shared"]
+                commands = [[*words, *bare, f"-DGS_PART={i}", f"-I{SOURCES}", "-c", str(text), "-o", to] for i, to in enumerate(inputs)]
+                with ThreadPoolExecutor(parts) as pool:
+                    each = list(pool.map(lambda command: _run(command, TIMEOUT), commands))
+                done = next((one for one in each if one.returncode), None)
+            if done is None:
+                done = _run([*words, *flags, *undefined, f"-I{SOURCES}", *inputs, "-o", str(result), "-lm"], TIMEOUT)
             said = done.stderr.decode(errors="replace").strip()[:2000]
             if done.returncode:
                 raise PlanError("plan", f"{words[0]} does not compile what was printed for it:\n{said}")
@@ -207,14 +218,16 @@ def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[byte
         raise PlanError("device", f"{command[0]} cannot be run: {failure.strerror or failure}", cause="compiler") from failure
 
 
-def loaded(words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
+def loaded(
+    words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode: int = ctypes.DEFAULT_MODE, parts: int = 1
+) -> ctypes.CDLL:
     """The library of a text, loaded.  One that another process deletes just before, or that is damaged, is made again."""
-    library = built(words, source, more)
+    library = built(words, source, more, parts)
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError:
         _drop(library)
-    library = built(words, source, more)
+    library = built(words, source, more, parts)
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError as failure:

@@ -1,5 +1,12 @@
-/* Kernels that compiled plans call: matrix products, random numbers, and the team of threads.  Compiled once for a machine. */
-#if defined(__AVX512BF16__)
+/* Kernels that compiled plans call: matrix products, random numbers, and the team of threads.  Compiled once for a machine, in parts side by
+   side: 0 is all but the products, 1, 2 and 3 are those of float32, float64 and bf16. */
+#ifdef GS_PART
+#define IN(part) (GS_PART == (part))
+#else
+#define IN(part) 1
+#endif
+
+#if defined(__AVX512BF16__) && IN(3)
 #include <immintrin.h>
 #endif
 #include <pthread.h>
@@ -9,8 +16,9 @@
 
 #include "graphspec.h"
 
-static gs_int gs_max(gs_int a, gs_int b) { return a > b ? a : b; }
+__attribute__((unused)) static gs_int gs_max(gs_int a, gs_int b) { return a > b ? a : b; }
 
+#if IN(0)
 double gs_clock(void)
 {
     struct timespec t;
@@ -107,6 +115,8 @@ void gs_release(void *memory)
     free(released);
 }
 
+#endif
+
 /* -- the library of matrix products ------------------------------------------------------------------------------------------- */
 
 /* cblas_?gemm with integers of 64 or of 32 bits; NULL where there is none. */
@@ -115,8 +125,15 @@ typedef void (*sgemm64)(int, int, int, int64_t, int64_t, int64_t, float, const v
 typedef void (*gemm32)(int, int, int, int32_t, int32_t, int32_t, double, const void *, int32_t, const void *, int32_t, double, void *, int32_t);
 typedef void (*sgemm32)(int, int, int, int32_t, int32_t, int32_t, float, const void *, int32_t, const void *, int32_t, float, void *, int32_t);
 
-static void *blas_f32, *blas_f64;
-static int blas_wide;
+#define blas_f32 gs_blas_f32
+#define blas_f64 gs_blas_f64
+#define blas_wide gs_blas_wide
+extern void *blas_f32, *blas_f64;
+extern int blas_wide;
+
+#if IN(0)
+void *blas_f32, *blas_f64;
+int blas_wide;
 
 void gs_set_blas(void *sgemm, void *dgemm, int wide)
 {
@@ -124,6 +141,7 @@ void gs_set_blas(void *sgemm, void *dgemm, int wide)
     blas_f64 = dgemm;
     blas_wide = wide;
 }
+#endif
 
 enum { ROW_MAJOR = 101, AS_IT_IS = 111, TRANSPOSED = 112 };
 
@@ -169,6 +187,7 @@ __attribute__((unused)) static void call_f64(int a, int b, gs_int M, gs_int N, g
 #define TERMS 1
 #define MULTIPLY_ADD(c, a, b) ((c) + (a) * (b))
 
+#if IN(1)
 #define REAL float
 #define ITEM float
 #define NAME(stem) stem##_f32
@@ -179,7 +198,9 @@ __attribute__((unused)) static void call_f64(int a, int b, gs_int M, gs_int N, g
 #undef ITEM
 #undef NAME
 #undef LANES
+#endif
 
+#if IN(2)
 #define REAL double
 #define ITEM double
 #define NAME(stem) stem##_f64
@@ -190,10 +211,11 @@ __attribute__((unused)) static void call_f64(int a, int b, gs_int M, gs_int N, g
 #undef ITEM
 #undef NAME
 #undef LANES
+#endif
 #undef TERMS
 #undef MULTIPLY_ADD
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BF16__) && IN(3)
 #define TERMS 2
 #define MULTIPLY_ADD(c, a, b) ((NAME(vector))_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
 #define REAL float
@@ -210,6 +232,7 @@ __attribute__((unused)) static void call_f64(int a, int b, gs_int M, gs_int N, g
 #undef MULTIPLY_ADD
 #endif
 
+#if IN(0)
 /* -- random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, 2011) ------------------------------------------------------------- */
 
 typedef struct {
@@ -392,3 +415,4 @@ void gs_parallel(gs_task task, void *context, gs_int parts)
     }
     pthread_mutex_unlock(&team.busy);
 }
+#endif
