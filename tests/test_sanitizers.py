@@ -34,7 +34,7 @@ def sanitized(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "LD_PRELOAD": str(ASAN),
-        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own are many
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # leaks: Python's own are many
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "OMP_NUM_THREADS": "1",
     }
@@ -54,6 +54,11 @@ def test_what_is_forbidden_is_seen() -> None:
 
 def test_random_programs() -> None:
     expect_clean("random", "0", "12")
+
+
+@pytest.mark.slow
+def test_hostile_arguments() -> None:
+    expect_clean("hostile")
 
 
 @pytest.mark.slow
