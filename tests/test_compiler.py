@@ -126,6 +126,7 @@ BAD: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_compiler_that_is_none(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     text, told = BAD[what]
+    monkeypatch.chdir(tmp_path)  # garbage is left where it runs
     script = tmp_path / "bad-cc"
     script.write_text(text)
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
