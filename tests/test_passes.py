@@ -24,7 +24,7 @@ from graphspec.ir.text import parse_program, print_program, same_program
 from graphspec.ir.verify import verify
 from graphspec.open import open_spec, pick_module
 from graphspec.passes import ARRAYS, KERNELS, PASSES, Pass, optimise
-from graphspec.passes.told import PassReport, Told, told
+from graphspec.passes.told import Count, PassReport, Told, told
 from graphspec.program import backward_program, forward_program, infer, named_parameters
 from graphspec.reference import interpret
 from graphspec.sizes import Size
@@ -120,6 +120,7 @@ def test_what_a_pass_did_is_told() -> None:
 
 
 def test_runs_of_one_pass_are_told_as_one() -> None:
+    assert ["{:matrix|matrices} and {}".format(Count(n), Count(1234)) for n in (1, 2)] == ["1 matrix and 1,234", "2 matrices and 1,234"]
     report = PassReport("products")
     for numbers, moved in (((1200, 1), 0), ((0, 0), 1), ((8, 2), 0)):
         report.add(told({"{:product} became {}": numbers, "{:op} moved": moved}), 0.25)

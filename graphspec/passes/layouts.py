@@ -15,7 +15,7 @@ TURNS = 8
 
 
 def run(program: Program) -> Told:
-    return told({"{:matrix} transposed in memory for a loop": _block(program.block)})
+    return told({"{:matrix|matrices} transposed in memory for a loop": _block(program.block)})
 
 
 def _block(block: Block) -> int:

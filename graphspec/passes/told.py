@@ -10,10 +10,11 @@ Told = Mapping[str, tuple[int, ...]]
 
 
 class Count(int):
-    """A number that is written with what it counts: ``{:op}`` is "1 op" or "1,234 ops"."""
+    """A number that is written with what it counts: ``{:op}`` is "1 op" or "1,234 ops", ``{:matrix|matrices}`` has a plural of its own."""
 
-    def __format__(self, noun: str) -> str:
-        return f"{int(self):,} {noun}{'' if self == 1 else 's'}" if noun else f"{int(self):,}"
+    def __format__(self, nouns: str) -> str:
+        one, _, many = nouns.partition("|")
+        return f"{int(self):,} {one if self == 1 else many or f'{one}s'}" if nouns else f"{int(self):,}"
 
 
 def told(sentences: Mapping[str, int | tuple[int, ...]]) -> Told:
