@@ -120,7 +120,7 @@ def test_what_a_pass_did_is_told() -> None:
 
 
 def test_runs_of_one_pass_are_told_as_one() -> None:
-    assert ["{:matrix|matrices} and {}".format(Count(n), Count(1234)) for n in (1, 2)] == ["1 matrix and 1,234", "2 matrices and 1,234"]
+    assert [f"{Count(n):matrix|matrices} and {Count(1234)}" for n in (1, 2)] == ["1 matrix and 1,234", "2 matrices and 1,234"]
     report = PassReport("products")
     for numbers, moved in (((1200, 1), 0), ((0, 0), 1), ((8, 2), 0)):
         report.add(told({"{:product} became {}": numbers, "{:op} moved": moved}), 0.25)
