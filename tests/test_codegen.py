@@ -76,7 +76,7 @@ def test_compile_says_what_passes_did(capsys: pytest.CaptureFixture[str]) -> Non
 def test_one_spec_is_one_text() -> None:
     """Whatever order sets are in: else what is kept would be compiled again and again."""
     spec = str(Path(__file__).parent.parent / "specs" / "translate.spec")
-    command = [sys.executable, "-m", "graphspec", "compile", spec, "rnn_size=8", "--emit", "c", "--device", "numpy"]
+    command = [sys.executable, "-m", "graphspec", "compile", spec, "hidden=8", "--emit", "c", "--device", "numpy"]
     texts = {
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout for seed in ("1", "2")
     }
