@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from graphspec.api import PRECISIONS
 from graphspec.build import Limits
 from graphspec.errors import SpecError, fail
 from graphspec.graph import name_parameters
@@ -34,7 +33,7 @@ def spec_arguments(sub: argparse.ArgumentParser, entry: bool = True) -> None:
 def precision_argument(sub: argparse.ArgumentParser) -> None:
     """``--precision``, of matrix products."""
     words = "of matrix products of float32: bf16 rounds their operands, on the native device with AVX-512 BF16 (default: float32)"
-    sub.add_argument("--precision", default="float32", choices=PRECISIONS, help=words)
+    sub.add_argument("--precision", default="float32", metavar="NAME", help=words)
 
 
 def place(text: str) -> str:
