@@ -24,6 +24,7 @@ from graphspec.plan import make_plan
 from graphspec.reference import interpret
 from graphspec_runtime import Executable, compiler, executor, open_device
 from graphspec_runtime.arena import staged
+from graphspec_runtime.devices import native
 from graphspec_runtime.devices.native import NativeDevice
 from graphspec_runtime.plan import Instruction, Plan, evaluate
 from merged import Arrays, named, together
@@ -39,6 +40,7 @@ Case = tuple[Program, Arrays]
 def instrument(level: str = "-O1") -> None:
     """All that is compiled from now on is instrumented."""
     compiler.FLAGS = (*(flag for flag in compiler.FLAGS if flag != "-O3"), level, *SANITIZERS)
+    native.KERNEL_FLAGS = ()
     compiler.identity.cache_clear()
 
 

@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 
 from compiled import NEEDS_COMPILER
-from graphspec.ir.core import Program
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import Program, Value
 from graphspec.open import open_spec
 from graphspec.passes import optimise
 from graphspec.plan import make_plan
 from graphspec.training.step import set_up, training_program
 from graphspec_runtime import Executable, open_device
 from graphspec_runtime.devices.native import NativeDevice
-from graphspec_runtime.plan import Plan
+from graphspec_runtime.plan import Instruction, Plan
 from merged import Arrays
 from test_passes import SPECS, draw
+from test_plan import B, program
 
 pytestmark = NEEDS_COMPILER
 
@@ -39,16 +41,16 @@ LARGE: dict[str, dict[str, object]] = {
 
 def training(name: str, dtype: str = "float32") -> tuple[Plan, Arrays]:
     """A training step's plan, and arguments such as a step has."""
-    program: Program = training_program(set_up(open_spec(SPECS[name.partition(",")[0]], options=LARGE[name]).result, dtype))
-    letters = {letter: {"B": 13, "T": 40}.get(letter, 17 + i) for i, letter in enumerate(program.letters)}
-    arguments = draw(program, letters)
+    step: Program = training_program(set_up(open_spec(SPECS[name.partition(",")[0]], options=LARGE[name]).result, dtype))
+    letters = {letter: {"B": 13, "T": 40}.get(letter, 17 + i) for i, letter in enumerate(step.letters)}
+    arguments = draw(step, letters)
     rng = np.random.default_rng(1)
-    for port, v in zip(program.inputs, program.block.params, strict=True):
+    for port, v in zip(step.inputs, step.block.params, strict=True):
         if v.type.is_float and v.type.rank:
             values = rng.normal(0, 0.2, arguments[port.name].shape)
             arguments[port.name] = (np.abs(values) if port.name.startswith("optimizer") else values).astype(v.dtype)
-    optimise(program, kernels=True)
-    return make_plan(program, "c"), arguments
+    optimise(step, kernels=True)
+    return make_plan(step, "c"), arguments
 
 
 def device_of(threads: int) -> NativeDevice:
@@ -80,6 +82,47 @@ def test_the_same_bits_with_any_number_of_threads(name: str) -> None:
             equal(wanted, run(executable, arguments), f"{threads} threads")
     if os.path.isdir("/proc/self/task"):
         assert len(os.listdir("/proc/self/task")) >= 5  # a team was there
+
+
+def test_a_sum_over_everything_is_done_by_one_thread() -> None:
+    """A kernel that is one row is not split: all threads would do all of it, and write to the same places."""
+
+    def build(b: Builder, x: Value) -> list[Value]:
+        return [b.div(x, b.broadcast(b.sqrt(b.reduce_sum(b.mul(x, x), [0])), x.shape, []))]
+
+    p = program(build, {0: "x"}, x=(200_003,))
+    optimise(p, kernels=True)
+    plan = make_plan(p, "c")
+    assert 0 in [step.attrs.get("rows") for step in plan.code if isinstance(step, Instruction)]
+    assert "fused_part" not in plan.sources["c"]
+    x = np.random.default_rng(0).standard_normal(200_003)
+    wanted = run(Executable(plan, device_of(1)), {"x": x})
+    np.testing.assert_allclose(wanted["o0"], x / np.sqrt((x * x).sum()), rtol=1e-12)
+    executable = Executable(plan, device_of(5))
+    for _ in range(20):
+        equal(wanted, run(executable, {"x": x}), "5 threads")
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_short_loops_with_narrow_products(turns: int) -> None:
+    """A product of few rows is computed as one of many rows is, also where a loop is too short for its matrix to be packed."""
+
+    def build(b: Builder, xs: Value, h: Value, w: Value, v: Value) -> list[Value]:
+        def body(i: Builder, t: Value, cs: list[Value], ks: list[Value], xs: list[Value]) -> Any:
+            wide, narrow = (i.matmul(ks[0], i.transpose(c, [1, 0])) for c in cs)
+            return [i.tanh(i.add(ks[0], xs[0]))], [wide, narrow], []
+
+        last, ys, _ = b.scan(turns, [w, v], [h], [xs], body)
+        return [*last, *ys]
+
+    p = program(build, xs=(turns, B, 512), h=(B, 512), w=(4096, 512), v=(1, 512))
+    plan = make_plan(p, "c")
+    assert "gs_parallel(loop" in plan.sources["c"], "rows are shared among the team"
+    rng = np.random.default_rng(2)
+    arguments = {a.name: rng.uniform(-1, 1, [n if isinstance(n, int) else 37 for n in a.shape]) / 20 for a in plan.arguments}
+    wanted = run(Executable(plan, device_of(1)), arguments)
+    for threads in (2, 5, 9):
+        equal(wanted, run(Executable(plan, device_of(threads)), arguments), f"{threads} threads")
 
 
 def test_several_programs_at_once() -> None:

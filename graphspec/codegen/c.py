@@ -240,13 +240,14 @@ class _Printer:
         parameters = []
         for v in views:
             o = operands[v]
-            alone = all(v is w or _start(v) != _start(w) for w in views)  # else written over what is read, element by element
-            parameters.append(f"{'' if v in written else 'const '}{o.type} *{'restrict ' if v in written and alone else ''}{o.pointer}")
+            apart = all(v is w or _start(v) != _start(w) for w in views)  # else written over what is read, element by element
+            parameters.append(f"{'' if v in written else 'const '}{o.type} *{'restrict ' if v in written and apart else ''}{o.pointer}")
         kernel = Lines(1)
         inputs, outputs = [operands[v] for v in step.inputs], [operands[v] for v in step.outputs]
         rows = self._print(kernel, step, inputs, outputs)
         text = "\n".join(["{", *kernel.lines, "}"])
-        if not re.search(r"\bhi\b", text):
+        split = re.search(r"\bhi\b", text) is not None  # else it is all one row
+        if not split:
             text = "{\n    (void)lo, (void)hi;\n" + text.removeprefix("{\n")
         used = [name for name in self.letters if re.search(rf"\b{name}\b", text)]
         signature = f"(gs_int lo, gs_int hi{''.join(', ' + p for p in parameters)}{''.join(f', gs_int {name}' for name in used)})"
@@ -256,7 +257,8 @@ class _Printer:
         arguments += "".join(f", {each}" for each in used)
         bounds = ", ".join(self.rows or ("0", rows))
         self.body.add(f"/* {step.serial} {step.kernel}{self._origin(step.origin)} */")
-        work = None if in_loop or self.timed or rows == "1" or step.kernel not in ROWWISE else self._work(step)
+        alone = in_loop or self.timed or not split or rows == "1" or step.kernel not in ROWWISE
+        work = None if alone else self._work(step)
         if work is None:
             self.body.add(f"{name}({bounds}{arguments});")
             return

@@ -358,6 +358,9 @@ static void forget_team(void)
     workers = 0;
 }
 
+void gs_set_threads(gs_int n) { __atomic_store_n(&team.wanted, n < 1 ? 1 : gs_min(n, MOST_THREADS), __ATOMIC_RELAXED); }
+gs_int gs_threads(void) { return __atomic_load_n(&team.wanted, __ATOMIC_RELAXED); }
+
 static void hire(void)
 {
     static int told;
@@ -365,10 +368,10 @@ static void hire(void)
         pthread_atfork(NULL, NULL, forget_team);
         told = 1;
     }
-    while (workers < team.wanted - 1) {
+    while (workers < gs_threads() - 1) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, work, (void *)(intptr_t)team.posted)) {
-            team.wanted = workers + 1;
+            gs_set_threads(workers + 1);
             return;
         }
         pthread_detach(thread);
@@ -376,18 +379,15 @@ static void hire(void)
     }
 }
 
-void gs_set_threads(gs_int n) { team.wanted = n < 1 ? 1 : gs_min(n, MOST_THREADS); }
-gs_int gs_threads(void) { return team.wanted; }
-
 /* Parts that are worth a thread each, of work of so many elements. */
 gs_int gs_parts(gs_int elements, gs_int most)
 {
-    return gs_max(1, gs_min(gs_min(team.wanted, most), elements / 16384));
+    return gs_max(1, gs_min(gs_min(gs_threads(), most), elements / 16384));
 }
 
 void gs_parallel(gs_task task, void *context, gs_int parts)
 {
-    if (parts <= 1 || team.wanted <= 1 || pthread_mutex_trylock(&team.busy)) {
+    if (parts <= 1 || gs_threads() <= 1 || pthread_mutex_trylock(&team.busy)) {
         for (gs_int part = 0; part < parts; ++part) task(context, part, parts);
         return;
     }
