@@ -185,7 +185,8 @@ def test_options_and_what_is_wrong_with_them() -> None:
 
 WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "dtype": ({"dtype": "float16"}, "E0704"),
-    "precision": ({"precision": "bf16"}, "E0704"),
+    "precision": ({"precision": "fp7"}, "E0704"),
+    "precision of another device": ({"device": "numpy", "precision": "bf16"}, "E0707"),
     "index base": ({"index_base": 2}, "E0704"),
     "device": ({"device": "gpu"}, "E0701"),
     "root": ({"roots": ["no/such/folder"]}, "E0802"),
