@@ -258,6 +258,9 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "gs_gemm_packed_bf16(" in printed and "gs_gemm_bf16(" in printed and "gs_gemm_f32(" not in printed
     assert main(["profile", spec, *sizes, *low, "--steps", "1"]) == 0
+    assert "float32 with products of bf16, native, 1 thread" in capsys.readouterr().out
+    assert main(["bench", spec, *sizes, *low, "--repeats", "1"]) == 0
+    assert "in float32 with products of bf16; processor time" in capsys.readouterr().out
     begun = ["run", spec, *sizes, "--device", "native", "--threads", "1", "--out", str(tmp_path / "run")]
     assert main([*begun, "--steps", "2", "--precision", "bf16"]) == 0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["precision"] == "bf16"

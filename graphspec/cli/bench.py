@@ -129,7 +129,8 @@ def say_machine(machine: Machine, settings: Settings, out: Output) -> None:
     )
     step = "forward, backward, clipping and optimizer" if settings.update else "forward and backward"
     time = "processor time" if settings.clock == "cpu" else "time"
-    out.text(f"a step is {step} in float32; {time}, the median of {settings.repeats} turns\n")
+    low = "" if settings.precision == "float32" else f" with products of {settings.precision}"
+    out.text(f"a step is {step} in float32{low}; {time}, the median of {settings.repeats} turns\n")
 
 
 def show(result: Result, machine: Machine, out: Output) -> None:

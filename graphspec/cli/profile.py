@@ -57,7 +57,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return 0
     sizes = " ".join(f"{letter}={n}" for letter, n in result.sizes.items())
     threads = args.threads or default_threads()
-    out.text(f"{args.spec}: {result.what}, {args.dtype}, {result.device}, {threads} thread{'s' if threads > 1 else ''} {sizes}".rstrip())
+    dtype = args.dtype if args.precision == "float32" else f"{args.dtype} with products of {args.precision}"
+    out.text(f"{args.spec}: {result.what}, {dtype}, {result.device}, {threads} thread{'s' if threads > 1 else ''} {sizes}".rstrip())
     work = sum(one.cost.flops for one in result.timed)
     speed = f", {work / 1e9:.3g} GFLOP of matrix products" if work else ""
     out.text(f"{milliseconds(result.plain)} ms a step, the mean of {result.steps}{speed}")
@@ -132,8 +133,8 @@ def to_json(result: Profile, args: argparse.Namespace) -> dict[str, Any]:
         return [{"file": path, "line": line} for path, line in lines]
 
     return {
-        "what": result.what, "device": result.device, "dtype": args.dtype, "threads": args.threads or default_threads(),
-        "at": dict(result.sizes), "file": args.out,
+        "what": result.what, "device": result.device, "dtype": args.dtype, "precision": args.precision,
+        "threads": args.threads or default_threads(), "at": dict(result.sizes), "file": args.out,
         "steps": result.steps, "step_ms": result.plain * 1e3, "ms": result.seconds * 1e3,
         "lines": [
             {"lines": lines(key), "text": source_text(ones[0].places[0]) if ones[0].places else "", **cost(sum_of)}
