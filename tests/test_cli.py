@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from compiled import NEEDS_COMPILER
 from graphspec.cli.main import COMMANDS, main
 from graphspec.ir.ops.record import PRIMITIVES, primitive
 
@@ -136,6 +137,13 @@ def test_compile_says_the_same_in_words(run: Any) -> None:
     assert said.err == ""
     for words in ("linear.spec: forward, float32", "float32[B, 3]", "8 parameters in 2 tensors", "Linear.weight  2 x 3"):
         assert words in said.out
+
+
+@pytest.mark.parametrize("device", ["numpy", pytest.param("native", marks=NEEDS_COMPILER)])
+@pytest.mark.parametrize("spec", ["linear.spec", f"{LSTM} --entry '{NETWORK}'"])
+def test_a_kernel_is_no_op_besides_its_own(run: Any, spec: str, device: str) -> None:
+    found = re.search(r"(\d+) ops of (\d+) lowered", run(f"compile {spec} --device {device}").out)
+    assert found is not None and 0 < int(found[1]) <= int(found[2])
 
 
 def test_what_is_assumed_is_said(run: Any, elsewhere: Path) -> None:

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.json(report)
         return 0
     out.warnings(warnings)
-    _print(out, args.spec, what, model, model.module.all_parameters(), before, sum(ops.values()), said,
+    _print(out, args.spec, what, model, model.module.all_parameters(), before, ops.total() - ops["fused"], said,
         (products, count_products(program.block)), summary, sizes)  # fmt: skip
     return 0
 
