@@ -85,6 +85,8 @@ TABLES = (
     Job("large", "large, one thread", "", [f"--config large {PEERS} --repeats 3"]),
     Job("decoder", "Decoder with alignment, one thread", "", [f"--cell decoder {PEERS}"]),
     Job("update", "With clipping and Adam, one thread", "", [f"--config char,medium --update {PEERS}"]),
+    Job("bf16", "Products in bf16, one thread", "The bound is that of float32; PyTorch's is under bf16 autocast.",
+        ["--config medium,mid --precision bf16 --peers torch"]),
     Job("threads", f"{THREADS} threads", "Time, not processor time.", [f"--config char,medium,mid --threads {THREADS} {PEERS}"]),
 )  # fmt: skip
 
