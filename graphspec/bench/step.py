@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
-from graphspec.graph import initial_value, name_parameters
+from graphspec.graph import Parameter, initial_value, name_parameters
 from graphspec.ir.core import Program
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.passes import dead_code
@@ -78,7 +79,7 @@ class CompiledStep:
             types = {port.name: v.type for port, v in zip(program.inputs, program.block.params, strict=True)}
             given = {port: repeated(a, [n.evaluate(self.sizes) for n in types[port].shape]) for port, a in given.items()}
         resident = self._resident
-        self.flat = resident(np.concatenate([initial_value(p, seed, dtype).reshape(-1) for p in order]))
+        self.flat = resident(initial_values(order, seed, dtype))
         self.parameters = views(self.flat, order)
         self.carried = {
             name: resident(np.zeros([n.evaluate(self.sizes) for n in t.shape], t.dtype)) for name, t in self.setup.carried.items()
@@ -119,7 +120,11 @@ class CompiledStep:
         loss = float(self.engine.to_host(results["loss"]))
         if self.update:
             return loss, float(self.engine.to_host(results["gradient_norm"]))
-        return loss, float(np.linalg.norm(self.engine.to_host(results["gradients"]).astype(np.float64)))
+        return loss, norm(self._on_host(results["gradients"]))
+
+    def _on_host(self, array: Any) -> Array:
+        """The array where it lies, or a copy of a device's."""
+        return array if isinstance(array, np.ndarray) else self.engine.to_host(array)
 
     def flops(self) -> int:
         """Of the matrix products of forward and backward as the spec has them."""
@@ -128,5 +133,21 @@ class CompiledStep:
         return product_flops(program, self.sizes)
 
     def named(self) -> dict[str, Array]:
-        """Copies of the parameters by canonical name."""
-        return {name: self.engine.to_host(array) for name, array in self.parameters.items()}
+        """The parameters by canonical name."""
+        return {name: self._on_host(array) for name, array in self.parameters.items()}
+
+
+def initial_values(parameters: Sequence[Parameter], seed: int, dtype: str) -> Array:
+    """All initial values, one after another.  Each goes to its place as it is drawn: memory is one of the things that are measured."""
+    flat = np.empty(sum(p.size for p in parameters), dtype)
+    at = 0
+    for p in parameters:
+        flat[at : at + p.size] = initial_value(p, seed, dtype).reshape(-1)
+        at += p.size
+    return flat
+
+
+def norm(flat: Array, chunk: int = 1 << 16) -> float:
+    """The length of a vector in float64, without a copy of the whole."""
+    squares = (float(np.square(flat[i : i + chunk], dtype=np.float64).sum()) for i in range(0, len(flat), chunk))
+    return math.sqrt(sum(squares))
