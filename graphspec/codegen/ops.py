@@ -36,8 +36,7 @@ def product(shape: Sequence[Expr]) -> str:
 
 
 def _reduce(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
-    """Over any axes.  Where the last axis stays, whole rows are added to the result's row; the result is written as often as there are
-    reduced rows, but in order."""
+    """Over any axes.  Where the last axis stays, whole rows are added to the result's row, in order, four at a time."""
     (x,), (o,) = inputs, outputs
     axes = tuple(step.attrs["axes"])
     kept = [a for a in range(len(x.shape)) if a not in axes]
@@ -53,9 +52,9 @@ def _reduce(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: S
     if not step.attrs.get("accumulate"):
         _loops(out, [index[a] for a in kept], [x.shape[a] for a in kept], lambda: out.add(f"{o.pointer}[{target}] = {least};"), False)
     if kept and kept[-1] == len(x.shape) - 1:  # reduced axes outside, the last kept one inside
-        order = [*kept[:-1], *axes, kept[-1]]
-        body = lambda: out.add(join(f"{o.pointer}[{target}]", f"{x.load(source)}"))
-        _loops(out, [index[a] for a in order], [x.shape[a] for a in order], body, False, simd=True)
+        outer = [*kept[:-1], *axes[:-1]]
+        rows = lambda: _add_rows(out, axes[-1], index, x, o, target, join)
+        _loops(out, [index[a] for a in outer], [x.shape[a] for a in outer], rows, False)
         return
 
     def each() -> None:
@@ -64,6 +63,27 @@ def _reduce(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: S
         out.add(join(f"{o.pointer}[{target}]", "total") if step.attrs.get("accumulate") else f"{o.pointer}[{target}] = total;")
 
     _loops(out, [index[a] for a in kept], [x.shape[a] for a in kept], each, False)
+
+
+def _add_rows(
+    out: Lines, axis: int, index: Sequence[str], x: Operand, o: Operand, target: str, join: Callable[[str, str], str]
+) -> None:
+    """Join the rows along one axis to a row of the result."""
+    row, columns, n = index[axis], ([index[-1]], [x.shape[-1]]), size(x.shape[axis])
+
+    def loaded(offset: int) -> str:
+        return x.load(at([f"({row} + {offset})" if offset and i == row else i for i in index], x.strides))
+
+    out.add(f"gs_int {row} = 0;")
+    with out.block(f"for (; {row} + 4 <= {n}; {row} += 4)"):
+        values = [loaded(offset) for offset in range(4)]
+        if "+=" in join("", ""):
+            lines = [join(f"{o.pointer}[{target}]", f"({values[0]} + {values[1]}) + ({values[2]} + {values[3]})")]
+        else:
+            lines = [join(f"{o.pointer}[{target}]", value) for value in values]
+        _loops(out, *columns, lambda: out.add(*lines), False, simd=True)
+    with out.block(f"for (; {row} < {n}; ++{row})"):
+        _loops(out, *columns, lambda: out.add(join(f"{o.pointer}[{target}]", loaded(0))), False, simd=True)
 
 
 def _argmax(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
