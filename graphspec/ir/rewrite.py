@@ -72,11 +72,13 @@ def uses(block: Block) -> dict[Value, int]:
 
 
 def keep_scan_parts(
-    op: Op, *, consts: Iterable[int], carries: Iterable[int], xs: Iterable[int], ys: Iterable[int], sums: Iterable[int]
-) -> None:
-    """Drop every operand and result of a scan that is not listed (by position in its kind), in place."""
+    op: Op, *, consts: Iterable[int] | None = None, carries: Iterable[int] | None = None, xs: Iterable[int] | None = None,
+    ys: Iterable[int] | None = None, sums: Iterable[int] | None = None,
+) -> None:  # fmt: skip
+    """Drop every operand and result of a scan that is not listed (by position in its kind), in place; None keeps all of a kind."""
     p = scan_parts(op)
-    kc, kk, kx, ky, ks = list(consts), list(carries), list(xs), list(ys), list(sums)
+    listed = zip((consts, carries, xs, ys, sums), (p.consts, p.carries, p.xs, p.ys, p.sums), strict=True)
+    kc, kk, kx, ky, ks = (list(range(len(part)) if kept is None else kept) for kept, part in listed)
     body = op.blocks[0]
     op.inputs = (*(p.consts[i] for i in kc), *(p.carries[i] for i in kk), *(p.xs[i] for i in kx))
     body.params = [p.index, *(p.body_consts[i] for i in kc), *(p.body_carries[i] for i in kk), *(p.body_xs[i] for i in kx)]
@@ -109,6 +111,14 @@ def add_scan_x(op: Op, value: Value) -> Value:
     op.inputs = (*op.inputs, value)
     op.blocks[0].params.append(param)
     return param
+
+
+def replace_scan_x(op: Op, param: Value, ops: Sequence[Op], value: Value) -> None:
+    """Have the body compute, by ``ops`` at its start, what it was given as an x."""
+    body = op.blocks[0]
+    body.ops[:0] = ops
+    substitute(body, {param: value})
+    keep_scan_parts(op, xs=[i for i, v in enumerate(scan_parts(op).body_xs) if v is not param])
 
 
 def add_scan_y(op: Op, value: Value) -> Value:

@@ -293,11 +293,8 @@ def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
             continue
         axis, at = concat.attrs["axis"] + 1, Size.const(0)
         whole = add_scan_y(scan, concat.output)
-        p = scan_parts(scan)
-        every = [range(len(part)) for part in (p.consts, p.carries, p.xs, p.sums)]
         gone = set(concat.inputs)
-        keep_scan_parts(scan, consts=every[0], carries=every[1], xs=every[2], sums=every[3],
-                        ys=[i for i, v in enumerate(p.body_ys) if v not in gone])
+        keep_scan_parts(scan, ys=[i for i, v in enumerate(scan_parts(scan).body_ys) if v not in gone])
         with b.at(concat.origin):
             for y in parts:
                 assert y is not None

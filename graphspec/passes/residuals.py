@@ -9,7 +9,7 @@ kept, unless an output expresses it already.
 from __future__ import annotations
 
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
-from graphspec.ir.rewrite import add_scan_const, add_scan_x, copy_op, keep_scan_parts, substitute, uses
+from graphspec.ir.rewrite import add_scan_const, add_scan_x, copy_op, replace_scan_x, uses
 from graphspec.passes.told import Told, told
 
 CHEAP = frozenset(
@@ -55,18 +55,9 @@ def _backward(block: Block, op: Op, stacks: dict[Value, tuple[Op, Value]]) -> in
             position = next(i for i, v in enumerate(p.xs) if v is outer)
             param = p.body_xs[position]
             new = again.build(value)
-            body = op.blocks[0]
-            body.ops = again.ops + body.ops
-            substitute(body, {param: new})
-            _drop_x(op, param)
+            replace_scan_x(op, param, again.ops, new)
             dropped += 1
     return dropped
-
-
-def _drop_x(op: Op, param: Value) -> None:
-    p = scan_parts(op)
-    keep_scan_parts(op, consts=range(len(p.consts)), carries=range(len(p.carries)), ys=range(len(p.ys)), sums=range(len(p.sums)),
-                    xs=[i for i, v in enumerate(p.body_xs) if v is not param])
 
 
 class _Again:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
 from graphspec.ir.ops import primitive
-from graphspec.ir.rewrite import add_scan_const, add_scan_x, keep_scan_parts, substitute, uses
+from graphspec.ir.rewrite import add_scan_const, add_scan_x, replace_scan_x, uses
 from graphspec.passes.told import Told, told
 
 
@@ -55,11 +55,5 @@ def _move(scan: Op, outer: Value, op: Op, counts: dict[Value, int]) -> list[Valu
                 counts[v] = counts.get(v, 0)  # read by this scan instead of by the op
         new = b.one(op.name, *operands, **op.attrs)
     new.name = outer.name
-    body = scan.blocks[0]
-    body.ops[:0] = b.block.ops
-    substitute(body, {inner: new})
-    p = scan_parts(scan)
-    every = [range(len(part)) for part in (p.consts, p.carries, p.ys, p.sums)]
-    keep_scan_parts(scan, consts=every[0], carries=every[1], ys=every[2], sums=every[3],
-                    xs=[i for i, v in enumerate(p.body_xs) if v is not inner])
+    replace_scan_x(scan, inner, b.block.ops, new)
     return stacks

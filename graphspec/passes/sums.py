@@ -64,9 +64,7 @@ class _After:
                 kept.append(position)
         moved = len(sums) - len(kept)
         if moved:
-            p = scan_parts(self.op)  # with the stacks that were added
-            every = [range(len(part)) for part in (p.consts, p.carries, p.xs, p.ys)]
-            keep_scan_parts(self.op, consts=every[0], carries=every[1], xs=every[2], ys=every[3], sums=sorted(kept))
+            keep_scan_parts(self.op, sums=sorted(kept))
         return moved
 
     def _terms(self, v: Value) -> list[tuple[Value, tuple[Op, ...]]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Shape, Value, scan_parts
 from graphspec.ir.ops import primitive
-from graphspec.ir.rewrite import add_scan_const, add_scan_x, keep_scan_parts, substitute, uses
+from graphspec.ir.rewrite import add_scan_const, add_scan_x, replace_scan_x, substitute, uses
 from graphspec.passes.told import Told, told
 from graphspec.sizes import Size, product
 
@@ -244,12 +244,6 @@ def _into_loop(block: Block, scan: Op) -> int:
         b = Builder()
         with b.at(lookup.origin):
             found = b.gather(table, step)
-        body = scan.blocks[0]
-        body.ops[:0] = b.block.ops
-        substitute(body, {inner: found})
-        p = scan_parts(scan)
-        every = [range(len(part)) for part in (p.consts, p.carries, p.ys, p.sums)]
-        keep_scan_parts(scan, consts=every[0], carries=every[1], ys=every[2], sums=every[3],
-                        xs=[i for i, v in enumerate(p.body_xs) if v is not inner])
+        replace_scan_x(scan, inner, b.block.ops, found)
         moved += 1
     return moved
