@@ -76,11 +76,11 @@ def _add_rows(
 
     out.add(f"gs_int {row} = 0;")
     with out.block(f"for (; {row} + 4 <= {n}; {row} += 4)"):
-        values = [loaded(offset) for offset in range(4)]
+        lines = [f"{x.type} row{offset} = {loaded(offset)};" for offset in range(4)]
         if "+=" in join("", ""):
-            lines = [join(f"{o.pointer}[{target}]", f"({values[0]} + {values[1]}) + ({values[2]} + {values[3]})")]
+            lines.append(join(f"{o.pointer}[{target}]", "(row0 + row1) + (row2 + row3)"))
         else:
-            lines = [join(f"{o.pointer}[{target}]", value) for value in values]
+            lines += [join(f"{o.pointer}[{target}]", f"row{offset}") for offset in range(4)]
         _loops(out, *columns, lambda: out.add(*lines), False, simd=True)
     with out.block(f"for (; {row} < {n}; ++{row})"):
         _loops(out, *columns, lambda: out.add(join(f"{o.pointer}[{target}]", loaded(0))), False, simd=True)
