@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Union
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from graphspec_runtime.plan import Expr
 
 Monomial = tuple[tuple[str, int], ...]
 """Letters with their powers, sorted; ``()`` is the constant one."""
@@ -190,6 +193,17 @@ def product(sizes: Iterable[SizeLike]) -> Size:
     for each in sizes:
         total = total * each
     return total
+
+
+def to_expr(n: Size) -> Expr:
+    """A size as a Plan holds it."""
+    value = n.value
+    return value if value is not None else tuple((factor, letters) for letters, factor in n.terms)
+
+
+def to_size(expr: Expr) -> Size:
+    """The size that ``to_expr`` made plain data of."""
+    return Size.const(expr) if isinstance(expr, int) else Size([(letters, factor) for factor, letters in expr])
 
 
 def parse_size(text: str) -> Size:

@@ -28,7 +28,7 @@ LAYERS: dict[str, str] = {
     # room: the rooms it may import, all of which stand above it in this table
     "graphspec_runtime": "",
     "errors": "",
-    "sizes": "",
+    "sizes": "graphspec_runtime",
     "codes": "",
     "shipped": "",
     "suggest": "",
@@ -48,7 +48,7 @@ LAYERS: dict[str, str] = {
     "passes": "errors sizes ir",
     "reference": "errors sizes ir binding",
     "program": "errors sizes suggest graph shapes ir lower nn autodiff",
-    "codegen": "graphspec_runtime",
+    "codegen": "sizes graphspec_runtime",
     "plan": "errors sizes ir codegen graphspec_runtime",
     "engine": "errors sizes ir binding passes reference plan graphspec_runtime",
     "check": "errors sizes suggest graph shapes ir binding engine program reference graphspec_runtime",

@@ -15,9 +15,9 @@ from graphspec.ir.core import Block, Op, Shape, Value
 from graphspec.plan.destinations import Destinations, elementwise
 from graphspec.plan.kernels import kernel_tree
 from graphspec.plan.liveness import Liveness
-from graphspec.plan.place import ZERO, Place, Storage, to_expr
+from graphspec.plan.place import ZERO, Place, Storage
 from graphspec.plan.shards import sharded_rows
-from graphspec.sizes import Size, product
+from graphspec.sizes import Size, product, to_expr
 from graphspec_runtime.plan import Instruction, Loop, View
 
 ATTRS = {

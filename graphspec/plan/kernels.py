@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from graphspec.ir.core import Op, Value
-from graphspec.plan.place import to_expr
+from graphspec.sizes import to_expr
 
 ELEMENT, ROW = "element", "row"
 

@@ -10,7 +10,6 @@ from typing import Literal
 
 from graphspec.ir.core import Shape
 from graphspec.sizes import Size, product
-from graphspec_runtime.plan import Expr
 
 ONE = Size.const(1)
 ZERO = Size.const(0)
@@ -126,8 +125,3 @@ def _group(axes: list[tuple[Size, Size]], wanted: list[int], new: Shape) -> tupl
         if shorter or not longer:
             taken += 1
     return None, []
-
-
-def to_expr(n: Size) -> Expr:
-    value = n.value
-    return value if value is not None else tuple((factor, letters) for letters, factor in n.terms)

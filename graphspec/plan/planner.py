@@ -11,9 +11,9 @@ from graphspec.errors import NOWHERE
 from graphspec.ir.core import Program, Value
 from graphspec.plan.destinations import Root, at
 from graphspec.plan.emit import Code, Moves
-from graphspec.plan.place import Place, Storage, to_expr
+from graphspec.plan.place import Place, Storage
 from graphspec.plan.scans import Emitter
-from graphspec.sizes import Size, product
+from graphspec.sizes import Size, product, to_expr
 from graphspec_runtime.plan import Argument, Buffer, Guard, Output, Plan
 
 PRINTERS: Mapping[str, Callable[[Plan], str]] = {

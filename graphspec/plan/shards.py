@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphspec.plan.place import to_expr
-from graphspec.sizes import Size, product
+from graphspec.sizes import Size, product, to_expr, to_size
 from graphspec_runtime.kernels import POINTWISE
 from graphspec_runtime.plan import Expr, Instruction, Loop, View
 
@@ -32,10 +31,6 @@ def sharded_rows(loop: Loop) -> Expr | None:
             if v.buffer in written and not _private(v, rows, strides):
                 return None
     return to_expr(rows)
-
-
-def to_size(expr: Expr) -> Size:
-    return Size.const(expr) if isinstance(expr, int) else Size([(letters, factor) for factor, letters in expr])
 
 
 def _by_rows(step: Instruction, rows: Size, written: set[int]) -> bool:

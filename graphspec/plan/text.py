@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphspec.plan.place import row_major
-from graphspec.sizes import Size
+from graphspec.sizes import to_size
 from graphspec_runtime.plan import Buffer, Expr, Instruction, Loop, Plan, View, show
 
 
@@ -58,13 +58,9 @@ def _view(plan: Plan, view: View) -> str:
     if view.offset != 0:
         text += f"@{_size(view.offset)}"
     text += "".join(f"+{_size(step)}*t{loop}" for loop, step in view.steps)
-    if tuple(map(_as_size, view.strides)) != row_major(tuple(map(_as_size, view.shape))):
+    if tuple(map(to_size, view.strides)) != row_major(tuple(map(to_size, view.shape))):
         text += f"/({', '.join(_size(s) for s in view.strides)})"
     return text
-
-
-def _as_size(n: Expr) -> Size:
-    return Size.const(n) if isinstance(n, int) else Size([(letters, factor) for factor, letters in n])
 
 
 def _size(n: Expr) -> str:
