@@ -16,7 +16,7 @@ from graphspec.codegen.names import buffer_name, operand_name, places, stem, wra
 from graphspec.codegen.ops import PRINTERS
 from graphspec.codegen.text import SUFFIX, TYPES, Lines, Operand, address, letter, number, size
 from graphspec_runtime.kernels import POINTWISE
-from graphspec_runtime.plan import Expr, Instruction, Loop, Plan, View
+from graphspec_runtime.plan import Expr, Instruction, Loop, Plan, View, walk
 
 HEAD = '#include "graphspec.h"'
 
@@ -120,7 +120,7 @@ class _Printer:
         self.kernels.add(f"static void {name}(void *context, gs_int part, gs_int parts)", "{", *function.lines, "}", "")
         held = ", ".join(["(void *)m", "(void *)n", *(packed for packed, _ in names)])
         self.body.add(f"void *held[] = {{{held}}};")
-        work = f"{size(loop.trip)} * {rows} * {max(self._width(step) for step in _instructions(loop.body))}"
+        work = f"{size(loop.trip)} * {rows} * {max(self._width(step) for step, _ in walk(loop.body))}"
         self.body.add(f"gs_parallel({name}, held, gs_parts({work}, ({rows} + 3) / 4));")
 
     @staticmethod
@@ -141,7 +141,7 @@ class _Printer:
     def _pack(self, loop: Loop, trip: str) -> list[tuple[str, str]]:
         """Pack the matrices that the loop's own products multiply by in every turn; returns names and types."""
         names = []
-        written = {v.buffer for step in _instructions(loop.body) for v in step.outputs}
+        written = {v.buffer for step, _ in walk(loop.body) for v in step.outputs}
         for step in loop.body:
             if not isinstance(step, Instruction) or step.kernel != "matmul" or len(step.outputs[0].shape) != 2:
                 continue
@@ -341,11 +341,3 @@ class _Printer:
 def _start(view: View) -> tuple[object, ...]:
     """Where a view begins."""
     return view.buffer, view.offset, view.steps
-
-
-def _instructions(steps: Sequence[Instruction | Loop]) -> list[Instruction]:
-    found: list[Instruction] = []
-    for step in steps:
-        found += _instructions(step.body) if isinstance(step, Loop) else [step]
-    return found
-

@@ -169,7 +169,7 @@ class Plan:
 
     def walk(self) -> Iterator[tuple[Instruction, tuple[Loop, ...]]]:
         """Every instruction with the loops around it, outermost first."""
-        yield from _walk(self.code, ())
+        yield from walk(self.code)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -206,10 +206,11 @@ class Plan:
         )
 
 
-def _walk(code: tuple[Instruction | Loop, ...], loops: tuple[Loop, ...]) -> Iterator[tuple[Instruction, tuple[Loop, ...]]]:
+def walk(code: tuple[Instruction | Loop, ...], loops: tuple[Loop, ...] = ()) -> Iterator[tuple[Instruction, tuple[Loop, ...]]]:
+    """Every instruction of some code with the loops around it, outermost first, behind those given."""
     for step in code:
         if isinstance(step, Loop):
-            yield from _walk(step.body, (*loops, step))
+            yield from walk(step.body, (*loops, step))
         else:
             yield step, loops
 

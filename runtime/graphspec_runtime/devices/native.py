@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -18,7 +18,8 @@ from graphspec_runtime.compiler import SOURCES, about, built, find_compiler, loa
 from graphspec_runtime.devices.base import Layout, Seconds, no_seconds
 from graphspec_runtime.devices.numpy import NumpyDevice
 from graphspec_runtime.errors import PlanError
-from graphspec_runtime.plan import Instruction, Loop, Plan
+from graphspec_runtime.kernels.index import out_of_range
+from graphspec_runtime.plan import Instruction, Plan
 
 CBLAS = (("scipy_cblas_{}gemm64_", True), ("cblas_{}gemm64_", True), ("scipy_cblas_{}gemm", False), ("cblas_{}gemm", False))
 """Names of the matrix product in the libraries that NumPy comes with, and whether integers have 64 bits there."""
@@ -72,15 +73,13 @@ class NativeDevice(NumpyDevice):
         buffers = (ctypes.c_void_p * len(addresses))(*addresses)
         sizes = (ctypes.c_int64 * max(len(plan.letters), 1))(*(layout.sizes[name] for name in plan.letters))
         fault = (ctypes.c_int64 * 3)()
-        checks = _checks(plan.code)
-        held = list(layout.memory)  # alive as long as the program is
+        checks = {step.serial: step for step, _ in plan.walk() if step.kernel == "check_index"}
         set_threads, threads = library.gs_set_threads, self.threads
 
-        def program() -> None:
+        def program() -> None:  # holds the layout, and with it the memory whose addresses it uses
             set_threads(ctypes.c_int64(threads))
             if run(buffers, sizes, fault, *more):
                 raise _out_of_range(plan, layout, checks[fault[0]], fault[1], fault[2])
-            assert held
 
         return program
 
@@ -89,19 +88,7 @@ def _address(memory: object, start: int) -> int | None:
     return None if memory is None else int(np.asarray(memory).ctypes.data) + start
 
 
-def _checks(steps: Sequence[Instruction | Loop]) -> dict[int, Instruction]:
-    found: dict[int, Instruction] = {}
-    for step in steps:
-        if isinstance(step, Loop):
-            found.update(_checks(step.body))
-        elif step.kernel == "check_index":
-            found[step.serial] = step
-    return found
-
-
 def _out_of_range(plan: Plan, layout: Layout, step: Instruction, value: int, position: int) -> PlanError:
-    from graphspec_runtime.kernels.index import out_of_range
-
     (view,) = step.inputs
     shape = [layout.number(n) for n in view.shape]
     place = [int(i) for i in np.unravel_index(position, shape)] if shape else []
