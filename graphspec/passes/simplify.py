@@ -44,7 +44,7 @@ def _block(block: Block) -> int:
         gone += _rewrite(op) or _smaller(op, helpers)
         for helper in helpers:
             helper.inputs = tuple(table.get(v, v) for v in helper.inputs)
-            first = seen.setdefault(_key(helper) or (), helper)
+            first = seen.setdefault(_key(helper), helper)
             if first is helper:
                 kept.append(helper)
             else:
@@ -52,14 +52,11 @@ def _block(block: Block) -> int:
         op.inputs = tuple(table.get(v, v) for v in op.inputs)
         same = _same(op)
         if same is None:
-            key = _key(op)
-            before = seen.get(key) if key else None
-            if before is None:
-                if key:
-                    seen[key] = op
+            first = op if op.blocks or len(op.outputs) != 1 else seen.setdefault(_key(op), op)
+            if first is op:
                 kept.append(op)
                 continue
-            same = before.output
+            same = first.output
         if not same.name:
             same.name = op.output.name
         table[op.output] = same
@@ -132,24 +129,16 @@ def _become(op: Op, name: str, inputs: tuple[Value, ...], attrs: dict[str, Any])
 
 
 def _concat(op: Op) -> int:
-    """A concat of all the slices of one value is that value; views of the slices make the same view of it."""
+    """A concat of all the slices of one value is that value; slices that were all reshaped alike make the value reshaped."""
     axis, views = op.attrs["axis"], [v.op for v in op.inputs]
-    first = views[0]
-    if first is None or first.name not in ("slice", "transpose", "reshape") or any(v is None or v.name != first.name for v in views):
-        return 0
-    if first.name == "slice":
+    whole = None
+    if all(view is not None and view.name == "slice" for view in views):
         whole = _covered(op.inputs, axis)
-        return _become(op, "reshape", (whole,), {"shape": op.output.shape}) if whole else 0
-    sources = [view.inputs[0] for view in views if view is not None]
-    last = op.output.type.rank - 1
-    if first.name == "transpose" and op.output.type.rank == 2:
-        whole = _covered(sources, 1 - axis)
-        return _become(op, "transpose", (whole,), {"axes": (1, 0)}) if whole else 0
-    keep_last = all(u.type.rank and u.shape[-1] == v.shape[-1] for u, v in zip(sources, op.inputs, strict=True))
-    if first.name == "reshape" and axis == last and keep_last:
-        whole = _covered(sources, sources[0].type.rank - 1)
-        return _become(op, "reshape", (whole,), {"shape": op.output.shape}) if whole else 0
-    return 0
+    elif axis == op.output.type.rank - 1 and all(view is not None and view.name == "reshape" for view in views):
+        sources = [view.inputs[0] for view in views if view is not None]
+        if all(u.type.rank and u.shape[-1] == v.shape[-1] for u, v in zip(sources, op.inputs, strict=True)):
+            whole = _covered(sources, sources[0].type.rank - 1)
+    return _become(op, "reshape", (whole,), {"shape": op.output.shape}) if whole else 0
 
 
 def _covered(parts: Sequence[Value], axis: int) -> Value | None:
@@ -196,12 +185,10 @@ def _same(op: Op) -> Value | None:
     return None
 
 
-def _key(op: Op) -> tuple[Any, ...] | None:
-    """What two ops have in common that compute the same; None for what is not compared."""
-    if op.blocks or len(op.outputs) != 1:
-        return None
+def _key(op: Op) -> tuple[Any, ...]:
+    """What two ops without blocks and of one result have in common that compute the same."""
     inputs = op.inputs
     if op.name in ("add", "mul", "maximum", "minimum"):
         inputs = tuple(sorted(inputs, key=lambda v: v.serial))
     attrs = tuple((name, repr(value) if isinstance(value, float) else value) for name, value in sorted(op.attrs.items()))
-    return (op.name, inputs, attrs, op.output.type) if primitive(op.name) else None
+    return op.name, inputs, attrs, op.output.type
