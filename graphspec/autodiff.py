@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Value, index_type, scan_parts, stacked, tensor
 from graphspec.ir.ops import primitive
-from graphspec.ir.rewrite import copy_op, substitute
+from graphspec.ir.rewrite import copy_op, invariants, substitute
 
 Cotangents = dict[Value, Value]
 
@@ -168,11 +168,7 @@ def _free_values(block: Block) -> list[Value]:
 
 def _copy_invariants(op: Op, body: Block) -> None:
     """Compute what the backward body reads of the forward body's loop-invariant values from the consts again."""
-    p = scan_parts(op)
-    steady = set(p.body_consts)
-    for inner in op.blocks[0].ops:
-        if all(v in steady for v in inner.inputs):
-            steady.update(inner.outputs)
+    steady = invariants(op)
     copies: dict[Value, Value] = {}
     added: list[Op] = []
 

@@ -71,6 +71,15 @@ def uses(block: Block) -> dict[Value, int]:
     return counts
 
 
+def invariants(scan: Op) -> set[Value]:
+    """The values of a scan's body that are the same in every step: its consts, and what is made of them alone."""
+    found = set(scan_parts(scan).body_consts)
+    for op in scan.blocks[0].ops:
+        if all(v in found for v in op.inputs):
+            found.update(op.outputs)
+    return found
+
+
 def keep_scan_parts(
     op: Op, *, consts: Iterable[int] | None = None, carries: Iterable[int] | None = None, xs: Iterable[int] | None = None,
     ys: Iterable[int] | None = None, sums: Iterable[int] | None = None,

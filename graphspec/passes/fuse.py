@@ -130,8 +130,10 @@ class _Groups:
     def build(self) -> list[_Group]:
         """Put a fused op in the place of each group that has more than one op; returns those groups."""
         groups = list(dict.fromkeys(self.of[op] for op in self.block.ops if op in self.of))
-        made = [g for g in groups if sum(op.name != "broadcast" for op in g.ops) > 1 or any(op.name in ROWS for op in g.ops)]
-        made = [g for g in made if len(g.ops) > 1]
+        made = [
+            g for g in groups
+            if len(g.ops) > 1 and (sum(op.name != "broadcast" for op in g.ops) > 1 or any(op.name in ROWS for op in g.ops))
+        ]  # fmt: skip
         if not made:
             return []
         chosen = {op: g for g in made for op in g.ops}

@@ -122,10 +122,10 @@ def _sharing(block: Block, side: int) -> list[list[Op]]:
     for i, op in enumerate(block.ops):
         for v in op.inputs:
             first_use.setdefault(v, i)
-    groups: dict[tuple[Value, Size | None], list[Op]] = {}
+    groups: dict[Value, list[Op]] = {}
     for op in block.ops:
         if op.name == "matmul" and op.output.type.rank == 2:
-            groups.setdefault((op.inputs[side], None), []).append(op)
+            groups.setdefault(op.inputs[side], []).append(op)
 
     def known(op: Op) -> int:
         return max((position[v.op] for v in op.inputs if v.op in position), default=-1)
@@ -143,8 +143,6 @@ def _sharing(block: Block, side: int) -> list[list[Op]]:
             if len(taken) > 1:
                 found.append(taken)
             waiting = rest
-            if not taken:
-                break
     return found
 
 
@@ -154,9 +152,7 @@ def _in_order(group: Sequence[Op], side: int) -> list[Op]:
     starts = []
     wholes = set()
     for op in group:
-        maker = op.inputs[side].op
-        while maker is not None and maker.name in ("transpose", "reshape"):
-            maker = maker.inputs[0].op
+        maker = _behind(op.inputs[side]).op
         if maker is None or maker.name != "slice" or maker.attrs["start"].value is None:
             return sorted(group, key=_weights)
         wholes.add((maker.inputs[0], maker.attrs["axis"]))
@@ -167,11 +163,15 @@ def _in_order(group: Sequence[Op], side: int) -> list[Op]:
 
 
 def _weights(op: Op) -> str:
-    """The name of what a product multiplies by, through views."""
-    v = op.inputs[1]
-    while not v.name and v.op is not None and v.op.name in ("transpose", "reshape"):
+    """The name of what a product multiplies by, or of what that is a view of."""
+    return _behind(op.inputs[1], lambda v: not v.name).name
+
+
+def _behind(v: Value, through: Callable[[Value], bool] = lambda v: True) -> Value:
+    """What a value is transposed or reshaped from, as far back as ``through`` lets it."""
+    while v.op is not None and v.op.name in ("transpose", "reshape") and through(v):
         v = v.op.inputs[0]
-    return v.name
+    return v
 
 
 def _side_by_side(block: Block, group: Sequence[Op], side: int) -> None:
@@ -235,11 +235,10 @@ def _added(block: Block) -> tuple[Op, list[Op]] | None:
 
 def _placeable(v: Value, members: set[Op]) -> bool:
     """Whether v can be computed into a larger value's place: made here, by an op that writes where it is told."""
+    v = _behind(v)
+    if v.op is not None and v.op.name == "slice":  # of what a loop stacks together
+        v = v.op.inputs[0]
     op = v.op
-    while op is not None and op in members and op.name in ("reshape", "transpose"):
-        v, op = op.inputs[0], op.inputs[0].op
-    if op is not None and op in members and op.name == "slice":  # of what a loop stacks together
-        v, op = op.inputs[0], op.inputs[0].op
     if op is None or op not in members:
         return False
     if op.name == "scan":

@@ -14,7 +14,8 @@ from __future__ import annotations
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Shape, Value, scan_parts
 from graphspec.ir.ops import primitive
-from graphspec.ir.rewrite import add_scan_const, add_scan_x, replace_scan_x, substitute, uses
+from graphspec.ir.rewrite import add_scan_const, add_scan_x, invariants, replace_scan_x, substitute, uses
+from graphspec.passes.products import transposed
 from graphspec.passes.told import Told, told
 from graphspec.sizes import Size, product
 
@@ -48,15 +49,12 @@ class _Around:
 
     def inside(self, scan: Op) -> _Around:
         """The body of a scan: its consts, and what is made of them alone, never change."""
-        fixed = set(scan_parts(scan).body_consts)
-        for op in scan.blocks[0].ops:
-            self.made(op, fixed)
-        return _Around(self.times * scan.attrs["trip"], fixed)
+        return _Around(self.times * scan.attrs["trip"], invariants(scan))
 
-    @staticmethod
-    def made(op: Op, fixed: set[Value] | None) -> None:
-        if fixed is not None and all(v in fixed for v in op.inputs):
-            fixed.update(op.outputs)
+    def made(self, op: Op) -> None:
+        """Told of an op that is new."""
+        if self.fixed is not None and all(map(self.steady, op.inputs)):
+            self.fixed.update(op.outputs)
 
     def steady(self, v: Value) -> bool:
         return self.fixed is None or v in self.fixed
@@ -101,7 +99,7 @@ def _block(block: Block, around: _Around, done: _Done) -> None:
             ops.append(op)
             continue
         for made in b.block.ops:
-            around.made(made, around.fixed)
+            around.made(made)
         ops += b.block.ops
         new.name = new.name or op.output.name
         table[op.output] = new
@@ -147,8 +145,7 @@ def _product(b: Builder, op: Op, around: _Around) -> Value | None:
         return b.reshape(b.gather(right, index), op.output.shape)
     index = _one_hot(right)
     if index is not None:
-        rows = left.op.inputs[0] if left.op is not None and left.op.name == "transpose" else b.transpose(left, (1, 0))
-        total = b.scatter_add(index, b.reshape(rows, (*index.shape, rows.shape[1])), right.shape[1])
+        total = _added(b, index, transposed(b, left), right.shape[1])
         return b.transpose(total, (1, 0))
     found = around.flat(left)
     if found is not None and around.steady(right):
@@ -158,10 +155,14 @@ def _product(b: Builder, op: Op, around: _Around) -> Value | None:
     found = around.flat(right) if around.fixed is None else None  # in a loop a sum of each step's rows would gain nothing
     if found is not None:
         table, index = found[0], _unflattened(found[1])
-        rows = left.op.inputs[0] if left.op is not None and left.op.name == "transpose" else b.transpose(left, (1, 0))
-        total = b.scatter_add(index, b.reshape(rows, (*index.shape, rows.shape[1])), table.shape[0])
+        total = _added(b, index, transposed(b, left), table.shape[0])
         return b.matmul(b.transpose(total, (1, 0)), table)
     return None
+
+
+def _added(b: Builder, index: Value, rows: Value, n: Size) -> Value:
+    """Rows ``[N, k]`` added up where an index of any shape says, ``[n, k]``."""
+    return b.scatter_add(index, b.reshape(rows, (*index.shape, rows.shape[1])), n)
 
 
 def _scattered(b: Builder, op: Op, around: _Around) -> Value | None:
@@ -174,7 +175,7 @@ def _scattered(b: Builder, op: Op, around: _Around) -> Value | None:
     if not around.small(op.attrs["size"], index.shape) or maker.output.shape[1] != op.output.shape[1]:
         return None
     left, right = maker.inputs
-    total = b.scatter_add(index, b.reshape(left, (*index.shape, left.shape[1])), op.attrs["size"])
+    total = _added(b, index, left, op.attrs["size"])
     return b.matmul(total, right)
 
 
