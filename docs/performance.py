@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from graphspec.bench import figures
+from graphspec.machine import cores
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "performance"
@@ -75,7 +75,7 @@ class Job:
         self.file.write_text(json.dumps({"commands": self.commands(device), "records": found}, indent=1) + "\n")
 
 
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+THREADS = cores()
 PEERS = "--peers torch,jax"
 
 CELLS = "--cell lstm,gru,lnlstm"

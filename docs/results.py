@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphspec.bench.contender import UNSET
+
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "results"
 PAGE = ROOT / "docs" / "results.md"
 RUNS = ROOT / "runs" / "results"
-SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-"""Settings that would slow NumPy's matrix products down; unset for what is measured here."""
 
 Numbers = dict[str, Any]
 
@@ -36,7 +36,7 @@ Numbers = dict[str, Any]
 
 def graphspec(*words: str, **more: Any) -> str:
     """What a command writes to its standard output."""
-    environment = {name: value for name, value in os.environ.items() if name not in SLOWING}
+    environment = {name: value for name, value in os.environ.items() if name not in UNSET}
     environment["GRAPHSPEC_CPU"] = "numpy"  # as all records so far; another device adds up in another order
     command = [sys.executable, "-m", "graphspec", *words]
     done = subprocess.run(command, env=environment, text=True, check=True, cwd=ROOT, stdout=subprocess.PIPE, **more)

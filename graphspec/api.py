@@ -19,7 +19,7 @@ import numpy as np
 
 from graphspec.engine import Engine, device_named
 from graphspec.errors import Diagnostic, fail
-from graphspec.graph import GModule, Module, Parameter, initial_value
+from graphspec.graph import GModule, Module, Parameter, initial_value, initial_values
 from graphspec.ir.core import Program, TensorType
 from graphspec.lower import unflatten
 from graphspec.open import SAVED, Opened, open_spec, pick_module
@@ -113,7 +113,7 @@ class Model:
         self._engines: dict[Any, Engine] = {}
         self._lock = threading.Lock()
         check_memory(order)
-        self._host = np.concatenate([np.zeros(0, dtype), *(initial_value(p, seed, dtype).reshape(-1) for p in order)])
+        self._host = initial_values(order, seed, dtype)
         self.flat_parameters = self._resident(self._host)
         self.flat_gradients = self._resident(np.zeros_like(self._host))
         self.parameters = views(self.flat_parameters, order)

@@ -16,7 +16,7 @@ from graphspec.binding import check_letters
 from graphspec.check import draw_input
 from graphspec.engine import Engine, device_named
 from graphspec.errors import Origin, fail
-from graphspec.graph import initial_value
+from graphspec.graph import initial_value, initial_values
 from graphspec.passes.told import PassReport
 from graphspec.plan.summary import calls_and_flops
 from graphspec.program import Typed, backward_program, leaves
@@ -125,7 +125,7 @@ class CompiledModel:
         given: dict[str, Any] = {
             name: draw_input(t, program, self.sizes, rng, 0.5, 1.5) for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True)
         }
-        given["parameters"] = np.concatenate([np.zeros(0), *(initial_value(p, 1, typed.dtype).reshape(-1) for p in order)])
+        given["parameters"] = initial_values(order, 1, typed.dtype)
         given |= {p.name: initial_value(p, 1, typed.dtype) for p in typed.module.all_parameters(buffers=True)}
         self.arguments: dict[str, Any] = {}
         for port, value in zip(program.inputs, program.block.params, strict=True):

@@ -15,7 +15,7 @@ from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
-from graphspec.graph import Parameter, initial_value, name_parameters
+from graphspec.graph import initial_value, initial_values, name_parameters
 from graphspec.ir.core import Program
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.passes import dead_code
@@ -135,16 +135,6 @@ class CompiledStep:
     def named(self) -> dict[str, Array]:
         """The parameters by canonical name."""
         return {name: self._on_host(array) for name, array in self.parameters.items()}
-
-
-def initial_values(parameters: Sequence[Parameter], seed: int, dtype: str) -> Array:
-    """All initial values, one after another.  Each goes to its place as it is drawn: memory is one of the things that are measured."""
-    flat = np.empty(sum(p.size for p in parameters), dtype)
-    at = 0
-    for p in parameters:
-        flat[at : at + p.size] = initial_value(p, seed, dtype).reshape(-1)
-        at += p.size
-    return flat
 
 
 def norm(flat: Array, chunk: int = 1 << 16) -> float:

@@ -23,7 +23,7 @@ from graphspec.bench import (
     measure_machine,
     peers_named,
 )
-from graphspec.cli.common import limits, overrides, precision_argument
+from graphspec.cli.common import limits, overrides, precision_argument, sizes_given
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.machine import cores, environment
@@ -97,11 +97,7 @@ def subjects(args: argparse.Namespace) -> list[Case | str]:
     if args.spec or args.options:
         helps = ["sizes of the shipped models: `--at B=8,T=20`"]
         raise fail("E0807", f"{args.spec or args.options[0]} stands before any spec", helps=helps)
-    changed: dict[str, int] = {}
-    for name, value in overrides(words(args.at)).items():
-        if not value.isdigit():
-            raise fail("E0807", f"--at {name}={value}: a whole number is wanted")
-        changed[name] = int(value)
+    changed = sizes_given(args.at)
     for name in ("config", "cell"):
         if not words(getattr(args, name)):
             raise fail("E0807", f"--{name} names nothing")

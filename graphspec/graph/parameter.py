@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -155,6 +156,16 @@ def initial_value(parameter: Parameter, seed: int, dtype: str, steps: int | None
             source, count, region = step.args
             part[...] = _window(initial_value(source, seed, "float64", count), region).reshape(part.shape)
     return value.astype(dtype)
+
+
+def initial_values(parameters: Sequence[Parameter], seed: int, dtype: str) -> np.ndarray:
+    """The initial values of all, one after another in one flat array; each goes to its place as it is drawn, so there is no second copy."""
+    flat = np.empty(sum(p.size for p in parameters), dtype)
+    at = 0
+    for p in parameters:
+        flat[at : at + p.size] = initial_value(p, seed, dtype).reshape(-1)
+        at += p.size
+    return flat
 
 
 def _window(value: np.ndarray, region: Region) -> np.ndarray:

@@ -18,7 +18,7 @@ from graphspec.data.pairs import PairSource
 from graphspec.data.prefetch import Prefetch
 from graphspec.engine import Engine, device_named
 from graphspec.errors import Diagnostic, SpecError, fail
-from graphspec.graph import Parameter, initial_value, name_parameters
+from graphspec.graph import Parameter, initial_value, initial_values, name_parameters
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.tensorfile import read_tensors, write_tensors
 from graphspec.training.anomaly import Watched
@@ -79,9 +79,7 @@ class Experiment:
         order = self.setup.graph.all_parameters()
         self._check_trained(order)
         check_memory(order)
-        self.flat_parameters = self._resident(
-            np.concatenate([np.zeros(0, dtype), *(initial_value(p, self.seed, dtype).reshape(-1) for p in order)])
-        )
+        self.flat_parameters = self._resident(initial_values(order, self.seed, dtype))
         self.parameters = views(self.flat_parameters, order)
         self.buffers = {p.name: self._resident(initial_value(p, self.seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
         self.optimizer_state = {name: self._resident(np.zeros(len(self.flat_parameters), dtype)) for name in self.setup.optimizer_state}
