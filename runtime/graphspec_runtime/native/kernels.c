@@ -119,12 +119,7 @@ void gs_release(void *memory)
 
 /* -- the library of matrix products ------------------------------------------------------------------------------------------- */
 
-/* cblas_?gemm with integers of 64 or of 32 bits; NULL where there is none. */
-typedef void (*gemm64)(int, int, int, int64_t, int64_t, int64_t, double, const void *, int64_t, const void *, int64_t, double, void *, int64_t);
-typedef void (*sgemm64)(int, int, int, int64_t, int64_t, int64_t, float, const void *, int64_t, const void *, int64_t, float, void *, int64_t);
-typedef void (*gemm32)(int, int, int, int32_t, int32_t, int32_t, double, const void *, int32_t, const void *, int32_t, double, void *, int32_t);
-typedef void (*sgemm32)(int, int, int, int32_t, int32_t, int32_t, float, const void *, int32_t, const void *, int32_t, float, void *, int32_t);
-
+/* cblas_?gemm of NumPy's library; NULL where there is none.  Wide: with integers of 64 bits. */
 #define blas_f32 gs_blas_f32
 #define blas_f64 gs_blas_f64
 #define blas_wide gs_blas_wide
@@ -144,27 +139,6 @@ void gs_set_blas(void *sgemm, void *dgemm, int wide)
 #endif
 
 enum { ROW_MAJOR = 101, AS_IT_IS = 111, TRANSPOSED = 112 };
-
-__attribute__((unused)) static void call_f32(int a, int b, gs_int M, gs_int N, gs_int K, const float *A, gs_int lda, const float *B, gs_int ldb, float *C,
-                     gs_int ldc, int add)
-{
-    int ta = a ? AS_IT_IS : TRANSPOSED, tb = b ? AS_IT_IS : TRANSPOSED;
-    if (blas_wide)
-        ((sgemm64)blas_f32)(ROW_MAJOR, ta, tb, M, N, K, 1, A, lda, B, ldb, (float)add, C, ldc);
-    else
-        ((sgemm32)blas_f32)(ROW_MAJOR, ta, tb, (int32_t)M, (int32_t)N, (int32_t)K, 1, A, (int32_t)lda, B, (int32_t)ldb, (float)add, C,
-                            (int32_t)ldc);
-}
-
-__attribute__((unused)) static void call_f64(int a, int b, gs_int M, gs_int N, gs_int K, const double *A, gs_int lda, const double *B, gs_int ldb, double *C,
-                     gs_int ldc, int add)
-{
-    int ta = a ? AS_IT_IS : TRANSPOSED, tb = b ? AS_IT_IS : TRANSPOSED;
-    if (blas_wide)
-        ((gemm64)blas_f64)(ROW_MAJOR, ta, tb, M, N, K, 1, A, lda, B, ldb, add, C, ldc);
-    else
-        ((gemm32)blas_f64)(ROW_MAJOR, ta, tb, (int32_t)M, (int32_t)N, (int32_t)K, 1, A, (int32_t)lda, B, (int32_t)ldb, add, C, (int32_t)ldc);
-}
 
 /* Registers decide the tile: 32 wide ones hold 6 x 4 vectors, 16 hold 6 x 2. */
 #if defined(__AVX512F__)
@@ -302,7 +276,7 @@ enum { MOST_THREADS = 256, SPINS = 20000 };
 static struct {
     pthread_mutex_t busy, lock;
     pthread_cond_t wake;
-    gs_int wanted, running; /* threads asked for, and workers there are (the caller is one more) */
+    gs_int wanted, running; /* threads asked for, the caller among them, and workers that are at the job */
     gs_task task;
     void *context;
     gs_int parts;

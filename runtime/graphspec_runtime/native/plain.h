@@ -95,12 +95,32 @@ static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, 
     return 1;
 }
 
+#ifdef OWN_PRODUCTS
 static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                         gs_int crs, int add)
 {
-#ifdef OWN_PRODUCTS
     NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
+}
 #else
+#define BLAS_OF(INTEGER)                                                                                                               \
+    void (*)(int, int, int, INTEGER, INTEGER, INTEGER, REAL, const REAL *, INTEGER, const REAL *, INTEGER, REAL, REAL *, INTEGER)
+
+/* By NumPy's library; `a` and `b`: whether the operand's rows lie in order, else its columns do. */
+static void NAME(call)(int a, int b, gs_int M, gs_int N, gs_int K, const REAL *A, gs_int lda, const REAL *B, gs_int ldb, REAL *C,
+                       gs_int ldc, int add)
+{
+    int ta = a ? AS_IT_IS : TRANSPOSED, tb = b ? AS_IT_IS : TRANSPOSED;
+    if (blas_wide)
+        ((BLAS_OF(int64_t))NAME(blas))(ROW_MAJOR, ta, tb, M, N, K, 1, A, lda, B, ldb, (REAL)add, C, ldc);
+    else
+        ((BLAS_OF(int32_t))NAME(blas))(ROW_MAJOR, ta, tb, (int32_t)M, (int32_t)N, (int32_t)K, 1, A, (int32_t)lda, B, (int32_t)ldb,
+                                       (REAL)add, C, (int32_t)ldc);
+}
+#undef BLAS_OF
+
+static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                        gs_int crs, int add)
+{
     if (!NAME(blas)) {
         NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
         return;
@@ -109,9 +129,9 @@ static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars,
     REAL *a = a_flat ? NULL : NAME(staged)(M, K, A, ars, acs), *b = b_flat ? NULL : NAME(staged)(K, N, B, brs, bcs);
     if (a) A = a, ars = K, acs = 1;
     if (b) B = b, brs = N, bcs = 1;
-    NAME(call)(acs == 1 && ars >= K, bcs == 1 && brs >= N, M, N, K, A, acs == 1 && ars >= K ? ars : acs, B,
-               bcs == 1 && brs >= N ? brs : bcs, C, gs_max(crs, N), add);
+    int a_rows = acs == 1 && ars >= K, b_rows = bcs == 1 && brs >= N;
+    NAME(call)(a_rows, b_rows, M, N, K, A, a_rows ? ars : acs, B, b_rows ? brs : bcs, C, gs_max(crs, N), add);
     free(a);
     free(b);
-#endif
 }
+#endif
