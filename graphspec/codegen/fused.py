@@ -8,9 +8,9 @@ cheap, or else kept in a row of workspace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from graphspec.codegen.axes import collapsed
+from graphspec.codegen.axes import collapsed, nest
 from graphspec.codegen.expressions import Entry, expression
 from graphspec.codegen.text import TYPES, Lines, Operand, at, size, times
 from graphspec_runtime.plan import Expr
@@ -80,25 +80,6 @@ class Fused:
             return text
         self.out.add(f"{TYPES[e.dtype]} {prefix}{i} = {text};")
         return f"{prefix}{i}"
-
-
-def nest(out: Lines, groups: Sequence[Sequence[int]], shape: Sequence[Expr], indices: Sequence[str], body: Callable[[], None],
-         first: bool = False, simd: str = "#pragma omp simd") -> None:  # fmt: skip
-    """Loops over groups of axes around ``body``; with ``first`` the very first axis runs from ``lo`` to ``hi``."""
-    if not groups:
-        with out.block(""):
-            body()
-        return
-    head, *rest = groups
-    count = " * ".join(size(shape[axis]) for axis in (head[1:] if first else head)) or "1"
-    start, end = (f"lo * {count}", f"hi * {count}") if first and count != "1" else ("lo", "hi") if first else ("0", count)
-    if not rest and simd:
-        out.add(simd)
-    with out.loop(indices[0], end, start):
-        if rest:
-            nest(out, rest, shape, indices[1:], body, simd=simd)
-        else:
-            body()
 
 
 class _Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from graphspec.codegen.axes import nest
 from graphspec.codegen.text import SUFFIX, Lines, Operand, at, size, times
 from graphspec_runtime.plan import Expr, Instruction
 
@@ -17,18 +18,8 @@ def _axes(stem: str, n: int) -> list[str]:
 def _loops(
     out: Lines, indices: Sequence[str], shape: Sequence[Expr], body: Callable[[], None], first: bool = True, simd: bool = False
 ) -> None:
-    """Loops over axes; the first one from ``lo`` to ``hi`` where it is the instruction's."""
-    if not indices:
-        with out.block(""):
-            body()
-        return
-    if simd and len(indices) == 1:
-        out.add("#pragma omp simd")
-    with out.loop(indices[0], "hi" if first else size(shape[0]), "lo" if first else "0"):
-        if len(indices) > 1:
-            _loops(out, indices[1:], shape[1:], body, False, simd)
-        else:
-            body()
+    """Loops over axes, an index for each; the first one from ``lo`` to ``hi`` where it is the instruction's."""
+    nest(out, [[axis] for axis in range(len(indices))], shape, indices, body, first, "#pragma omp simd" if simd else "")
 
 
 def product(shape: Sequence[Expr]) -> str:
@@ -46,14 +37,12 @@ def _reduce(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: S
     add = step.kernel == "reduce_sum"
     least = "0" if add else "-INFINITY" if x.dtype in SUFFIX else {"int32": "INT32_MIN", "int64": "INT64_MIN"}.get(x.dtype, "0")
 
-    def join(to: str, value: str) -> str:
-        return f"{to} += {value};" if add else f"{to} = GS_LARGER({to}, {value});"
-
+    join = _add if add else _keep_larger
     if not step.attrs.get("accumulate"):
         _loops(out, [index[a] for a in kept], [x.shape[a] for a in kept], lambda: out.add(f"{o.pointer}[{target}] = {least};"), False)
     if kept and kept[-1] == len(x.shape) - 1:  # reduced axes outside, the last kept one inside
         outer = [*kept[:-1], *axes[:-1]]
-        rows = lambda: _add_rows(out, axes[-1], index, x, o, target, join)
+        rows = lambda: _join_rows(out, axes[-1], index, x, o, target, join)
         _loops(out, [index[a] for a in outer], [x.shape[a] for a in outer], rows, False)
         return
 
@@ -65,7 +54,15 @@ def _reduce(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: S
     _loops(out, [index[a] for a in kept], [x.shape[a] for a in kept], each, False)
 
 
-def _add_rows(
+def _add(to: str, value: str) -> str:
+    return f"{to} += {value};"
+
+
+def _keep_larger(to: str, value: str) -> str:
+    return f"{to} = GS_LARGER({to}, {value});"
+
+
+def _join_rows(
     out: Lines, axis: int, index: Sequence[str], x: Operand, o: Operand, target: str, join: Callable[[str, str], str]
 ) -> None:
     """Join the rows along one axis to a row of the result."""
@@ -77,7 +74,7 @@ def _add_rows(
     out.add(f"gs_int {row} = 0;")
     with out.block(f"for (; {row} + 4 <= {n}; {row} += 4)"):
         lines = [f"{x.type} row{offset} = {loaded(offset)};" for offset in range(4)]
-        if "+=" in join("", ""):
+        if join is _add:
             lines.append(join(f"{o.pointer}[{target}]", "(row0 + row1) + (row2 + row3)"))
         else:
             lines += [join(f"{o.pointer}[{target}]", f"row{offset}") for offset in range(4)]
