@@ -9,7 +9,7 @@ import numpy as np
 
 from graphspec.check import Array, Probe, Run
 from graphspec.errors import NOWHERE
-from graphspec.graph import GModule, Leaf, Module, Node, Record, Sample, Table, connect, gmodule, new_module
+from graphspec.graph import GModule, Leaf, Make, Module, Node, Record, Sample, Table, connect, gmodule, new_module
 from graphspec.ir.core import Program
 from graphspec.ir.rewrite import copy_program
 from graphspec.nn import registry
@@ -57,11 +57,22 @@ def draw(leaf: Leaf, rng: np.random.Generator) -> Array:
 
 def module_of(record: Record, sample: Sample) -> Module:
     """The sample's module, children added and methods called."""
-    module = new_module(record.name, list(sample.args), NOWHERE) if record.name else record.construct(list(sample.args), NOWHERE)
-    for name, args in sample.children:
-        module.add(new_module(name, list(args), NOWHERE), NOWHERE)
-    for name, args in sample.methods:
-        record.call(module, name, list(args), NOWHERE)
+    args = [made(arg) if isinstance(arg, Make) else arg for arg in sample.args]
+    module = new_module(record.name, args, NOWHERE) if record.name else record.construct(args, NOWHERE)
+    return filled(module, sample)
+
+
+def made(what: Make) -> Module:
+    args = [made(arg) if isinstance(arg, Make) else arg for arg in what.args]
+    return filled(new_module(what.name, args, NOWHERE), what)
+
+
+def filled(module: Module, what: Sample | Make) -> Module:
+    """The module with its children added and its methods called."""
+    for child in what.children:
+        module.add(made(child), NOWHERE)
+    for name, args in what.methods:
+        module.record.call(module, name, list(args), NOWHERE)
     return module
 
 

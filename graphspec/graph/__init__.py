@@ -4,10 +4,10 @@ from graphspec.graph.module import Module, new_module
 from graphspec.graph.names import name_parameters
 from graphspec.graph.node import GModule, Inputs, Node, connect, gmodule, leaves, split
 from graphspec.graph.parameter import FlatParameters, InitStep, Parameter, ParameterView, initial_value, initial_values
-from graphspec.graph.record import REGISTRY, Argument, Leaf, ParameterSpec, Record, Sample, Table, register
+from graphspec.graph.record import REGISTRY, Argument, Leaf, Make, ParameterSpec, Record, Sample, Table, register
 
 __all__ = [
-    "REGISTRY", "Argument", "FlatParameters", "GModule", "InitStep", "Inputs", "Leaf", "Module", "Node", "Parameter", "ParameterSpec",
-    "ParameterView", "Record", "Sample", "Table", "connect", "gmodule", "initial_value", "initial_values", "leaves", "name_parameters",
-    "new_module", "register", "split",
+    "REGISTRY", "Argument", "FlatParameters", "GModule", "InitStep", "Inputs", "Leaf", "Make", "Module", "Node", "Parameter",
+    "ParameterSpec", "ParameterView", "Record", "Sample", "Table", "connect", "gmodule", "initial_value", "initial_values", "leaves",
+    "name_parameters", "new_module", "register", "split",
 ]

@@ -61,17 +61,27 @@ class ParameterSpec:
 
 
 @dataclass(frozen=True)
+class Make:
+    """A module that a sample needs made: an argument of a constructor, or a child of a container."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    children: tuple[Make, ...] = ()
+    methods: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
 class Sample:
     """A case that proves a record: constructor arguments and input shapes.
 
-    ``inputs`` is a nested tuple of leaves: a shape (tuple of ints, float values), or ``Leaf``.  ``children`` are added
-    to a container, as ``(name, args)`` pairs; ``methods`` are called on the module, as ``(name, args)`` pairs.
+    ``inputs`` is a nested tuple of leaves: a shape (tuple of ints, float values), or ``Leaf``.  An argument that is a module is
+    given as a :class:`Make`; so are the ``children`` of a container.  ``methods`` are called on the module, as ``(name, args)`` pairs.
     """
 
     args: tuple[Any, ...] = ()
     inputs: Any = None
     evaluate: bool = False
-    children: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    children: tuple[Make, ...] = ()
     methods: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
 
@@ -96,6 +106,8 @@ class Record:
     """One line: what it computes."""
     source: ClassVar[str] = ""
     """Torch page or paper."""
+    differs: ClassVar[str] = ""
+    """What is otherwise than in Torch, in a sentence or two; empty when nothing is."""
     arguments: ClassVar[tuple[Argument, ...]] = ()
     samples: ClassVar[tuple[Sample, ...]] = ()
     kind: ClassVar[str] = "module"

@@ -1,10 +1,19 @@
-"""Every ``nn`` module, one record each, one file for each family.  Importing this package fills the registry."""
+"""Every ``nn`` module, one record each, one file for each family.  Importing this package fills the registry.
+
+What Torch has and a spec cannot have stands in the ``LEFT_OUT`` of its family, with the reason.
+"""
+
+import importlib
+import pkgutil
 
 from graphspec.graph.record import REGISTRY
-from graphspec.nn import attention, container, criterion, linear, lookup, reduce, regularise, scan, shape, table, transfer
 
 registry = REGISTRY
 
-__all__ = [
-    "attention", "container", "criterion", "linear", "lookup", "reduce", "registry", "regularise", "scan", "shape", "table", "transfer",
-]
+LEFT_OUT: dict[str, str] = {}
+"""Modules of Torch that there are none of here, by name, each with the reason."""
+
+for _family in pkgutil.iter_modules(__path__, f"{__name__}."):
+    LEFT_OUT.update(getattr(importlib.import_module(_family.name), "LEFT_OUT", {}))
+
+__all__ = ["LEFT_OUT", "registry"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphspec.graph import Module, Record, Sample, register
+from graphspec.graph import Make, Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH
 from graphspec.shapes.cells import Cell
@@ -23,9 +23,9 @@ class Sequential(Container):
     doc = "modules one after another"
     source = TORCH + "containers.md#sequential"
     samples = (
-        Sample((), (2, 3), children=(("Linear", (3, 4)), ("Tanh", ()), ("Linear", (4, 2)))),
+        Sample((), (2, 3), children=(Make("Linear", (3, 4)), Make("Tanh"), Make("Linear", (4, 2)))),
         Sample((), (2, 3)),
-        Sample((), ((2, 3), (2, 1)), children=(("JoinTable", (2,)), ("Square", ()))),
+        Sample((), ((2, 3), (2, 1)), children=(Make("JoinTable", (2,)), Make("Square"))),
     )
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:

@@ -1,0 +1,26 @@
+"""PyTorch twins of Identity and the linear layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphspec.graph import Module
+from twins.common import Env, Twin
+
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError:  # the tests that need it are skipped, with this reason
+    torch = None  # type: ignore[assignment]
+
+
+def linear(m: Module, x: Any, env: Env) -> Any:
+    return F.linear(x, env.parameter(m, "weight"), env.parameter(m, "bias"))
+
+
+TWINS: dict[str, Twin] = {
+    "Identity": lambda m, x, env: x,
+    "Linear": linear,
+    "LinearNoBias": linear,
+    "CMul": lambda m, x, env: x * env.parameter(m, "weight"),
+}

@@ -1,0 +1,29 @@
+"""PyTorch twins of reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from graphspec.graph import Module
+from twins.common import Env, Twin, axis
+
+try:
+    import torch
+except ImportError:  # the tests that need it are skipped, with this reason
+    torch = None  # type: ignore[assignment]
+
+
+def reduce(function: Callable[..., Any]) -> Twin:
+    def twin(m: Module, x: Any, env: Env) -> Any:
+        a = m.args
+        f = torch.mean if a.sizeAverage else function
+        return f(x, axis(a.dimension, x.dim(), a.nInputDims), keepdim=not a.squeeze or x.dim() == 1)
+
+    return twin
+
+
+TWINS: dict[str, Twin] = {
+    "Sum": reduce(lambda x, dim, keepdim: torch.sum(x, dim, keepdim=keepdim)),
+    "Mean": reduce(lambda x, dim, keepdim: torch.mean(x, dim, keepdim=keepdim)),
+}
