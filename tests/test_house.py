@@ -52,6 +52,7 @@ LAYERS: dict[str, str] = {
     "plan": "errors sizes ir codegen graphspec_runtime",
     "engine": "errors sizes ir binding passes reference plan graphspec_runtime",
     "check": "errors sizes suggest graph shapes ir binding engine program reference graphspec_runtime",
+    "samples": "errors graph nn check program reference",
     "data": "errors extras suggest build",
     # What a spec can name, before anything is trained:
     "training.fields": "errors suggest build",
