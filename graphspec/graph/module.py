@@ -35,7 +35,7 @@ class Module:
         self.buffers = {k: self._make(k, spec, True) for k, spec in record.buffers(args).items()}
 
     def _make(self, key: str, spec: ParameterSpec, buffer: bool) -> Parameter:
-        parameter = Parameter(spec.shape, [spec.init], self.origin, buffer)
+        parameter = Parameter(spec.shape, [spec.init, *spec.more], self.origin, buffer)
         if parameter.size > MAX_ELEMENTS:
             shape = " x ".join(map(str, spec.shape))
             raise fail("E0504", f"nn.{self.record.name}: {key} of {shape} has more than 2^40 elements", self.origin)
@@ -94,7 +94,7 @@ class Module:
         for module in self.walk():
             specs = module.record.parameters(module.args)
             for key, parameter in module.parameters.items():
-                parameter.log[:] = [specs[key].init]
+                parameter.log[:] = [specs[key].init, *specs[key].more]
                 if bound is not None:
                     parameter.view.apply("uniform", -bound * 3**0.5, bound * 3**0.5)
 

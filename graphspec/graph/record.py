@@ -58,6 +58,8 @@ class ParameterSpec:
 
     shape: tuple[int, ...]
     init: InitStep
+    more: tuple[InitStep, ...] = ()
+    """What is done to it after that, such as another value in some part."""
 
 
 @dataclass(frozen=True)
