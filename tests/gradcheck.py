@@ -20,8 +20,8 @@ from graphspec.samples import LETTERS, Case, declare, draw, filled, graph_of, is
 from graphspec_runtime import Executable, open_device
 
 __all__ = [
-    "LETTERS", "Case", "declare", "declared", "draw", "filled", "graph_of", "is_leaf", "leaves_of", "made", "module_of", "nested", "on_device",
-    "show", "source", "typed", "use",
+    "LETTERS", "Case", "declare", "declared", "draw", "filled", "graph_of", "is_leaf", "leaves_of", "made", "module_of", "nested",
+    "on_device", "show", "source", "typed", "use",
 ]  # fmt: skip
 
 

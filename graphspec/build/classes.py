@@ -16,7 +16,7 @@ from graphspec.build.limits import LimitError
 from graphspec.build.stdlib import argument
 from graphspec.build.values import Builtin, Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, type_name
 from graphspec.errors import SpecError, error
-from graphspec.graph import REGISTRY, Node, connect, gmodule, new_module
+from graphspec.graph import LEFT_OUT, REGISTRY, Node, about_missing, connect, find_record, gmodule, new_module
 from graphspec.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ class ObjectHost(GraphHost):
     def _stand_in(self, lua: Interpreter) -> ModuleHost | None:
         """A module of ours to use instead: one of the same name, where ``updateOutput`` computes with values."""
         record = STANDS_IN.get(self.last_name, self.last_name)
-        if self.native is None and record in REGISTRY and self._computes(lua):
-            given = self.given[: len(REGISTRY[record].arguments)]
+        known = find_record(record) if self.native is None else None
+        if known is not None and self._computes(lua):
+            given = self.given[: len(known.arguments)]
             self.native = ModuleHost(new_module(record, [unwrap(lua, a) for a in given], located(lua)))
             self.replaced = True
             text = f"nn.{record} is used for {self.name}, whose updateOutput computes with values"
@@ -177,7 +178,7 @@ class NativeClass(Host):
 
     @property
     def _record(self) -> Any:
-        return REGISTRY.get(self.name.removeprefix("nn."))
+        return find_record(self.name.removeprefix("nn."))
 
     @staticmethod
     def _overrides(lua: Interpreter, owner: ObjectHost) -> bool:
@@ -255,10 +256,12 @@ def torch_class(lua: Interpreter, args: list[Value]) -> list[Value]:
 def _parent(lua: Interpreter, name: str) -> Value:
     if name in lua.classes:
         return lua.classes[name]
-    if name in ABSTRACT or name.removeprefix("nn.") in REGISTRY:
+    bare = name.removeprefix("nn.")
+    if name in ABSTRACT or find_record(bare) is not None:
         return NativeClass(name)
     known = [*lua.classes, *ABSTRACT, *(f"nn.{n}" for n in REGISTRY)]
-    raise lua.error("E0401", f"there is no class {name}", helps=did_you_mean(name, known))
+    about = about_missing(bare) if bare in LEFT_OUT else {"helps": did_you_mean(name, known)}
+    raise lua.error("E0401", f"there is no class {name}", **about)
 
 
 def _register(lua: Interpreter, name: str, methods: LuaTable) -> None:

@@ -9,8 +9,7 @@ from graphspec.build.bindings import ModuleHost, located, nodes_of, unwrap
 from graphspec.build.classes import ABSTRACT, STANDS_IN, NativeClass
 from graphspec.build.values import Host, LuaTable, NativeFunction, Value
 from graphspec.errors import Diagnostic, SpecError
-from graphspec.graph import REGISTRY, gmodule, new_module
-from graphspec.suggest import did_you_mean
+from graphspec.graph import about_missing, find_record, gmodule, new_module
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
@@ -32,14 +31,14 @@ class Namespace(Host):
         if key == "gModule":
             return NativeFunction("nn.gModule", self._gmodule)
         record = STANDS_IN.get(key, key)
-        if record in REGISTRY:
+        if find_record(record) is not None:
             return NativeClass(f"nn.{record}", lambda inner, args: self._construct(inner, record, args))
         if f"nn.{key}" in ABSTRACT:
             return NativeClass(f"nn.{key}")
         return None
 
     def missing(self, lua: Interpreter, key: str) -> SpecError:
-        return lua.error("E0401", f"there is no module nn.{key}", helps=did_you_mean(key, REGISTRY, "nn.{}"))
+        return lua.error("E0401", f"there is no module nn.{key}", **about_missing(key))
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
         self.own.set(key, value)

@@ -1,13 +1,14 @@
 """The gModule graph: modules, nodes, parameters, nngraph's construction rules, canonical names."""
 
+from graphspec.graph.lookup import about_missing, find_record
 from graphspec.graph.module import Module, new_module
 from graphspec.graph.names import name_parameters
 from graphspec.graph.node import GModule, Inputs, Node, connect, gmodule, leaves, split
 from graphspec.graph.parameter import FlatParameters, InitStep, Parameter, ParameterView, initial_value, initial_values
-from graphspec.graph.record import REGISTRY, Argument, Leaf, Make, ParameterSpec, Record, Sample, Table, register
+from graphspec.graph.record import LEFT_OUT, REGISTRY, Argument, Leaf, Make, ParameterSpec, Record, Sample, Table, register
 
 __all__ = [
-    "REGISTRY", "Argument", "FlatParameters", "GModule", "InitStep", "Inputs", "Leaf", "Make", "Module", "Node", "Parameter",
-    "ParameterSpec", "ParameterView", "Record", "Sample", "Table", "connect", "gmodule", "initial_value", "initial_values", "leaves",
-    "name_parameters", "new_module", "register", "split",
+    "LEFT_OUT", "REGISTRY", "Argument", "FlatParameters", "GModule", "InitStep", "Inputs", "Leaf", "Make", "Module", "Node",
+    "Parameter", "ParameterSpec", "ParameterView", "Record", "Sample", "Table", "about_missing", "connect", "find_record", "gmodule",
+    "initial_value", "initial_values", "leaves", "name_parameters", "new_module", "register", "split",
 ]

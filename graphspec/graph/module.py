@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphspec.errors import NOWHERE, Origin, fail
+from graphspec.graph.lookup import about_missing, find_record
 from graphspec.graph.parameter import FlatParameters, Parameter
-from graphspec.graph.record import REGISTRY, ParameterSpec, Record
-from graphspec.suggest import did_you_mean
+from graphspec.graph.record import ParameterSpec, Record
 
 _serial = itertools.count()
 
@@ -154,7 +154,7 @@ def copy_module(
 
 def new_module(name: str, args: Sequence[Any], origin: Origin) -> Module:
     """Construct ``nn.<name>(args...)``; E0401 for a name that does not exist, E042x for arguments that do not fit."""
-    record = REGISTRY.get(name)
+    record = find_record(name)
     if record is None:
-        raise fail("E0401", f"there is no module nn.{name}", origin, helps=did_you_mean(name, REGISTRY, "nn.{}"))
+        raise fail("E0401", f"there is no module nn.{name}", origin, **about_missing(name))
     return record.construct(list(args), origin)

@@ -49,7 +49,7 @@ class Argument:
 
     def __str__(self) -> str:
         text = f"{self.name}..." if self.rest else self.name
-        return text if self.default is REQUIRED else f"[{text}={_lua(self.default)}]"
+        return text if self.default is REQUIRED else f"[{text}={lua_text(self.default)}]"
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,9 @@ MAX_SIZE = 2**53
 REGISTRY: dict[str, Record] = {}
 """Every record by name; filled by importing :mod:`graphspec.nn`."""
 
+LEFT_OUT: dict[str, str] = {}
+"""Modules of Torch that there are none of here, by name, each with the reason; filled likewise."""
+
 
 def register(cls: type[Record]) -> type[Record]:
     """Class decorator: makes ``nn.<name>`` known."""
@@ -248,14 +251,28 @@ def _flatten(values: Sequence[Any]) -> list[Any]:
     return list(values)
 
 
-def _lua(value: Any) -> str:
+def lua_text(value: Any) -> str:
+    """A value as a spec writes it; a module that a sample needs as the expression that makes it."""
     if value is None:
         return "nil"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, Table):
+        fields = (f"{name}={lua_text(item)}" for name, item in value.fields.items())
+        return "{" + ", ".join([*map(lua_text, value.items), *fields]) + "}"
+    if isinstance(value, Make):
+        return lua_call(value.name, value)
     return repr(value) if isinstance(value, str) else str(value)
+
+
+def lua_call(name: str, what: Sample | Make) -> str:
+    """The expression that makes a module of that name: its arguments, children and methods called."""
+    calls = [("add", (child,)) for child in what.children] + list(what.methods)
+    return f"nn.{name}({', '.join(map(lua_text, what.args))})" + "".join(
+        f":{method}({', '.join(map(lua_text, args))})" for method, args in calls
+    )
 
 
 def _lua_type(value: Any) -> str:

@@ -6,12 +6,9 @@ What Torch has and a spec cannot have stands in the ``LEFT_OUT`` of its family, 
 import importlib
 import pkgutil
 
-from graphspec.graph.record import REGISTRY
+from graphspec.graph.record import LEFT_OUT, REGISTRY
 
 registry = REGISTRY
-
-LEFT_OUT: dict[str, str] = {}
-"""Modules of Torch that there are none of here, by name, each with the reason."""
 
 for _family in pkgutil.iter_modules(__path__, f"{__name__}."):
     LEFT_OUT.update(getattr(importlib.import_module(_family.name), "LEFT_OUT", {}))
