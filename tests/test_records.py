@@ -39,6 +39,7 @@ INTEGERS = {"LengthMask", "OneHot"}
 
 OPEN = {("SplitTable", i) for i in range(4)} | {("View", 3), ("Reshape", 5)}
 """Samples that need their sizes as numbers: how many pieces there are; what is left of a product; whether all elements are taken."""
+OPEN |= {("Add", 2), ("CAdd", 7), ("CAdd", 8), ("CMul", 7), ("CMul", 8)}  # whether the elements are as many
 
 
 def without_samples(records: list[Record]) -> list[str]:

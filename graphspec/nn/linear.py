@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import ClassVar
@@ -13,8 +12,8 @@ from graphspec.graph.parameter import linear_init
 from graphspec.graph.record import MAX_SIZE
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, only
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.nn.common import TORCH
+from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
@@ -107,46 +106,3 @@ class LinearNoBias(Linear):
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.bias = False
-
-
-@register
-class CMul(Record):
-    """``y = w * x``, element by element with a weight of the given sizes, which are those of the last axes of x (1 repeats it along an
-    axis): ``[..., sizes...] -> [..., sizes...]``."""
-
-    name = "CMul"
-    doc = "y = w * x with a weight for each element"
-    source = TORCH + "simple.md#cmul"
-    arguments = (Argument("size", "sizes", rest=True),)
-    samples = (
-        Sample((3,), (2, 3)), Sample((3,), (3,)), Sample((2, 3), (4, 2, 3)), Sample((2, 1), (3, 2, 4)), Sample((1, 4), (2, 4)),
-        Sample((1, 2, 1), (2, 3, 2, 2)),
-    )  # fmt: skip
-
-    def check(self, a: SimpleNamespace, origin: Origin) -> None:
-        a.shape = tuple(a.size)
-        if not a.shape or min(a.shape) < 1:
-            raise fail("E0422", "nn.CMul: its sizes are whole numbers of at least 1", origin, helps=["as in `nn.CMul(opt.rnn_size)`"])
-
-    def parameters(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
-        return {"weight": ParameterSpec(a.shape, linear_init(math.prod(a.shape)))}
-
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        shape = m.args.shape
-        s.like(x, y, max(2, len(shape)))
-        dims = s.dims(x)
-        if dims is None:
-            return
-        if len(dims) < len(shape):
-            raise Mismatch(f"at least {len(shape)} axes are wanted here, got {s.show(x)}")
-        first = len(dims) - len(shape)
-        for axis, n in enumerate(shape, first):
-            if n != 1:
-                s.equate(dims[axis], Size.const(n), axis)
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        x, shape = only(x), m.args.shape
-        first = x.type.rank - len(shape)
-        axes = [axis for axis, n in enumerate(shape, first) if n != 1]
-        weight = b.reshape(b.parameter(m, "weight"), [n for n in shape if n != 1])
-        return b.mul(x, b.broadcast(weight, x.shape, axes))

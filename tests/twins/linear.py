@@ -22,5 +22,4 @@ TWINS: dict[str, Twin] = {
     "Identity": lambda m, x, env: x,
     "Linear": linear,
     "LinearNoBias": linear,
-    "CMul": lambda m, x, env: x * env.parameter(m, "weight"),
 }
