@@ -1,9 +1,8 @@
-"""Modules on tables of tensors: arithmetic, joining, splitting, selecting."""
+"""Modules on tables of tensors: arithmetic, joining and splitting."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 from graphspec.errors import SpecError
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
@@ -15,6 +14,9 @@ from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
 APART = Leaf((2, 3), 0.5, 2.0, gap=0.5)
+FIRST = Leaf((2, 3), values=(1.0, 0.0, -1.5, 2.0, 0.25, -0.5))
+SECOND = Leaf((2, 3), values=(0.5, 1.0, -1.0, -2.0, 0.75, -3.5))
+"""Nowhere equal to each other, and each the larger somewhere."""
 
 
 class Elementwise(Record):
@@ -78,6 +80,7 @@ class CSubTable(Elementwise):
     name = "CSubTable"
     doc = "the difference of two tensors of equal shapes"
     source = TORCH + "table.md#csubtable"
+    differs = "there are exactly two inputs; Torch passes over any more"
     count = 2
     samples = (Sample((), ((2, 3), (2, 3))), Sample((), ((4,), (4,))), Sample((), ((2, 3, 2), (2, 3, 2))))
 
@@ -92,11 +95,99 @@ class CDivTable(Elementwise):
     name = "CDivTable"
     doc = "the quotient, element by element, of two tensors of equal shapes"
     source = TORCH + "table.md#cdivtable"
+    differs = "there are exactly two inputs; Torch passes over any more"
     count = 2
     samples = (Sample((), ((2, 3), APART)), Sample((), ((4,), Leaf((4,), -2.0, 2.0, gap=0.5))))
 
     def combine(self, b: Lowering, left: Value, right: Value) -> Value:
         return b.div(left, right)
+
+
+@register
+class CAveTable(Elementwise):
+    """``y = (x1 + x2 + ... + xn) / n``."""
+
+    name = "CAveTable"
+    doc = "the mean of tensors of equal shapes"
+    source = "CAveTable.lua of Torch's forks; CAddTable and MulConstant(1 / n) in one"
+    samples = (Sample((), ((2, 3), (2, 3))), Sample((), ((4,), (4,), (4,))), Sample((), ((2, 3, 2), (2, 3, 2))))
+
+    def combine(self, b: Lowering, left: Value, right: Value) -> Value:
+        return b.add(left, right)
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        return b.scale(only(super().lower(b, m, x)), 1 / len(flatten(x)))
+
+
+class Extreme(Elementwise):
+    """Base of the largest and the smallest."""
+
+    how = ""
+    """What another element must be to the one found so far to take its place."""
+    samples = (
+        Sample((), (FIRST, SECOND)),
+        Sample((), tuple(Leaf((4,), values=row) for row in ((1, -2, 0.5, 3), (0, -1, 2.5, 1), (2, 0, -1.5, -3)))),
+        Sample((), (Leaf((1, 2, 1), 0.0, 1.0), Leaf((1, 2, 1), values=(-0.5, 1.5)))),
+    )
+
+    def combine(self, b: Lowering, left: Value, right: Value) -> Value:
+        return b.where(b.compare(right, left, self.how), right, left)
+
+
+@register
+class CMaxTable(Extreme):
+    """``y = max(x1, x2, ...)``; of equals the first has the gradient."""
+
+    name = "CMaxTable"
+    doc = "the largest, element by element, of tensors of equal shapes"
+    source = TORCH + "table.md#cmaxtable"
+    how = "gt"
+
+
+@register
+class CMinTable(Extreme):
+    """``y = min(x1, x2, ...)``; of equals the first has the gradient."""
+
+    name = "CMinTable"
+    doc = "the smallest, element by element, of tensors of equal shapes"
+    source = TORCH + "table.md#cmintable"
+    how = "lt"
+
+
+@register
+class CAddTensorTable(Record):
+    """``{v, {x1, x2, ...}} -> {x1 + v, x2 + v, ...}``, all of equal shapes."""
+
+    name = "CAddTensorTable"
+    doc = "a tensor added to each tensor of a table"
+    source = TORCH + "table.md#caddtensortable"
+    samples = (
+        Sample((), ((2, 3), ((2, 3), (2, 3)))),
+        Sample((), ((4,), ((4,), (4,), (4,)))),
+        Sample((), ((2, 1, 3), ((2, 1, 3),))),
+    )
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        one, many = s.table(x, 2)
+        for mine, theirs in ((many, y), (y, many)):
+            items = s.items(mine)
+            if items is not None:
+                if not items:
+                    raise Mismatch("an empty table")
+                s.set(one, dtype=FLOAT)
+                equal_shapes(s, m, [one, *items, *s.table(theirs, len(items))])
+        s.wish(one, 2)
+        if s.items(many) is None:
+            unless_known(s, m, "how many tensors its second input holds is not known", "is this a table?")
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        assert isinstance(x, tuple)
+        return tuple(b.add(item, only(x[0])) for item in flatten(x[1]))
+
+
+LEFT_OUT = {
+    "Print": "a module that prints while the network runs: ask for the value of the node by its name instead",
+}
 
 
 @register
@@ -115,36 +206,47 @@ class JoinTable(Record):
         Sample((1,), ((2,), (3,), (1,))),
         Sample((1, 1), ((2, 3), (2, 2))),
         Sample((-1,), ((2, 1, 3), (2, 1, 2))),
+        Sample((1, 1), ((2,), (1,))),
     )
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         items = s.items(x)
-        if items is None:
-            return
-        s.same_dtype(y, *items)
-        known = [d for d in map(s.dims, (*items, y)) if d is not None]
-        if not known:
-            s.wish(items[0], usual_rank(m.args.dimension, m.args.nInputDims))
-            return
-        rank = len(known[0])
-        axis = axis_of(m.args.dimension, rank, m.args.nInputDims)
-        common = [s.unknown("m", i + 1) if i else s.unknown("B") for i in range(rank)]
-        total = Size.const(0)
-        for position, item in enumerate(items, 1):
-            own = s.unknown("n", position)
-            try:
-                s.set(item, [*common[:axis], own, *common[axis + 1 :]])
-            except Mismatch as clash:
-                sizes = [show(n) for n in (clash.right, clash.left) if n is not None]
-                text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {' vs '.join(sizes)}"
-                labelled = [(1, items[0]), (position, item)] if position > 1 else [(1, item)]
-                raise SpecError(s.explain("E0318", f"JoinTable inputs must be equal in all dims but {axis + 1}", text, labelled)) from None
-            total = total + s.resolve(own)
-        s.set(y, [*common[:axis], total, *common[axis + 1 :]])
+        if items is not None:
+            joined(s, "JoinTable inputs", items, y, m.args.dimension, m.args.nInputDims, inputs=True)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         values = flatten(x)
         return b.concat(values, axis_of(m.args.dimension, values[0].type.rank, m.args.nInputDims))
+
+
+def joined(s: Types, what: str, items: Sequence[Cell], y: Cell, dimension: int, input_dims: int | None = None, *, inputs: bool) -> None:
+    """State that y is the items one after another along a dimension; E0318 where another size differs.
+
+    ``inputs``: whether the items are the inputs of the module, so that the error can show them.
+    """
+    s.same_dtype(y, *items)
+    known = [d for d in map(s.dims, (*items, y)) if d is not None]
+    if not known:
+        s.wish(items[0], usual_rank(dimension, input_dims))
+        return
+    rank = len(known[0])
+    axis = axis_of(dimension, rank, input_dims)
+    common = [s.unknown("m", i + 1) if i else s.unknown("B") for i in range(rank)]
+    total = Size.const(0)
+    for position, item in enumerate(items, 1):
+        own = s.unknown("n", position)
+        try:
+            s.set(item, [*common[:axis], own, *common[axis + 1 :]])
+        except Mismatch as clash:
+            sizes = [show(n) for n in (clash.right, clash.left) if n is not None]
+            text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {' vs '.join(sizes)}"
+            if not inputs:
+                text += f", {s.show(items[0])} and {s.show(item)}"
+            labelled = [(1, items[0]), (position, item)] if position > 1 else [(1, item)]
+            message = f"{what} must be equal in all dims but {axis + 1}"
+            raise SpecError(s.explain("E0318", message, text, labelled if inputs else ())) from None
+        total = total + s.resolve(own)
+    s.set(y, [*common[:axis], total, *common[axis + 1 :]])
 
 
 @register
@@ -154,6 +256,7 @@ class SplitTable(Record):
     name = "SplitTable"
     doc = "the slices of a tensor along a dimension, as a table"
     source = TORCH + "table.md#splittable"
+    differs = "the number of pieces is fixed when the model is compiled; the pieces of a vector are scalars"
     arguments = (Argument("dimension", "int"), Argument("nInputDims", "size", None))
     samples = (Sample((1,), (2, 3)), Sample((2,), (2, 3)), Sample((1, 1), (2, 3)), Sample((-1,), (2, 2, 3)))
 
@@ -186,113 +289,3 @@ class SplitTable(Record):
         x = only(x)
         axis = axis_of(m.args.dimension, x.type.rank, m.args.nInputDims)
         return tuple(b.select(x, axis, i) for i in range(len(b.type_of(b.use.y))))
-
-
-class Rearrange(Record):
-    """Base of modules that only rearrange a table: subclasses say how, for types and values alike."""
-
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        items = s.items(x)
-        if items is None:
-            s.guess(lambda: self._as_taken(s, x))
-            unless_known(s, m, "what its input holds is not known", "is this a table?")
-            return
-        outcome = self.types(s, m, items)
-        if isinstance(outcome, Cell):
-            s.same(outcome, y)
-        elif outcome is not None:
-            for mine, theirs in zip(s.table(y, len(outcome)), outcome, strict=True):
-                s.same(mine, theirs)
-
-    @staticmethod
-    def _as_taken(s: Types, x: Cell) -> None:
-        """A table that nobody typed has as many elements as are taken from it, here and elsewhere."""
-        takers = [use.module for use in s.uses if use.module is not None and s.find(use.x) is s.find(x)]
-        most = max((record.last(taker.args) for taker in takers if isinstance(record := taker.record, Rearrange)), default=0)
-        if most:
-            s.table(x, most)
-
-    def last(self, a: SimpleNamespace) -> int:
-        """The last element that is asked for by its number; 0 if none is."""
-        return 0
-
-    def types(self, s: Types, m: Module, items: Sequence[Cell]) -> Cell | Sequence[Cell] | None:
-        raise NotImplementedError
-
-
-@register
-class SelectTable(Rearrange):
-    """Element ``index`` of a table (negative: from the end)."""
-
-    name = "SelectTable"
-    doc = "one element of a table"
-    source = TORCH + "table.md#selecttable"
-    arguments = (Argument("index", "int"),)
-    samples = (Sample((1,), ((2, 3), (4,))), Sample((-1,), ((2,), (3, 2))), Sample((2,), ((2,), ((3,), (1, 2)))))
-
-    def last(self, a: SimpleNamespace) -> int:
-        return abs(int(a.index))
-
-    def types(self, s: Types, m: Module, items: Sequence[Cell]) -> Cell:
-        return items[table_index(m.args.index, len(items))]
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        assert isinstance(x, tuple)
-        return x[table_index(m.args.index, len(x))]
-
-
-def table_index(index: int, length: int) -> int:
-    """Torch's index into a table as one from 0; Mismatch when there is no such element."""
-    if index == 0 or abs(index) > length:
-        raise Mismatch(f"element {index} of a table of {length}")
-    return index - 1 if index > 0 else length + index
-
-
-@register
-class NarrowTable(Rearrange):
-    """``length`` elements of a table from ``offset`` (negative length: counted to the end, -1 is the last)."""
-
-    name = "NarrowTable"
-    doc = "a range of the elements of a table"
-    source = TORCH + "table.md#narrowtable"
-    arguments = (Argument("offset"), Argument("length", "int", 1))
-    samples = (Sample((1, 2), ((2, 3), (4,), (1,))), Sample((2,), ((2,), (3, 2))), Sample((2, -1), ((2,), (3,), (1, 2))))
-
-    def last(self, a: SimpleNamespace) -> int:
-        return int(a.offset + max(a.length, 1) - 1)
-
-    def types(self, s: Types, m: Module, items: Sequence[Cell]) -> Sequence[Cell]:
-        return items[self.range(m.args, len(items))]
-
-    @staticmethod
-    def range(a: SimpleNamespace, count: int) -> slice:
-        length = a.length if a.length >= 0 else count - a.offset + 2 + a.length
-        if length < 1 or a.offset - 1 + length > count:
-            raise Mismatch(f"elements {a.offset} to {a.offset + length - 1} of a table of {count}")
-        return slice(a.offset - 1, a.offset - 1 + length)
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        assert isinstance(x, tuple)
-        return x[self.range(m.args, len(x))]
-
-
-@register
-class FlattenTable(Record):
-    """The tensors of a nested table in one flat table."""
-
-    name = "FlattenTable"
-    doc = "the tensors of a nested table, in order, in one flat table"
-    source = TORCH + "table.md#flattentable"
-    samples = (Sample((), ((2, 3), ((4,), ((1,), (2, 2))))), Sample((), ((2,), (3,))), Sample((), (2, 3)))
-
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        leaves = list(s.leaves(x))
-        unknown = [leaf for leaf in leaves if s.is_table(leaf) is None]
-        for leaf in unknown:
-            s.wish(leaf, 2)
-        if not unknown:
-            for mine, theirs in zip(s.table(y, len(leaves)), leaves, strict=True):
-                s.same(mine, theirs)
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        return tuple(flatten(x))

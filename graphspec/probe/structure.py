@@ -14,7 +14,7 @@ from typing import Any, Union
 import numpy as np
 
 from graphspec.graph import GModule, Node
-from graphspec.nn.table import NarrowTable, table_index
+from graphspec.nn.rearrange import NarrowTable, table_index
 from graphspec.probe.flow import ONE_INPUT, TABLES, Array, Flow, Place, spectral_norm, together
 from graphspec.probe.scans import FoundScan
 from graphspec.program import Typed, leaves
