@@ -94,6 +94,21 @@ def _pad(op: Op, letters: Letters, x: Array) -> Array:
     return np.pad(x, widths)
 
 
+def _windows(op: Op, letters: Letters, x: Array) -> Array:
+    length, k = op.attrs["length"].evaluate(letters), op.attrs["size"].evaluate(letters)
+    index = np.arange(length)[:, None] * op.attrs["stride"] + np.arange(k) * op.attrs["dilation"]
+    part: Array = x[(slice(None),) * op.attrs["axis"] + (index,)]
+    return part
+
+
+def _overlap(op: Op, letters: Letters, x: Array) -> Array:
+    total, axis = np.zeros(_shape(op.output.shape, letters), x.dtype), op.attrs["axis"]
+    for i, j in np.ndindex(x.shape[axis : axis + 2]):
+        before = (slice(None),) * axis
+        total[(*before, i * op.attrs["stride"] + j * op.attrs["dilation"])] += x[(*before, i, j)]
+    return total
+
+
 def _shift(op: Op, letters: Letters, init: Array, stack: Array) -> Array:
     if not len(stack):
         return stack
@@ -208,6 +223,8 @@ OPS: dict[str, Callable[..., Any]] = {
     "pad": _pad,
     "concat": lambda op, letters, *xs: np.concatenate(xs, op.attrs["axis"]),
     "shift": _shift,
+    "windows": _windows,
+    "overlap": _overlap,
     "reduce_sum": lambda op, letters, a: a.sum(axis=op.attrs["axes"], dtype=a.dtype),
     "reduce_max": lambda op, letters, a: a.max(axis=op.attrs["axes"]),
     "argmax": lambda op, letters, a: a.argmax(-1),

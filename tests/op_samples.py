@@ -53,6 +53,14 @@ EMPTY: dict[str, tuple[Case, ...]] = {
         Case((((0, 2), F),), {"axis": 0, "before": size(1), "after": size(2)}),
         Case((((0, 2), F),), {"axis": 1, "before": size(1), "after": size(0)}),
     ),
+    "windows": (
+        Case((((0, 4), F),), {"axis": 1, "length": size(2), "size": size(3), "stride": 1, "dilation": 1}),
+        Case((((2, 1), F),), {"axis": 1, "length": size(0), "size": size(3), "stride": 2, "dilation": 1}),
+    ),
+    "overlap": (
+        Case((((0, 2, 3), F),), {"axis": 1, "size": size(4), "stride": 1, "dilation": 1}),
+        Case((((2, 0, 3), F),), {"axis": 1, "size": size(4), "stride": 1, "dilation": 1}),
+    ),
     "concat": (Case((((0, 2), F), ((0, 3), F)), {"axis": 1}),),
     "shift": (Case((((0,), F), ((4, 0), F)), {"reverse": True}),),
 }  # fmt: skip
@@ -202,6 +210,22 @@ def shift(attrs: Mapping[str, Any], init: Array, stack: Array) -> Array:
     return np.array(states[::-1] if attrs["reverse"] else states).reshape(stack.shape)
 
 
+def windows(attrs: Mapping[str, Any], x: Array) -> Array:
+    a, stride, dilation = attrs["axis"], attrs["stride"], attrs["dilation"]
+    shape: list[Any] = [*x.shape[:a], attrs["length"], attrs["size"], *x.shape[a + 1 :]]
+    return built(shape, lambda i: x[(*i[:a], i[a] * stride + i[a + 1] * dilation, *i[a + 2 :])])
+
+
+def overlap(attrs: Mapping[str, Any], x: Array) -> Array:
+    a, stride, dilation = attrs["axis"], attrs["stride"], attrs["dilation"]
+    pairs = list(np.ndindex(x.shape[a : a + 2]))
+
+    def at(i: tuple[int, ...]) -> float:
+        return math.fsum(x[(*i[:a], w, j, *i[a + 1 :])] for w, j in pairs if w * stride + j * dilation == i[a])
+
+    return built([*x.shape[:a], attrs["size"], *x.shape[a + 2 :]], at)
+
+
 def top_k(attrs: Mapping[str, Any], x: Array) -> tuple[Array, Array]:
     """By one look after another at what is left."""
     shape = (*x.shape[:-1], number(attrs["size"]))
@@ -252,6 +276,8 @@ FORMULAS: dict[str, Callable[..., Array]] = {
     "pad": pad,
     "concat": concat,
     "shift": shift,
+    "windows": windows,
+    "overlap": overlap,
     "reduce_sum": reduced(math.fsum),
     "reduce_max": reduced(max),
     "argmax": lambda attrs, x: built(x.shape[:-1], lambda i: list(x[i]).index(max(x[i]))),

@@ -14,6 +14,10 @@ B, T = Size.letter("B"), Size.letter("T")
 DIMS = [Size.const(1), Size.const(2), Size.const(3), B, T, B * 2]
 UNARY = ["neg", "tanh", "sigmoid", "abs", "sign"]
 BINARY = ["add", "sub", "mul", "maximum", "minimum"]
+KINDS = (
+    "unary unary binary binary binary where reshape transpose broadcast slice pad concat shift sum max argmax matmul gather scatter"
+    " largest cumsum pick random full iota size scan scan cast".split()
+)
 
 
 class Generator:
@@ -21,6 +25,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         self.r = random.Random(seed)
+        self.kinds = KINDS if seed % 2 else [*KINDS, "windows", "overlap"]  # odd seeds draw what they did when some were found to tell
         self.site = 0
 
     def program(self, ops: int = 14) -> Program:
@@ -65,10 +70,7 @@ class Generator:
 
     def op(self, b: Builder, pool: list[Value], indices: list[Value]) -> list[Value]:
         r = self.r
-        kind = r.choice(
-            "unary unary binary binary binary where reshape transpose broadcast slice pad concat shift sum max argmax matmul gather scatter"
-            " largest cumsum pick random full iota size scan scan cast".split()
-        )
+        kind = r.choice(self.kinds)
         x = self.pick(pool)
         assert x is not None
         if kind == "unary":
@@ -128,6 +130,21 @@ class Generator:
             return [b.slice(x, axis, B, B)] if x.shape[axis] == B * 2 else []
         if kind == "pad":
             return [b.pad(x, axis, r.randint(0, 1), r.randint(0, 2))]
+        if kind == "windows":
+            whole, stride, dilation = x.shape[axis].value, r.randint(1, 2), r.randint(1, 2)
+            if rank > 3 or whole == 0:
+                return []
+            if whole is None:
+                return [b.windows(x, axis, 2, x.shape[axis] - 1)] if x.shape[axis] in (B, B * 2) else []
+            taken = r.randint(1, (whole - 1) // dilation + 1)
+            return [b.windows(x, axis, (whole - (taken - 1) * dilation - 1) // stride + 1, taken, stride, dilation)]
+        if kind == "overlap":
+            if axis + 1 == rank:
+                return []
+            stride, dilation, length, each = r.randint(1, 2), r.randint(1, 2), *x.shape[axis : axis + 2]
+            if not (length.value and each.value):
+                return [b.overlap(x, axis, (length + each) * 2, stride, dilation)]
+            return [b.overlap(x, axis, (length - 1) * stride + (each - 1) * dilation + r.randint(1, 2), stride, dilation)]
         if kind == "concat":
             others = [v for v in pool if v.type == x.type]
             return [b.concat([x, *r.choices(others, k=r.randint(1, 2))], axis)]

@@ -184,6 +184,7 @@ def test_printed_ir_reads_back(record: Primitive, case: Case, backward: bool) ->
 V, M, Z, S = tensor([3], F), tensor([2, 3], F), tensor([3], INT), tensor([], F)
 MASK = tensor([3], BOOL)
 N = size(2)
+STEPS = {"stride": 1, "dilation": 1}
 UNARY = "neg exp log log1p sqrt abs tanh sigmoid sign stop_gradient".split()
 BINARY = "add sub mul div maximum minimum".split()
 REFUSED: dict[str, list[tuple[list[TensorType], dict[str, Any]]]] = {
@@ -223,6 +224,13 @@ REFUSED: dict[str, list[tuple[list[TensorType], dict[str, Any]]]] = {
               ([V], {"axis": 0, "start": size(0), "length": size(-1)}), ([V, V], {"axis": 0, "start": N, "length": size(0)})],
     "pad": [([V], {"axis": 1, "before": N, "after": N}), ([V], {"axis": 0, "before": size(-1), "after": N}),
             ([S], {"axis": 0, "before": N, "after": N}), ([V, V], {"axis": 0, "before": N, "after": N})],
+    "windows": [([V], {**STEPS, "axis": 1, "length": N, "size": N}), ([V], {**STEPS, "axis": 0, "length": N, "size": size(3)}),
+                ([V], {**STEPS, "axis": 0, "length": N, "size": N, "stride": 0}), ([V, V], {**STEPS, "axis": 0, "length": N, "size": N}),
+                ([V], {**STEPS, "axis": 0, "length": N, "size": N, "dilation": 1.0}), ([S], {**STEPS, "axis": 0, "length": N, "size": N})],
+    "overlap": [([V], {**STEPS, "axis": 0, "size": size(9)}), ([M], {**STEPS, "axis": 0, "size": size(3)}),
+                ([M], {**STEPS, "axis": 1, "size": size(9)}), ([M, M], {**STEPS, "axis": 0, "size": size(9)}),
+                ([tensor([2, 3], INT)], {**STEPS, "axis": 0, "size": size(9)}),
+                ([M], {**STEPS, "axis": 0, "size": size(9), "dilation": 0})],
     "concat": [([], {"axis": 0}), ([V, M], {"axis": 0}), ([M, M], {"axis": 2}), ([V, Z], {"axis": 0}),
                ([M, tensor([2, 4], F)], {"axis": 0})],
     "shift": [([V, V], {"reverse": False}), ([S, S], {"reverse": False}), ([V, tensor([2, 3], "float32")], {"reverse": False}),

@@ -108,7 +108,7 @@ def test_kernel_agrees_with_the_reference(case: KernelCase) -> None:
 
 
 def test_every_primitive_has_cases_and_a_kernel() -> None:
-    views = {"full", "size", "reshape", "transpose", "broadcast", "slice", "concat", "pad", "scan", "fused", "stop_gradient"}
+    views = {"full", "size", "reshape", "transpose", "broadcast", "slice", "windows", "concat", "pad", "scan", "fused", "stop_gradient"}
     from graphspec_runtime.kernels import KERNELS
 
     assert set(PRIMITIVES) - views == set(KERNELS) - {"copy"}

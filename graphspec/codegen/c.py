@@ -20,7 +20,7 @@ from graphspec_runtime.plan import Expr, Instruction, Loop, Plan, View, walk
 
 HEAD = '#include "graphspec.h"'
 
-ROWWISE = frozenset({*POINTWISE, "fused", "gather", "pick", "place"})
+ROWWISE = frozenset({*POINTWISE, "fused", "gather", "pick", "place", "overlap"})
 """Instructions whose rows can be done by several threads."""
 
 PAIRS = "uint32_t"

@@ -156,6 +156,34 @@ def _shift(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Se
     _loops(out, index, stack.shape, body)
 
 
+def _overlap(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
+    """Each element of the result is the sum of the windows that it lies in, in order."""
+    (x,), (o,) = inputs, outputs
+    axis, stride, dilation = step.attrs["axis"], step.attrs["stride"], step.attrs["dilation"]
+    lead, rest = _axes("i", axis), _axes("j", len(o.shape) - axis - 1)
+    length, k = (size(n) for n in x.shape[axis : axis + 2])
+
+    def each(add: Callable[[str], None]) -> None:
+        out.add(f"gs_int w = p - ({k} - 1) * {dilation};", f"w = w > 0 ? (w + {stride - 1}) / {stride} : 0;")
+        with out.block(f"for (; w < {length} && w * {stride} <= p; ++w)"):
+            out.add(f"const gs_int away = p - w * {stride};")
+            if dilation > 1:
+                out.add(f"if (away % {dilation}) continue;")
+            add(x.load(at([*lead, "w", f"(away / {dilation})" if dilation > 1 else "away", *rest], x.strides)))
+
+    def alone() -> None:
+        out.add(f"{o.type} total = 0;")
+        each(lambda value: out.add(f"total += {value};"))
+        out.add(f"{o.pointer}[{at([*lead, 'p'], o.strides)}] = total;")
+
+    def row() -> None:
+        target = f"{o.pointer}[{at([*lead, 'p', *rest], o.strides)}]"
+        _loops(out, rest, o.shape[axis + 1 :], lambda: out.add(f"{target} = 0;"), False, simd=True)
+        each(lambda value: _loops(out, rest, o.shape[axis + 1 :], lambda: out.add(f"{target} += {value};"), False, simd=True))
+
+    _loops(out, [*lead, "p"], o.shape[: axis + 1], row if rest else alone)
+
+
 def _gather(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
     (table, index), (o,) = inputs, outputs
     lead, rest = _axes("i", len(index.shape)), _axes("j", len(table.shape) - 1)
@@ -213,6 +241,7 @@ def _row_major(shape: Sequence[Expr]) -> tuple[Expr, ...] | None:
 
 PRINTERS: dict[str, Printer] = {
     "reduce_sum": _reduce, "reduce_max": _reduce, "argmax": _argmax, "top_k": _top_k, "cumsum": _cumsum, "iota": _iota, "shift": _shift,
+    "overlap": _overlap,
     "gather": _gather, "scatter_add": _scatter_add, "random": _random,
 }  # fmt: skip
 

@@ -176,6 +176,14 @@ class Builder:
         """Zeros before and after along one axis."""
         return self.one("pad", x, axis=axis, before=size(before), after=size(after))
 
+    def windows(self, x: Value, axis: int, length: SizeLike, k: SizeLike, stride: int = 1, dilation: int = 1) -> Value:
+        """``[..., n, ...] -> [..., length, k, ...]``: element j of window i is element ``i * stride + j * dilation`` of the axis."""
+        return self.one("windows", x, axis=axis, length=size(length), size=size(k), stride=stride, dilation=dilation)
+
+    def overlap(self, x: Value, axis: int, n: SizeLike, stride: int = 1, dilation: int = 1) -> Value:
+        """The transpose of :meth:`windows`: ``[..., length, k, ...] -> [..., n, ...]``, windows added up where they overlap."""
+        return self.one("overlap", x, axis=axis, size=size(n), stride=stride, dilation=dilation)
+
     def concat(self, xs: Sequence[Value], axis: int) -> Value:
         return xs[0] if len(xs) == 1 else self.one("concat", *xs, axis=axis)
 

@@ -23,7 +23,9 @@ AXES: dict[str, Callable[[Any], Any]] = {
 }
 """What becomes of attributes that name axes."""
 
-ROWWISE = frozenset({"reduce_sum", "reduce_max", "argmax", "top_k", "cumsum", "pick", "place", "slice", "pad", "concat", "check_index"})
+ROWWISE = frozenset(
+    "reduce_sum reduce_max argmax top_k cumsum pick place slice pad windows overlap concat check_index".split()
+)
 """Ops that leave the leading axes alone, or name the axes they work on."""
 
 

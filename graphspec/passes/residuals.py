@@ -13,7 +13,8 @@ from graphspec.ir.rewrite import add_scan_const, add_scan_x, copy_op, replace_sc
 from graphspec.passes.told import Told, told
 
 CHEAP = frozenset(
-    "add sub mul neg compare logical where cast full iota size reshape transpose broadcast slice random maximum minimum sign abs".split()
+    "add sub mul neg compare logical where cast full iota size reshape transpose broadcast slice windows random maximum minimum"
+    " sign abs".split()
 )
 """Ops that cost less to do again than to store and load their result for every step."""
 

@@ -18,8 +18,7 @@ def run(program: Program) -> Told:
 
 
 def _block(block: Block) -> int:
-    moved = sum(_block(inner) for op in block.ops for inner in op.blocks)
-    counts = uses(block)
+    moved, counts = 0, uses(block)
     made_here = set(block.ops)
     for scan in block.ops:
         waiting = list(scan_parts(scan).xs) if scan.name == "scan" else []
@@ -28,7 +27,7 @@ def _block(block: Block) -> int:
             if counts.get(outer) == 1 and outer.op is not None and outer.op in made_here and _fits(outer.op):
                 waiting += _move(scan, outer, outer.op, counts)
                 moved += 1
-    return moved
+    return moved + sum(_block(inner) for op in block.ops for inner in op.blocks)  # last: what has come into a body may go on inwards
 
 
 def _fits(op: Op) -> bool:

@@ -15,7 +15,7 @@ from graphspec.plan.liveness import Liveness
 from graphspec.plan.place import Place
 from graphspec.sizes import Size
 
-NEVER = frozenset({"full", "size", "broadcast", "slice", "check_index", "stop_gradient"})
+NEVER = frozenset({"full", "size", "broadcast", "slice", "windows", "check_index", "stop_gradient"})
 """Ops that never compute into a given place: their result is a view."""
 
 

@@ -23,6 +23,7 @@ from graphspec_runtime.plan import Instruction, Loop, View
 ATTRS = {
     "compare": ("how",), "logical": ("how",), "reduce_sum": ("axes",), "reduce_max": ("axes",), "random": ("kind", "site"),
     "shift": ("reverse",), "cumsum": ("reverse",),
+    "overlap": ("axis", "stride", "dilation"),
 }  # fmt: skip
 """What a kernel is told besides its views: attributes that shapes and dtypes do not say."""
 
@@ -223,6 +224,10 @@ class BlockEmitter:
 
     def op_slice(self, op: Op) -> None:
         self.places[op.output] = self.places[op.inputs[0]].slice(op.attrs["axis"], op.attrs["start"], op.attrs["length"])
+
+    def op_windows(self, op: Op) -> None:
+        a = op.attrs
+        self.places[op.output] = self.places[op.inputs[0]].windows(a["axis"], a["length"], a["size"], a["stride"], a["dilation"])
 
     def op_stop_gradient(self, op: Op) -> None:
         self.places[op.output] = self.places[op.inputs[0]]

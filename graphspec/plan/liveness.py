@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from graphspec.ir.core import Block, Op, Value
 
-VIEWS = frozenset({"reshape", "transpose", "broadcast", "slice", "check_index", "stop_gradient"})
+VIEWS = frozenset({"reshape", "transpose", "broadcast", "slice", "windows", "check_index", "stop_gradient"})
 """Ops whose result is, or may be, a view of their first input."""
 
 AT_END = math.inf

@@ -66,6 +66,13 @@ class Place:
         shape = (*self.shape[:axis], length, *self.shape[axis + 1 :])
         return replace(self, offset=self.offset + start * self.strides[axis], shape=shape)
 
+    def windows(self, axis: int, length: Size, k: Size, stride: int, dilation: int) -> Place:
+        """Windows of an axis, which may overlap: to read, never to write."""
+        step = self.strides[axis]
+        shape = (*self.shape[:axis], length, k, *self.shape[axis + 1 :])
+        strides = (*self.strides[:axis], step * stride, step * dilation, *self.strides[axis + 1 :])
+        return replace(self, shape=shape, strides=strides)
+
     def turn(self, loop: int) -> Place:
         """Element t of the leading axis in turn t of a loop."""
         steps = self.steps if self.strides[0] == ZERO else (*self.steps, (loop, self.strides[0]))

@@ -5,7 +5,7 @@ What each one means is said by :mod:`graphspec.ir.builder` and done, slowly and 
 
 from __future__ import annotations
 
-from graphspec.ir.ops import control, order, pointwise, product, random, reduce, shape
+from graphspec.ir.ops import control, order, pointwise, product, random, reduce, shape, windows
 from graphspec.ir.ops.record import PRIMITIVES, Case, IRError, Primitive, check_attributes, primitive
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "random",
     "reduce",
     "shape",
+    "windows",
 ]

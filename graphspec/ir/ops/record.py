@@ -76,6 +76,10 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _positive(value: Any) -> bool:
+    return _whole(value) and value > 0
+
+
 def _all(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, tuple) and all(of(v) for v in value)
 
@@ -91,6 +95,7 @@ def _is_text(value: Any) -> bool:
 ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("size", "start", "length", "before", "after", "trip"), _is_size),
     **dict.fromkeys(("axis", "site", "consts", "carries", "ys", "rows"), _whole),
+    **dict.fromkeys(("stride", "dilation"), _positive),
     **dict.fromkeys(("how", "kind"), _is_text),
     "shape": _all(_is_size),
     "axes": _all(_whole),

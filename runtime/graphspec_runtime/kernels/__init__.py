@@ -10,7 +10,8 @@ from graphspec_runtime.kernels.product import PRODUCTS
 from graphspec_runtime.kernels.random import RANDOM
 from graphspec_runtime.kernels.reduce import REDUCTIONS
 from graphspec_runtime.kernels.site import Kernel, Maker, Scratch, Site
+from graphspec_runtime.kernels.windows import WINDOWED
 
-KERNELS: dict[str, Maker] = {**POINTWISE, **REDUCTIONS, **ORDERED, **PRODUCTS, **INDEXING, **RANDOM}
+KERNELS: dict[str, Maker] = {**POINTWISE, **REDUCTIONS, **ORDERED, **PRODUCTS, **INDEXING, **WINDOWED, **RANDOM}
 
 __all__ = ["KERNELS", "POINTWISE", "Kernel", "Maker", "Scratch", "Site"]
