@@ -17,8 +17,6 @@ from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
-MORE_AXES = "The sizes may be those of the last axes of an input with any number of axes before them, repeated along 1s."
-
 
 def how_it_fits(dims: Sequence[Size], shape: Sequence[int]) -> str | None:
     """How a parameter lies on a tensor: along its last "axes", along its "rows" (all but the leading axis as one), or its elements are
@@ -85,7 +83,7 @@ class Componentwise(ElementParameter):
     """Base of CAdd and CMul."""
 
     arguments = (Argument("size", "sizes", rest=True),)
-    differs = MORE_AXES
+    differs = "an input may have any number of axes before those that the sizes say"
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((3,), (2, 3)),
         Sample((3,), (3,)),
@@ -150,7 +148,7 @@ class Add(ElementParameter):
     name = "Add"
     doc = "y = x + b"
     source = TORCH + "simple.md#add"
-    differs = "An input with more axes than a batch axis and inputSize is taken too: the bias then goes to its last axis."
+    differs = "an input with more axes than a batch axis and inputSize is taken too: the bias then goes to its last axis"
     arguments = (Argument("inputSize", "size", None), Argument("scalar", "flag", False))
     samples = (
         Sample((3,), (2, 3)), Sample((3,), (3,)), Sample((6,), (2, 3, 2)), Sample((3,), (2, 2, 3)), Sample((3, True), (2, 4)),

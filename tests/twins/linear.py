@@ -18,8 +18,20 @@ def linear(m: Module, x: Any, env: Env) -> Any:
     return F.linear(x, env.parameter(m, "weight"), env.parameter(m, "bias"))
 
 
+def partial_linear(m: Module, x: Any, env: Env) -> Any:
+    chosen = [n - 1 for n in m.args.partition or range(1, m.args.outputSize + 1)]
+    bias = env.parameter(m, "bias")
+    return F.linear(x, env.parameter(m, "weight")[chosen], None if bias is None else bias[0, chosen])
+
+
+def bilinear(m: Module, x: Any, env: Env) -> Any:
+    return F.bilinear(x[0], x[1], env.parameter(m, "weight"), env.parameter(m, "bias"))
+
+
 TWINS: dict[str, Twin] = {
     "Identity": lambda m, x, env: x,
     "Linear": linear,
     "LinearNoBias": linear,
+    "PartialLinear": partial_linear,
+    "Bilinear": bilinear,
 }
