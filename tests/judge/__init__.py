@@ -1,0 +1,1 @@
+"""Tests that PyTorch itself judges: its database of modules and of criterions."""
