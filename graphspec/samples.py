@@ -29,6 +29,12 @@ def leaves_of(inputs: Any) -> list[Leaf]:
     return [Leaf(inputs)] if is_leaf(inputs) else [leaf for item in inputs for leaf in leaves_of(item)]
 
 
+def ranks_of(inputs: Any, uses: int = 1) -> Any:
+    """The ranks of a sample's tensors, as the signature of the graph that :func:`graph_of` makes of it."""
+    ranks = tuple(len(leaf.shape) for _ in range(uses) for leaf in leaves_of(inputs))
+    return ranks if len(ranks) > 1 else ranks[0]
+
+
 def nested(inputs: Any, supply: Sequence[Any]) -> Any:
     """``supply`` in the nesting of a sample's inputs (lists for tables)."""
     given = iter(supply)
@@ -101,9 +107,8 @@ class Case:
         self.module = module_of(record, sample)
         self.rng = np.random.default_rng(seed)
         self.inputs = [draw(leaf, self.rng) for _ in range(uses) for leaf in leaves_of(sample.inputs)]
-        ranks = tuple(a.ndim for a in self.inputs)
         graph = graph_of(self.module, sample.inputs, letters, uses)
-        self.typed: Typed = infer(graph, "float64", ranks if len(ranks) > 1 else ranks[0])
+        self.typed: Typed = infer(graph, "float64", ranks_of(sample.inputs, uses))
         self.probe = Probe(self.typed, self.inputs, run, training=not sample.evaluate)
         self.parameters = self.probe.draw_parameters(self.rng, 0.5)
         self.point = self.probe.point(self.parameters)

@@ -369,7 +369,7 @@ def test_the_page_of_the_command_line_works_as_it_stands(run: Any, monkeypatch: 
     (elsewhere / "specs").symlink_to(ROOT / "specs")
     (elsewhere / "tests").symlink_to(ROOT / "tests")
     page = (ROOT / "docs" / "cli.md").read_text()
-    assert set(COMMANDS) == set(re.findall(r"^## (\w+)$", page, re.M))
+    assert set(COMMANDS) == set(re.findall(r"^## ([\w-]+)$", page, re.M))
     pages = page + (ROOT / "docs" / "draw.md").read_text()
     lines = [line for block in re.findall(r"```\n(.*?)```", pages, re.S) for line in block.splitlines()]
     assert len(lines) >= 7

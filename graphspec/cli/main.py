@@ -31,6 +31,8 @@ COMMANDS = {
     "runs": "list runs, or compare them",
     "draw": "draw the model: an SVG picture, or a page to explore",
     "check": "compare gradients with finite differences",
+    "modules": "every nn module: arguments, shapes, sources, and how it is proved",
+    "weights": "what a file of PyTorch or Torch holds, and taking parameters from it",
     "fmt": "lay specs out in the standard way",
     "cache": "what was compiled and is kept on this machine",
     "doctor": "what this machine has",
@@ -73,7 +75,7 @@ def parser(chosen: str | None) -> Parser:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
-        if name not in ("cache", "doctor", "explain", "fmt", "plot", "runs"):
+        if name not in ("cache", "doctor", "explain", "fmt", "modules", "plot", "runs"):
             sub.add_argument("--threads", type=int, metavar="N", help="threads of the matrix products")
             sub.add_argument("--lenient", action="store_true", help="dangling nodes and duplicates are warnings, for old files")
             sub.add_argument(

@@ -1,0 +1,159 @@
+"""What there is to say about a module, out of its record: as plain data, and as a page."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+from graphspec.graph import Argument, Record, Sample
+from graphspec.graph.record import REQUIRED, lua_call, lua_text
+from graphspec.ir.core import TensorType
+from graphspec.nn import registry
+from graphspec.program import infer
+from graphspec.samples import graph_of, module_of, nested, ranks_of
+
+PROOFS = Path(__file__).parent / "proofs.json"
+"""What the tests of this repository prove of each record; ``docs/modules.py`` writes it from the tests' own tables."""
+
+ARGUMENT_KINDS = {
+    "size": "a size", "int": "a whole number", "number": "a number", "flag": "true or false", "text": "a string", "sizes": "sizes",
+    "table": "a table", "module": "a module",
+}  # fmt: skip
+
+
+def describe(record: Record) -> dict[str, Any]:
+    """``{name, kind, family, signature, arguments, methods, doc, about, source, differs, proofs, parameters, samples}``."""
+    return {
+        "name": record.name, "kind": "container" if record.children else record.kind, "family": family(record),
+        "signature": record.signature, "arguments": [_argument(a) for a in record.arguments], "methods": list(record.methods),
+        "doc": record.doc, "about": cleandoc(type(record).__doc__ or ""), "source": record.source, "differs": record.differs,
+        "proofs": proofs().get(record.name, []) if ours(record) else [], "parameters": _parameters(record),
+        "samples": [_sample(record, sample) for sample in record.samples],
+    }  # fmt: skip
+
+
+def ours(record: Record) -> bool:
+    """Whether it comes with graphspec, and not with a plugin."""
+    return type(record).__module__.startswith("graphspec.")
+
+
+def family(record: Record) -> str:
+    """The file that a record stands in; of a plugin's the dotted name."""
+    home = type(record).__module__
+    return home.rpartition(".")[2] if ours(record) else home
+
+
+def families(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by what their file says it is about, both in the order of the alphabet."""
+    found: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: (family(r), r.name)):
+        said = (sys.modules[type(record).__module__].__doc__ or family(record)).strip()
+        found.setdefault(re.split(r"[:.](?=\s|$)", said)[0].replace("\n", " "), []).append(record)
+    return dict(sorted(found.items()))
+
+
+def every() -> list[Record]:
+    """All records that are known, by name."""
+    return [record for _, record in sorted(registry.items())]
+
+
+@cache
+def proofs() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(PROOFS.read_text(encoding="utf-8"))
+    return found
+
+
+def _argument(argument: Argument) -> dict[str, Any]:
+    required = argument.default is REQUIRED
+    return {
+        "name": argument.name, "kind": argument.kind, "required": required, "default": None if required else lua_text(argument.default),
+        "letters": argument.letters, "rest": argument.rest,
+    }  # fmt: skip
+
+
+def _parameters(record: Record) -> dict[str, list[int]]:
+    """Parameters of the first sample that has any, with their shapes."""
+    for sample in record.samples:
+        own = module_of(record, sample).parameters
+        if own:
+            return {name: list(parameter.shape) for name, parameter in own.items()}
+    return {}
+
+
+def _sample(record: Record, sample: Sample) -> dict[str, Any]:
+    typed = infer(graph_of(module_of(record, sample), sample.inputs), "float64", ranks_of(sample.inputs))
+    given = typed.inputs if isinstance(typed.inputs, tuple) else (typed.inputs,)
+    return {
+        "make": lua_call(record.name, sample) + (":evaluate()" if sample.evaluate else ""),
+        "inputs": _table(nested(sample.inputs, [_shape(t) for t in given]), str),
+        "outputs": _table(typed.outputs, _shape),
+    }
+
+
+def _shape(t: TensorType) -> str:
+    sizes = f"[{', '.join(map(str, t.shape))}]"
+    return sizes if t.is_float else f"{t.dtype}{sizes}"
+
+
+def _table(tree: Any, show: Callable[[Any], str]) -> str:
+    """A tensor's type, or a table of them."""
+    return "{" + ", ".join(_table(item, show) for item in tree) + "}" if isinstance(tree, (tuple, list)) else show(tree)
+
+
+# -- pages -----------------------------------------------------------------------------------------------------------------------
+
+
+def page(record: Record, level: int = 1) -> str:
+    """All of it in Markdown, under a heading of that level."""
+    found = describe(record)
+    parts = [f"{'#' * level} nn.{record.name}", f"```\n{found['signature']}\n```", found["doc"]]
+    if found["about"].rstrip(".") != found["doc"].rstrip("."):
+        parts.append(_markdown(found["about"]))
+    if found["arguments"]:
+        rows = [f"| `{a['name']}` | {_wanted(a)} | {_default(a)} |" for a in found["arguments"]]
+        parts.append("\n".join(["| argument | | default |", "|---|---|---|", *rows]))
+    if found["methods"]:
+        parts.append("Methods: " + ", ".join(f"`{name}`" for name in found["methods"]) + ".")
+    if found["samples"]:
+        width = min(max(len(s["make"]) for s in found["samples"]), 60)
+        lines = dict.fromkeys(f"{s['make']:<{width}}  -- {s['inputs']} -> {s['outputs']}" for s in found["samples"])
+        parts.append("```lua\n" + "\n".join(lines) + "\n```")
+    if found["parameters"]:
+        parts.append("Parameters: " + ", ".join(f"`{name}` {shape}" for name, shape in found["parameters"].items()) + ".")
+    if found["differs"]:
+        parts.append(f"Other than in Torch: {_sentence(_markdown(found['differs']))}")
+    if found["proofs"]:
+        parts.append(f"Proved by: {', '.join(found['proofs'])}.")
+    if found["source"]:
+        parts.append(f"Source: {_link(found['source'])}")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _wanted(argument: dict[str, Any]) -> str:
+    text = ARGUMENT_KINDS[argument["kind"]] + (" or a letter" if argument["letters"] else "")
+    return f"{text}, any number of them" if argument["rest"] else text
+
+
+def _default(argument: dict[str, Any]) -> str:
+    return "" if argument["required"] else f"`{argument['default']}`"
+
+
+def _markdown(text: str) -> str:
+    """A docstring's ``code`` as Markdown's."""
+    return text.replace("``", "`")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _link(source: str) -> str:
+    """With the address, if it begins with one, as a link."""
+    address, space, rest = source.partition(" ")
+    return f"<{address}>{space}{rest}" if address.startswith("https://") else source
