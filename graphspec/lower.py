@@ -56,6 +56,10 @@ class Scope:
     step: Value | None = None
     indices: list[Value] = field(default_factory=list)
     captured: dict[str, Value] = field(default_factory=dict)
+    states: dict[int, list[Value]] = field(default_factory=dict)
+    """In a loop over recurrent modules: the state of each use of one, by the use's id."""
+    made: dict[tuple[int, str], Value] = field(default_factory=dict)
+    """What a decorator computes in place of a module's own parameter, by module and name."""
 
 
 @dataclass
@@ -91,7 +95,8 @@ class Lowering(Builder):
 
     def parameter(self, m: Module, key: str) -> Value:
         """The value of a parameter of ``m``, of its own shape."""
-        return self.scope.parameters[id(m.parameters[key])]
+        made = self.scope.made.get((id(m), key))
+        return made if made is not None else self.scope.parameters[id(m.parameters[key])]
 
     def buffer(self, m: Module, key: str) -> Value:
         return self.scope.buffers[id(m.buffers[key])]

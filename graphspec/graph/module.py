@@ -9,7 +9,7 @@ from typing import Any
 
 from graphspec.errors import NOWHERE, Origin, fail
 from graphspec.graph.lookup import about_missing, find_record
-from graphspec.graph.parameter import FlatParameters, Parameter
+from graphspec.graph.parameter import FlatParameters, InitStep, Parameter
 from graphspec.graph.record import ParameterSpec, Record
 
 _serial = itertools.count()
@@ -31,15 +31,25 @@ class Module:
         self.extras: dict[Any, Any] = {}
         """Fields that the spec itself put on the module."""
         self.children: list[Module] = []
-        self.parameters = {k: self._make(k, spec, False) for k, spec in record.parameters(args).items()}
+        self.parameters: dict[str, Parameter] = {}
+        for key, spec in record.parameters(args).items():
+            self.parameters[key] = self._make(key, spec, False)
         self.buffers = {k: self._make(k, spec, True) for k, spec in record.buffers(args).items()}
 
     def _make(self, key: str, spec: ParameterSpec, buffer: bool) -> Parameter:
-        parameter = Parameter(spec.shape, [spec.init, *spec.more], self.origin, buffer)
+        parameter = Parameter(spec.shape, self._steps(spec), self.origin, buffer)
         if parameter.size > MAX_ELEMENTS:
             shape = " x ".join(map(str, spec.shape))
             raise fail("E0504", f"nn.{self.record.name}: {key} of {shape} has more than 2^40 elements", self.origin)
         return parameter
+
+    def _steps(self, spec: ParameterSpec) -> list[InitStep]:
+        """How a parameter begins; what is taken from another parameter is taken from its present value."""
+        first = spec.init
+        if first.kind == "norms":
+            source = self.parameters[first.args[0]]
+            first = InitStep("norms", (source, len(source.log)))
+        return [first, *spec.more]
 
     def walk(self) -> Iterator[Module]:
         """This module and all modules inside, each once, outer first."""
@@ -94,8 +104,8 @@ class Module:
         for module in self.walk():
             specs = module.record.parameters(module.args)
             for key, parameter in module.parameters.items():
-                parameter.log[:] = [specs[key].init, *specs[key].more]
-                if bound is not None:
+                parameter.log[:] = module._steps(specs[key])
+                if bound is not None and specs[key].init.kind != "norms":
                     parameter.view.apply("uniform", -bound * 3**0.5, bound * 3**0.5)
 
     def share(self, other: Module, names: Sequence[str], origin: Origin) -> Module:

@@ -75,6 +75,6 @@ def _name_sources(parameters: Iterable[Parameter]) -> None:
     while waiting:
         parameter = waiting.pop()
         for step in parameter.log:
-            if step.kind == "like" and not step.args[0].name:
+            if step.kind in ("like", "norms") and not step.args[0].name:
                 step.args[0].name = f"{parameter.name}~original"
                 waiting.append(step.args[0])

@@ -30,10 +30,11 @@ class InitStep:
     """One entry of an initialisation log.
 
     ``uniform(a, b)``, ``normal(mean, std)``, ``fill(value)``, ``mul(factor)``, ``add(amount)``, ``copy(array)``,
-    ``like(parameter, steps, region)``: the value that part of another parameter had after so many steps of its own log.
+    ``like(parameter, steps, region)``: the value that part of another parameter had after so many steps of its own log;
+    ``norms(parameter, steps)``: the lengths of the rows that it had then.  A record says ``norms(key)``, by the name of the parameter.
     """
 
-    kind: Literal["uniform", "normal", "fill", "mul", "add", "copy", "like"]
+    kind: Literal["uniform", "normal", "fill", "mul", "add", "copy", "like", "norms"]
     args: tuple[Any, ...]
     region: Region = ()
 
@@ -152,6 +153,10 @@ def initial_value(parameter: Parameter, seed: int, dtype: str, steps: int | None
             part += step.args[0]
         elif step.kind == "copy":
             part[...] = np.asarray(step.args[0], np.float64).reshape(part.shape)
+        elif step.kind == "norms":
+            source, count = step.args
+            rows = initial_value(source, seed, "float64", count).reshape(len(part), -1)
+            part[...] = np.sqrt(np.square(rows).sum(axis=1)).reshape(part.shape)
         else:
             source, count, region = step.args
             part[...] = _window(initial_value(source, seed, "float64", count), region).reshape(part.shape)
