@@ -236,13 +236,13 @@ def backward_program(typed: Typed, training: bool, noise: Mapping[str, TensorTyp
 
 
 def noise_types(typed: Typed, names: Iterable[str]) -> dict[str, TensorType]:
-    """Types of the noise that can be injected for nodes: that of the node's value, with a leading axis for each Scan around it."""
+    """Types of the noise that can be injected for nodes: that of the node's value, with a leading axis for each loop around it."""
     found: dict[str, TensorType] = {}
     lowering = Lowering(Session(typed.types, typed.dtype, False), typed.use, Scope())
     wanted = set(names)
 
     def visit(use: Use, path: tuple[int, ...], trips: tuple[Size, ...]) -> None:
-        if use.module is not None and use.module.record.name == "Scan":
+        if use.module is not None and use.module.record.loops:
             trips = (*trips, typed.types.resolve(use.fresh["T"]))
         for sub in use.subs.values():
             where = (*path, sub.node.serial) if sub.node else path

@@ -118,6 +118,8 @@ class Record:
     children: ClassVar[bool] = False
     """A container: ``:add`` works on it."""
     stochastic: ClassVar[bool] = False
+    loops: ClassVar[bool] = False
+    """Runs the modules inside once for each of as many steps as it calls T (``s.unknown("T")``)."""
     sourceless: ClassVar[bool] = False
     """Makes its output from no input at all."""
     methods: ClassVar[tuple[str, ...]] = ()

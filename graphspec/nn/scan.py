@@ -9,7 +9,8 @@ from typing import Any
 from graphspec.errors import Origin, SpecError, error, fail
 from graphspec.graph import Argument, GModule, Module, Record, Table, register
 from graphspec.ir.core import Value
-from graphspec.lower import Lowering, Scope, Tree, flatten, unflatten
+from graphspec.lower import Lowering, Tree, flatten, unflatten
+from graphspec.nn.loop import over_time, stacked
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import Size
@@ -34,6 +35,7 @@ class Scan(Record):
     doc = "runs a cell {x, s} -> {y, s} over the leading (time) axis"
     source = "Elman (1990); the loop is jax.lax.scan's"
     arguments = (Argument("cell", "module"), Argument("options", "table", None))
+    loops = True
     input_names = ("xs", "first", "s0", "context", "lengths")
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
@@ -141,18 +143,18 @@ class Scan(Record):
         out = s.table(y, 3 if m.args.feedback else 2)
         cell_y, cell_next = s.table(use.y, 2)
         if "xs" in given:
-            self._stack(s, given["xs"], parts["x"], trip)
+            stacked(s, given["xs"], parts["x"], trip)
         if "first" in given:
             s.same(given["first"], parts["x"])
             self._fed(s, m, cell_y, parts["x"])
-            self._stack(s, out[2], parts["x"], trip)
+            stacked(s, out[2], parts["x"], trip)
         if "s0" in given:
             s.same(given["s0"], parts["state"])
         if "context" in given:
             s.same(given["context"], parts["context"])
         s.same(parts["state"], cell_next)
         s.same(out[1], parts["state"])
-        self._stack(s, out[0], cell_y, trip)
+        stacked(s, out[0], cell_y, trip)
         if "lengths" in given:
             batch = s.unknown("B")
             s.set(given["lengths"], [batch], "int32")
@@ -171,28 +173,6 @@ class Scan(Record):
 
     def _cell_inputs(self, s: Types, use: Use, count: int) -> list[Cell]:
         return [use.x] if count == 1 else s.table(use.x, count)
-
-    def _stack(self, s: Types, stack: Cell, one: Cell, trip: Size) -> None:
-        """``stack`` is ``one`` with a leading axis of ``trip``, leaf by leaf."""
-        for a, b in ((stack, one), (one, stack)):
-            items = s.find(a).items
-            if items is not None:
-                for left, right in zip(items, s.table(b, len(items)), strict=True):
-                    self._stack(s, *((left, right) if a is stack else (right, left)), trip)
-                return
-        for a, b in ((stack, one), (one, stack)):
-            if s.find(a).dtype is not None:
-                s.set(b, dtype=s.find(a).dtype)
-        dims = s.dims(one)
-        if dims is not None:
-            s.set(stack, [trip, *dims])
-        else:
-            dims = s.dims(stack)
-            if dims is not None:
-                if not dims:
-                    raise SpecError(s.explain("E0302", "nn.Scan: xs has no time axis", f"{s.show(stack)}"))
-                s.equate(dims[0], trip, 0)
-                s.set(one, dims[1:])
 
     def _fed(self, s: Types, m: Module, y: Cell, x: Cell) -> None:
         source = self._first(s, y)
@@ -234,39 +214,19 @@ class _Loop:
         self.state_type = b.type_of(cells[1 if self.takes_x else 0])
 
     def build(self) -> Tree:
-        b, scope = self.b, self.b.scope
-        inside = list(self.cell.walk())
-        parameters = {id(p): scope.parameters[id(p)] for m in inside for p in m.parameters.values()}
-        buffers = {id(p): scope.buffers[id(p)] for m in inside for p in m.buffers.values()}
-        counters = [v for v in (scope.seed, scope.step) if v is not None]
+        b = self.b
         context = flatten(self.given["context"]) if "context" in self.given else []
         lengths = flatten(self.given["lengths"]) if "lengths" in self.given else []
         state = flatten(self.given["s0"]) if "s0" in self.given else [b.zeros(t) for t in _leaves(self.state_type)]
         xs = flatten(self.given["xs"]) if "xs" in self.given else []
         first = flatten(self.given["first"]) if "first" in self.given else []
-        noise = {name: v for name, v in scope.noise.items() if self._inside(name)}
-        moving = buffers if b.session.training else {}
-        kept = {} if b.session.training else buffers
-        captured: list[str] = []
         y_type: list[Any] = []
 
-        def body(builder: Any, index: Value, consts: list[Value], carries: list[Value], slices: list[Value]) -> Any:
-            const, carry, piece = iter(consts), iter(carries), iter(slices)
-            inner = Scope(
-                parameters={key: next(const) for key in parameters},
-                buffers={key: next(const) for key in kept},
-                seed=next(const) if scope.seed is not None else None,
-                step=next(const) if scope.step is not None else None,
-                indices=[next(const) for _ in scope.indices] + [index],
-            )
-            context_in = [next(const) for _ in context]
-            lengths_in = [next(const) for _ in lengths]
-            fed = [next(carry) for _ in first]
-            old = [next(carry) for _ in state]
-            inner.buffers.update({key: next(carry) for key in moving})
-            x = [next(piece) for _ in xs]
-            inner.noise = {name: next(piece) for name in noise}
-            cell = b.inner(builder, self.use, inner)
+        def step(
+            cell: Lowering, index: Value, consts: list[Value], carries: list[Value], x: list[Value]
+        ) -> tuple[list[Value], list[Value]]:
+            context_in, lengths_in = consts[: len(context)], consts[len(context) :]
+            fed, old = carries[: len(first)], carries[len(first) :]
             arguments: list[Tree] = []
             if self.takes_x:
                 arguments.append(unflatten(self.x_type, x or fed))
@@ -282,33 +242,17 @@ class _Loop:
                 new = [_keep(cell, index, lengths_in[0], n, o) for n, o in zip(new, old, strict=True)]
                 ys = [_keep(cell, index, lengths_in[0], v, cell.zeros(v.type)) for v in ys]
             following = self._feed(cell, ys[0]) if first else []
-            captured.extend(inner.captured)
-            last = [*following, *new, *(inner.buffers[key] for key in moving)]
-            return last, [*ys, *following, *inner.captured.values()], []
+            return [*following, *new], [*ys, *following]
 
-        trip = b.unknown("T")
-        last, ys, _ = b.scan(
-            trip,
-            [*parameters.values(), *kept.values(), *counters, *scope.indices, *context, *lengths],
-            [*first, *state, *moving.values()],
-            [*xs, *noise.values()],
-            body,
-            reverse=self.m.args.reverse,
+        last, ys = over_time(
+            b, self.use, b.unknown("T"), step, [*context, *lengths], [*first, *state], xs, reverse=self.m.args.reverse
         )
         nf, ns = len(first), len(state)
-        for key, value in zip(moving, last[nf + ns :], strict=True):
-            scope.buffers[key] = value
         count = len(_leaves(y_type[0]))
-        scope.captured.update(zip(captured, ys[count + nf :], strict=True))
         out: list[Tree] = [unflatten(y_type[0], ys[:count]), unflatten(self.state_type, last[nf : nf + ns])]
         if first:
             out.append(unflatten(self.x_type, ys[count : count + nf]))
         return tuple(out)
-
-    def _inside(self, name: str) -> bool:
-        """Whether the node of that name is in the cell (noise for it then has a leading time axis)."""
-        where = next(path for path, title in self.b.session.node_names.items() if title == name)
-        return where[: len(self.b.path)] == self.b.path
 
     def _feed(self, cell: Lowering, y: Value) -> list[Value]:
         """What goes into the next step."""

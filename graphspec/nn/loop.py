@@ -1,0 +1,100 @@
+"""What records that run a module over time share: how a stack of values is typed, and one loop in the IR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphspec.errors import SpecError
+from graphspec.ir.core import Value
+from graphspec.lower import Lowering, Scope
+from graphspec.shapes.cells import Cell
+from graphspec.shapes.infer import Types, Use
+from graphspec.sizes import Size, SizeLike
+
+Values = list[Value]
+Step = Callable[[Lowering, Value, Values, Values, Values], tuple[Values, Values]]
+"""``step(b, index, consts, carries, xs) -> (carries, ys)``, built in the loop's body; ``b`` is at the use that is looped."""
+
+
+def stacked(s: Types, stack: Cell, one: Cell, trip: Size) -> None:
+    """State that ``stack`` is ``one`` with a leading axis of ``trip``, leaf by leaf."""
+    for a, b in ((stack, one), (one, stack)):
+        items = s.find(a).items
+        if items is not None:
+            for left, right in zip(items, s.table(b, len(items)), strict=True):
+                stacked(s, *((left, right) if a is stack else (right, left)), trip)
+            return
+    for a, b in ((stack, one), (one, stack)):
+        if s.find(a).dtype is not None:
+            s.set(b, dtype=s.find(a).dtype)
+    dims = s.dims(one)
+    if dims is not None:
+        s.set(stack, [trip, *dims])
+    else:
+        dims = s.dims(stack)
+        if dims is not None:
+            if not dims:
+                raise SpecError(s.explain("E0302", f"nn.{s.current.module.record.name if s.current.module else 'Scan'}: "
+                                          f"xs has no time axis", f"{s.show(stack)}"))
+            s.equate(dims[0], trip, 0)
+            s.set(one, dims[1:])
+
+
+def over_time(
+    b: Lowering, use: Use, trip: SizeLike, step: Step, consts: Sequence[Value], carries: Sequence[Value], xs: Sequence[Value],
+    reverse: bool = False,
+) -> tuple[Values, Values]:  # fmt: skip
+    """The module of ``use`` once for each of ``trip`` steps, as one loop; returns the last carries and the stacks of ys.
+
+    What the module needs from outside goes along: parameters, random counters and steady buffers as consts, running statistics as
+    carries, injected noise as xs; values of nodes that were asked for by name come out as stacks.
+    """
+    assert use.module is not None
+    scope = b.scope
+    inside = list(use.module.walk())
+    parameters = {id(p): scope.parameters[id(p)] for m in inside for p in m.parameters.values()}
+    buffers = {id(p): scope.buffers[id(p)] for m in inside for p in m.buffers.values()}
+    counters = [v for v in (scope.seed, scope.step) if v is not None]
+    noise = {name: v for name, v in scope.noise.items() if _inside(b, name)}
+    moving = buffers if b.session.training else {}
+    kept = {} if b.session.training else buffers
+    captured: list[str] = []
+    counts: list[int] = []
+
+    def body(builder: Any, index: Value, inner_consts: Values, inner_carries: Values, slices: Values) -> Any:
+        const, carry, piece = iter(inner_consts), iter(inner_carries), iter(slices)
+        inner = Scope(
+            parameters={key: next(const) for key in parameters},
+            buffers={key: next(const) for key in kept},
+            seed=next(const) if scope.seed is not None else None,
+            step=next(const) if scope.step is not None else None,
+            indices=[next(const) for _ in scope.indices] + [index],
+        )
+        own = [next(carry) for _ in carries]
+        inner.buffers.update({key: next(carry) for key in moving})
+        x = [next(piece) for _ in xs]
+        inner.noise = {name: next(piece) for name in noise}
+        new, ys = step(b.inner(builder, use, inner), index, list(const), own, x)
+        counts.append(len(ys))
+        captured.extend(inner.captured)
+        return [*new, *(inner.buffers[key] for key in moving)], [*ys, *inner.captured.values()], []
+
+    last, ys, _ = b.scan(
+        trip,
+        [*parameters.values(), *kept.values(), *counters, *scope.indices, *consts],
+        [*carries, *moving.values()],
+        [*xs, *noise.values()],
+        body,
+        reverse=reverse,
+    )
+    for key, value in zip(moving, last[len(carries) :], strict=True):
+        scope.buffers[key] = value
+    scope.captured.update(zip(captured, ys[counts[0] :], strict=True))
+    return last[: len(carries)], ys[: counts[0]]
+
+
+def _inside(b: Lowering, name: str) -> bool:
+    """Whether the node of that name is in the module being lowered (noise for it then has a leading time axis)."""
+    where = next(path for path, title in b.session.node_names.items() if title == name)
+    return where[: len(b.path)] == b.path
