@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import ClassVar
 
 from graphspec.errors import Origin
-from graphspec.graph import Argument, Module, Record, Sample, register
+from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
+from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, axis_of, mean_of, only, usual_rank, with_axis, without
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
+DIMENSION = (Argument("dimension", "int", 1), Argument("nInputDims", "size", None))
 
-@register
-class Sum(Record):
-    """The sum over a dimension, which goes away (of a vector: one element, as Torch's tensors have no fewer axes than one).
 
-    With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; ``sizeAverage`` makes it a mean;
-    ``squeeze = false`` keeps the dimension with size 1.
-    """
+class Reduction(Record):
+    """Base of modules that make one number of each row along a dimension, which goes away (of a vector: one element, as Torch's tensors
+    have no fewer axes than one).  A negative dimension counts from the end."""
 
-    name = "Sum"
-    doc = "the sum over a dimension"
-    source = TORCH + "simple.md#sum"
-    arguments: ClassVar[tuple[Argument, ...]] = (
-        Argument("dimension", "int", 1), Argument("nInputDims", "size", None), Argument("sizeAverage", "flag", False),
-        Argument("squeeze", "flag", True),
-    )
-    samples: ClassVar[tuple[Sample, ...]] = (
-        Sample((), (2, 3)),
-        Sample((2,), (2, 3)),
-        Sample((-1,), (2, 3, 2)),
-        Sample((1, 1), (2, 3)),
-        Sample((1,), (4,)),
-        Sample((2, None, True, False), (2, 3, 2)),
-    )
+    arguments: ClassVar[tuple[Argument, ...]] = DIMENSION
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        a.squeeze = True
+
+    def reduce(self, b: Lowering, m: Module, x: Value, axis: int) -> Value:
+        """``x`` without that axis."""
+        raise NotImplementedError
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.set(x, dtype=FLOAT)
@@ -59,21 +52,94 @@ class Sum(Record):
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
         axis = axis_of(m.args.dimension, x.type.rank, m.args.nInputDims)
+        return b.reshape(self.reduce(b, m, x, axis), self.reduced(x.shape, axis, m.args.squeeze))
+
+
+@register
+class Sum(Reduction):
+    """The sum over a dimension, which goes away (of a vector: one element, as Torch's tensors have no fewer axes than one).
+
+    With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; a negative dimension counts from the end;
+    ``sizeAverage`` makes it a mean; ``squeeze = false`` keeps the dimension with size 1.
+    """
+
+    name = "Sum"
+    doc = "the sum over a dimension"
+    source = TORCH + "simple.md#sum"
+    arguments: ClassVar[tuple[Argument, ...]] = (*DIMENSION, Argument("sizeAverage", "flag", False), Argument("squeeze", "flag", True))
+    samples: ClassVar[tuple[Sample, ...]] = (
+        Sample((), (2, 3)),
+        Sample((2,), (2, 3)),
+        Sample((-1,), (2, 3, 2)),
+        Sample((1, 1), (2, 3)),
+        Sample((1,), (4,)),
+        Sample((2, None, True, False), (2, 3, 2)),
+    )
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        pass
+
+    def reduce(self, b: Lowering, m: Module, x: Value, axis: int) -> Value:
         y = b.reduce_sum(x, [axis])
-        if m.args.sizeAverage:
-            y = mean_of(b, y, x.shape[axis])
-        return b.reshape(y, self.reduced(x.shape, axis, m.args.squeeze))
+        return mean_of(b, y, x.shape[axis]) if m.args.sizeAverage else y
 
 
 @register
 class Mean(Sum):
-    """The mean over a dimension, which goes away."""
+    """The mean over a dimension, which goes away (of a vector: one element).
+
+    With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; a negative dimension counts from the end.
+    """
 
     name = "Mean"
     doc = "the mean over a dimension"
     source = TORCH + "simple.md#mean"
-    arguments = (Argument("dimension", "int", 1), Argument("nInputDims", "size", None))
+    arguments = DIMENSION
     samples = (Sample((), (2, 3)), Sample((2,), (2, 3)), Sample((-1,), (2, 3, 2)), Sample((1, 1), (2, 3)), Sample((1,), (4,)))
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.sizeAverage, a.squeeze = True, True
+
+
+def apart(*shape: int) -> Leaf:
+    """An input whose elements are well apart, in no order."""
+    count = math.prod(shape)
+    return Leaf(shape, values=tuple(((7 * i + 3) % count - count / 2) / 4 for i in range(count)))
+
+
+@register
+class Max(Reduction):
+    """The largest along a dimension, which goes away (of a vector: one element).
+
+    With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; a negative dimension counts from the end.
+    """
+
+    name = "Max"
+    doc = "the largest along a dimension"
+    source = TORCH + "simple.md#max"
+    differs = "among equals the gradient is shared evenly"
+    samples: ClassVar[tuple[Sample, ...]] = (
+        Sample((), apart(2, 3)),
+        Sample((2,), apart(2, 4)),
+        Sample((-2,), apart(2, 3, 2)),
+        Sample((1, 1), apart(2, 3)),
+        Sample((1,), apart(4)),
+    )
+
+    def reduce(self, b: Lowering, m: Module, x: Value, axis: int) -> Value:
+        return b.reduce_max(x, [axis])
+
+
+@register
+class Min(Max):
+    """The smallest along a dimension, which goes away (of a vector: one element).
+
+    With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; a negative dimension counts from the end.
+    """
+
+    name = "Min"
+    doc = "the smallest along a dimension"
+    source = TORCH + "simple.md#min"
+
+    def reduce(self, b: Lowering, m: Module, x: Value, axis: int) -> Value:
+        return b.neg(b.reduce_max(b.neg(x), [axis]))

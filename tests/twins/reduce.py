@@ -17,7 +17,7 @@ except ImportError:  # the tests that need it are skipped, with this reason
 def reduce(function: Callable[..., Any]) -> Twin:
     def twin(m: Module, x: Any, env: Env) -> Any:
         a = m.args
-        f = torch.mean if a.sizeAverage else function
+        f = torch.mean if getattr(a, "sizeAverage", False) else function
         return f(x, axis(a.dimension, x.dim(), a.nInputDims), keepdim=not a.squeeze or x.dim() == 1)
 
     return twin
@@ -25,5 +25,7 @@ def reduce(function: Callable[..., Any]) -> Twin:
 
 TWINS: dict[str, Twin] = {
     "Sum": reduce(lambda x, dim, keepdim: torch.sum(x, dim, keepdim=keepdim)),
+    "Max": reduce(lambda x, dim, keepdim: torch.max(x, dim, keepdim=keepdim).values),
+    "Min": reduce(lambda x, dim, keepdim: torch.min(x, dim, keepdim=keepdim).values),
     "Mean": reduce(lambda x, dim, keepdim: torch.mean(x, dim, keepdim=keepdim)),
 }
