@@ -40,6 +40,9 @@ INTEGERS = {"LengthMask", "OneHot"}
 OPEN = {("SplitTable", i) for i in range(4)} | {("View", 3), ("Reshape", 5)}
 """Samples that need their sizes as numbers: how many pieces there are; what is left of a product; whether all elements are taken."""
 OPEN |= {("Add", 2), ("CAdd", 7), ("CAdd", 8), ("CMul", 7), ("CMul", 8)}  # whether the elements are as many
+CONVOLUTIONS = "Spatial SpatialDepthWise SpatialDilated Temporal TemporalRow Volumetric"
+OPEN |= {("SpatialConvolutionMM", 1), *((f"{name}Convolution", 1) for name in CONVOLUTIONS.split())}  # windows that move by more than 1
+OPEN |= {("SpatialAutoCropMSECriterion", 0), ("SpatialAutoCropMSECriterion", 1)}  # how much is left out
 
 
 def without_samples(records: list[Record]) -> list[str]:
