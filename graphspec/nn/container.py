@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Make, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, axis_of, impossible, only, unless_known, usual_rank, with_axis, without
-from graphspec.nn.table import joined
+from graphspec.nn.table import MOST_ELEMENTS, joined
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -252,7 +252,6 @@ class MapTable(Container):
         Sample((Make("CMulTable"),), (((2,), (2,)), ((3, 1), (3, 1)))),
         Sample((Make("Linear", (3, 2)), False), ((2, 3), (2, 3)), methods=(("resize", (3,)), ("resize", (2,)))),
     )
-    most = 10_000
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.own = getattr(a, "own", 1)
@@ -265,8 +264,8 @@ class MapTable(Container):
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
         n = self.bind_one(Argument("n"), args, origin)
         self._single(m, origin)
-        if n > self.most:
-            raise fail("E0506", f"nn.{self.name}: more than {self.most} modules", origin)
+        if n > MOST_ELEMENTS:
+            raise fail("E0506", f"nn.{self.name}: more than {MOST_ELEMENTS} modules", origin)
         if not m.args.shared:
             m.children = m.children[:n] + [m.children[0].clone([], origin) for _ in range(len(m.children), n)]
             m.args.own = n

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree, flatten
 from graphspec.nn.common import TORCH, unless_known
+from graphspec.nn.table import MOST_ELEMENTS
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 
@@ -33,7 +34,7 @@ class Rearrange(Record):
         """A table that nobody typed has as many elements as are taken from it, here and elsewhere."""
         takers = [use.module for use in s.uses if use.module is not None and s.find(use.x) is s.find(x)]
         most = max((record.last(taker.args) for taker in takers if isinstance(record := taker.record, Rearrange)), default=0)
-        if most:
+        if 0 < most <= MOST_ELEMENTS:
             s.table(x, most)
 
     def last(self, a: SimpleNamespace) -> int:

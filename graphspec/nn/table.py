@@ -8,10 +8,24 @@ from graphspec.errors import SpecError
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
-from graphspec.nn.common import INPLACE, TORCH, axis_of, equal_shapes, only, unless_known, usual_rank, with_axis, without
+from graphspec.nn.common import (
+    INPLACE,
+    TORCH,
+    axis_of,
+    equal_shapes,
+    impossible,
+    only,
+    unless_known,
+    usual_rank,
+    with_axis,
+    without,
+)
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
+
+MOST_ELEMENTS = 10_000
+"""No table made by splitting, mapping or asking for an element has more elements than this (E0506)."""
 
 APART = Leaf((2, 3), 0.5, 2.0, gap=0.5)
 FIRST = Leaf((2, 3), values=(1.0, 0.0, -1.5, 2.0, 0.25, -0.5))
@@ -279,6 +293,8 @@ class SplitTable(Record):
             if number is None:
                 unless_known(s, m, f"how many pieces dimension {axis + 1} has is not known before the run", f"splits {s.show(x)}")
                 return
+            if number > MOST_ELEMENTS:
+                raise impossible(s, m, f"{number} pieces are more than {MOST_ELEMENTS}", f"splits {s.show(x)}", "E0506")
             pieces = s.table(y, number)
         s.equate(dims[axis], len(pieces), axis)
         for piece in pieces:
