@@ -40,6 +40,7 @@ INTEGERS = {"LengthMask", "OneHot"}
 OPEN = {("SplitTable", i) for i in range(4)} | {("View", 3), ("Reshape", 5)}
 """Samples that need their sizes as numbers: how many pieces there are; what is left of a product; whether all elements are taken."""
 OPEN |= {("Add", 2), ("CAdd", 7), ("CAdd", 8), ("CMul", 7), ("CMul", 8)}  # whether the elements are as many
+OPEN |= {("Squeeze", i) for i in (0, 2, 3, 4)}  # which sizes are 1
 CONVOLUTIONS = "Spatial SpatialDepthWise SpatialDilated Temporal TemporalRow Volumetric"
 OPEN |= {("SpatialConvolutionMM", 1), *((f"{name}Convolution", 1) for name in CONVOLUTIONS.split())}  # windows that move by more than 1
 OPEN |= {("SpatialAutoCropMSECriterion", 0), ("SpatialAutoCropMSECriterion", 1)}  # how much is left out
@@ -147,7 +148,7 @@ def test_device_agrees_with_the_reference(record: Record, sample: Sample, letter
 def strided(array: Array) -> Array:
     """The same values with gaps between them, axes in reverse order in memory."""
     room = np.zeros([2 * n for n in reversed(array.shape)], array.dtype).transpose()
-    view = room[tuple(slice(None, None, 2) for _ in array.shape)]
+    view = room[(..., *(slice(None, None, 2) for _ in array.shape))]
     view[...] = array
     return view
 
