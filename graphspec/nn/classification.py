@@ -13,7 +13,7 @@ from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Sam
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, drop_axis, mean_of, pair
-from graphspec.nn.criterion import SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, check_weights, one_target, same_sizes, weight_buffer
+from graphspec.nn.criterion import SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, check_weights, targets_of, weight_buffer
 from graphspec.nn.transfer import log_softmax, softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -39,10 +39,8 @@ class Classes(Criterion):
         n = self.classes(s, m)
         s.last_axis(prediction, n)
         dims, given = s.dims(prediction), s.dims(target)
-        if dims is not None and len(dims) == 1:
-            one_target(s, target)
-        elif dims is not None:
-            s.set(target, dims[:-1])
+        if dims is not None:
+            targets_of(s, dims[:-1], target)
         elif given is not None and len(given) > 1:
             s.set(prediction, [*given, n])
 
@@ -280,7 +278,7 @@ class MultiLabelMarginCriterion(Criterion):
         s.set(target, dtype="int32")
         s.set(y, (), FLOAT)
         s.wish(prediction, 2)
-        same_sizes(s, prediction, target)
+        s.relate(prediction, target, lambda dims: dims, lambda dims: dims)
         if s.dims(prediction) == ():
             raise Mismatch("a scalar has no last axis")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import equal_shapes, mean_of, pair
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
-from graphspec.sizes import product
+from graphspec.sizes import Size, product
 
 SIZE_AVERAGE = Argument("sizeAverage", "flag", True)
 WEIGHTS = Argument("weights", "table", None)
@@ -87,7 +87,7 @@ class Compared(Criterion):
         s.set(y, (), FLOAT)
         s.wish(prediction, 2)
         if self.labels:
-            same_sizes(s, prediction, target)
+            labels_like(s, prediction, target)
         else:
             equal_shapes(s, m, [prediction, target])
 
@@ -97,7 +97,7 @@ class Compared(Criterion):
 
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         prediction, target = pair(x)
-        return Losses(self.loss(b, m, prediction, b.cast(target, prediction.dtype)))
+        return Losses(self.loss(b, m, prediction, signs(b, target, prediction)))
 
 
 class WeightedElements(Compared):
@@ -124,15 +124,27 @@ class WeightedElements(Compared):
         return Losses(values)
 
 
-def same_sizes(s: Types, x: Cell, y: Cell) -> None:
-    """Equal sizes, whatever the dtypes."""
-    s.relate(x, y, lambda dims: dims, lambda dims: dims)
-
-
-def one_target(s: Types, target: Cell) -> None:
-    """The target of one row alone: a scalar, or a tensor of one element, since Torch has no scalars."""
+def targets_of(s: Types, dims: Sequence[Size], target: Cell) -> None:
+    """The target has these sizes; where there is one element alone it may be a scalar or ``[1]``, since Torch has no scalars."""
     given = s.dims(target)
-    s.set(target, [1] if given is not None and len(given) == 1 else [])
+    if given is not None and {len(dims), len(given)} == {0, 1}:
+        s.equate((*dims, *given)[0], Size.const(1), 0)
+    else:
+        s.set(target, dims)
+
+
+def labels_like(s: Types, x: Cell, target: Cell) -> None:
+    """One label for each element, of any dtype."""
+    dims, given = s.dims(x), s.dims(target)
+    if dims is not None:
+        targets_of(s, dims, target)
+    elif given is not None:
+        s.set(x, given)
+
+
+def signs(b: Lowering, target: Value, like: Value) -> Value:
+    """Targets as floats of the sizes of what they are for."""
+    return b.cast(b.reshape(target, like.shape), like.dtype)
 
 
 def numbers(value: Any) -> np.ndarray[Any, Any] | None:
