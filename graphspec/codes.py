@@ -133,6 +133,8 @@ CODES: dict[str, str] = {
     "E0808": "a file that cannot be laid out anew without a change of meaning",
     "E0809": "the folder is in use by another run",
     "E0820": "a package that is not installed",
+    "E0821": "a plugin that cannot be loaded",
+    "E0822": "a plugin's module has a name that is taken",
     "E0830": "a model without a scan has nothing to probe",
     "E0831": "a scan that cannot be probed",
     "E0832": "a recurrent weight that cannot be rescaled",

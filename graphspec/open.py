@@ -11,7 +11,7 @@ import graphspec.nn  # noqa: F401  (fills the table of records)
 from graphspec.build import Evaluation, Limits, evaluate
 from graphspec.build.files import read_text
 from graphspec.errors import Diagnostic, Source, SpecError, fail
-from graphspec.graph import GModule, Module, connect, gmodule, new_module
+from graphspec.graph import GModule, Module, connect, gmodule, load_plugin, new_module, plugins_used
 from graphspec.library import StandardLibrary
 from graphspec.program import infer
 from graphspec.tensorfile import is_tensor_file
@@ -35,6 +35,8 @@ class Opened:
     options: dict[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     seed: int = 1
+    plugins: tuple[str, ...] = ()
+    """Python modules that brought records which the spec uses."""
 
     @property
     def result(self) -> Any:
@@ -61,6 +63,7 @@ class Opened:
             "options": {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in self.options.items()},
             "limits": vars(self.limits),
             "seed": self.seed,
+            "plugins": list(self.plugins),
             "sources": self.library.sources.to_json(),
         }
 
@@ -74,6 +77,8 @@ class Opened:
         """The spec evaluated again from its copy, its data known from what was stored; ``options`` go before those of then.  ``roots``:
         where data lie that the spec names."""
         folders = [Path(root) for root in roots]
+        for plugin in data.get("plugins", ()):
+            load_plugin(plugin)
         return open_source(
             Source(data["path"], data["texts"][data["path"]]),
             data["entry"],
@@ -132,10 +137,11 @@ def open_source(
     """Evaluate a source; suggested fixes are shown only if the spec compiles with them."""
     limits = limits or Limits()
     library = library or StandardLibrary(roots)
-    evaluation = evaluate(
-        source, roots=roots, overrides=options, entry=entry, lenient=lenient, limits=limits, library=library, texts=texts, seed=seed
-    )
-    return Opened(source, evaluation, library, entry, lenient, tuple(roots), dict(options), limits, seed)
+    with plugins_used() as plugins:
+        evaluation = evaluate(
+            source, roots=roots, overrides=options, entry=entry, lenient=lenient, limits=limits, library=library, texts=texts, seed=seed
+        )
+    return Opened(source, evaluation, library, entry, lenient, tuple(roots), dict(options), limits, seed, tuple(sorted(plugins)))
 
 
 def pick_module(opened: Opened) -> GModule:

@@ -51,6 +51,7 @@ class Settings:
     roots: Sequence[str] = ()
     lenient: bool = False
     limits: Limits | None = None
+    plugins: Sequence[str] = ()
 
     @property
     def same(self) -> float:
@@ -142,7 +143,10 @@ def measure(
             return ends.enter_context(Contender(name, settings.threads, caches))
 
         given = {"threads": settings.threads, "update": settings.update, "precision": settings.precision}
-        own = {"device": settings.device, "roots": list(settings.roots), "lenient": settings.lenient, "limits": settings.limits}
+        own = {
+            "device": settings.device, "roots": list(settings.roots), "lenient": settings.lenient, "limits": settings.limits,
+            "plugins": list(settings.plugins),
+        }  # fmt: skip
         asked = {
             "case": vars(case) if case else None, "spec": str(case.spec) if case else title,
             "options": case.options if case else options or {}, "share": share, "settings": {**given, **own},

@@ -15,7 +15,7 @@ from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
-from graphspec.graph import initial_value, initial_values, name_parameters
+from graphspec.graph import initial_value, initial_values, load_plugin, name_parameters
 from graphspec.ir.core import Program
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.passes import dead_code
@@ -44,9 +44,12 @@ class CompiledStep:
     def __init__(
         self, spec: str | Path | Opened, options: Mapping[str, Any], streams: Mapping[str, Array] | None = None, *, device: str = "cpu",
         threads: int | None = None, precision: str = "float32", update: bool = False, roots: Sequence[str] = (), lenient: bool = False,
-        limits: Limits | None = None, dtype: str = "float32", at: Mapping[str, int] | None = None, timed: bool = False,
+        limits: Limits | None = None, plugins: Sequence[str] = (), dtype: str = "float32", at: Mapping[str, int] | None = None,
+        timed: bool = False,
     ) -> None:  # fmt: skip
         check_settings(dtype, precision, 1)
+        for plugin in plugins:
+            load_plugin(plugin)
         if isinstance(spec, Opened):
             opened = spec
         else:

@@ -86,8 +86,9 @@ def asked(args: argparse.Namespace) -> Settings:
         helps = ["leave out the spec: `graphspec bench --peers torch`"]
         raise fail("E0807", "--peers are for the shipped models, not for a spec", helps=helps)
     return Settings(
-        args.device, args.threads, args.precision, args.update, args.repeats, peers, tuple(args.root), args.lenient, limits(args.limit)
-    )
+        args.device, args.threads, args.precision, args.update, args.repeats, peers, tuple(args.root), args.lenient, limits(args.limit),
+        tuple(args.plugin),
+    )  # fmt: skip
 
 
 def subjects(args: argparse.Namespace) -> list[Case | str]:

@@ -39,6 +39,9 @@ COMMANDS = {
     "explain": "what an error code means, with an example",
 }
 
+WITH_SPECS = ("compile", "run", "eval", "sample", "probe", "bench", "profile", "draw", "check")
+"""Commands that evaluate a spec: they share options."""
+
 OK, FAILED, USAGE, WRONG_GRADIENTS, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 DEVICE_ERROR = "E0701"
 
@@ -75,7 +78,10 @@ def parser(chosen: str | None) -> Parser:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
-        if name not in ("cache", "doctor", "explain", "fmt", "modules", "plot", "runs"):
+        if name not in ("cache", "doctor", "explain", "fmt", "plot", "runs"):
+            plugins = "a Python module that registers nn modules (again for more)"
+            sub.add_argument("--plugin", action="append", default=[], metavar="MODULE", help=plugins)
+        if name in WITH_SPECS:
             sub.add_argument("--threads", type=int, metavar="N", help="threads of the matrix products")
             sub.add_argument("--lenient", action="store_true", help="dangling nodes and duplicates are warnings, for old files")
             sub.add_argument(
@@ -90,9 +96,25 @@ def parser(chosen: str | None) -> Parser:
             devices = "cpu (the default: native where there is a C compiler, else numpy), native, numpy, cuda, cuda:1, reference"
             sub.add_argument("--device", default="cpu", help=devices)
         if name == chosen:
-            import_module(f"graphspec.cli.{name}").arguments(sub)
+            import_module(module_of(name)).arguments(sub)
             top.chosen = sub
     return top
+
+
+def module_of(command: str) -> str:
+    return f"graphspec.cli.{command.replace('-', '_')}"
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Those that the command line names: they are looked for in the current folder too, as Python does for ``-m``."""
+    if names:
+        from graphspec.graph import load_plugin
+
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+        import_module("graphspec.nn")  # before theirs: a name that both have is theirs to change
+        for name in names:
+            load_plugin(name)
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -145,7 +167,8 @@ def command(words: list[str]) -> int:
         return int(stop.code or 0)
     out = Output(args.json)
     try:
-        return int(import_module(f"graphspec.cli.{args.command}").run(args, out))
+        load_plugins(getattr(args, "plugin", []))
+        return int(import_module(module_of(args.command)).run(args, out))
     except SpecError as failure:
         out.failure(pictured(failure))
         return NO_DEVICE if failure.code == DEVICE_ERROR else FAILED

@@ -14,10 +14,12 @@ from graphspec.api import check_settings
 from graphspec.cli.common import opened, place, precision_argument, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
+from graphspec.graph import load_plugin
 from graphspec.tensorfile import make_folder
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
 from graphspec.training.loop import run as train
+from graphspec.training.rundir import RunDir
 from graphspec.training.tensorboard import TensorBoard
 
 PLAIN_EVERY = 10.0
@@ -47,6 +49,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise fail("E0807", "--resume needs the run's folder: `--out DIR`")
     more = {"experiment.seed": args.seed} if args.seed is not None else {}
     check_settings(args.dtype, args.precision, 1)
+    for plugin in RunDir(Path(args.out)).read().get("plugins", []) if args.resume else []:
+        load_plugin(plugin)
     settings: dict[str, Any] = {"dtype": args.dtype, "device": args.device, "precision": args.precision, "threads": args.threads}
     experiment = Experiment(opened(args, **more), **settings)
     out.warnings(experiment.opened.warnings)

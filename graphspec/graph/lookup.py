@@ -1,18 +1,116 @@
-"""From a module's name to its record, or to what is said where there is none."""
+"""From a module's name to its record, or to what is said where there is none; plugins, which bring records of their own.
+
+A plugin is a Python module that registers records when it is imported.  It is named by its dotted name, or it is installed with an entry
+point of the group ``graphspec.modules``: then it is loaded when a spec uses a name that nothing else has.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib.metadata import entry_points
+from traceback import extract_tb
 from typing import Any
 
-from graphspec.graph.record import LEFT_OUT, REGISTRY, Record
+from graphspec.errors import SpecError, fail
+from graphspec.graph.record import LEFT_OUT, REGISTRY, NameTaken, Record
 from graphspec.suggest import did_you_mean
+
+GROUP = "graphspec.modules"
+
+BROKEN: dict[str, SpecError] = {}
+"""Installed plugins that could not be loaded, with the reason."""
+
+_used: ContextVar[set[str] | None] = ContextVar("plugins used", default=None)
 
 
 def find_record(name: str) -> Record | None:
-    """The record of ``nn.<name>``."""
-    return REGISTRY.get(name)
+    """The record of ``nn.<name>``; installed plugins are loaded, one after another, until one of them has it."""
+    waiting = iter(sorted(installed(), key=lambda plugin: plugin[0] != name))
+    while name not in REGISTRY:
+        _, plugin = next(waiting, ("", ""))
+        if not plugin:
+            return None
+        if plugin not in BROKEN:
+            try:
+                load_plugin(plugin)
+            except SpecError as failure:  # it matters only if nothing else has the name: about_missing tells it then
+                BROKEN[plugin] = failure
+    record = REGISTRY[name]
+    used, home = _used.get(), type(record).__module__
+    if used is not None and home.partition(".")[0] not in ("graphspec", "__main__"):
+        used.add(home)
+    return record
 
 
 def about_missing(name: str) -> dict[str, Any]:
-    """What an error says of a name that no record has: why it was left out, or the nearest name (``notes`` or ``helps``)."""
-    return {"notes": [LEFT_OUT[name]]} if name in LEFT_OUT else {"helps": did_you_mean(name, REGISTRY, "nn.{}")}
+    """What an error says of a name that no record has: why it was left out, or the nearest name, and which plugins could not be asked."""
+    notes = [LEFT_OUT[name]] if name in LEFT_OUT else []
+    notes += [f"an installed plugin could not be loaded: {d.message}" for failure in BROKEN.values() for d in failure.diagnostics]
+    return {"notes": notes, "helps": [] if name in LEFT_OUT else did_you_mean(name, REGISTRY, "nn.{}")}
+
+
+@contextmanager
+def plugins_used() -> Iterator[set[str]]:
+    """The dotted names of the plugins whose records are found within."""
+    found: set[str] = set()
+    token = _used.set(found)
+    try:
+        yield found
+    finally:
+        _used.reset(token)
+
+
+@cache
+def installed() -> tuple[tuple[str, str], ...]:
+    """The entry points of installed plugins: a name, and the Python module to import."""
+    return tuple((point.name, point.module) for point in entry_points(group=GROUP))
+
+
+def load_plugin(name: str) -> None:
+    """Import a plugin: E0821 when it cannot be imported or registers nothing, E0822 when one of its names is taken."""
+    before = set(REGISTRY)
+    importlib.invalidate_caches()  # its file may be a moment old
+    try:
+        importlib.import_module(name)
+    except NameTaken as clash:
+        _forget(before)
+        helps = ["give the record another name: a spec says nn.<name> and can mean one module only"]
+        raise fail("E0822", f"the plugin {name} registers nn.{clash.name}, which {clash.owner} has already", helps=helps) from None
+    except (Exception, SystemExit) as failure:
+        _forget(before)
+        raise _unloadable(name, failure) from None
+    if set(REGISTRY) == before and not any(f"{type(r).__module__}.".startswith(f"{name}.") for r in REGISTRY.values()):
+        helps = ["a plugin imports `register` from graphspec.graph and decorates its records with it"]
+        raise fail("E0821", f"the plugin {name} registers no module", helps=helps)
+
+
+def _forget(before: set[str]) -> None:
+    """Take away what a plugin registered before it failed, so that it can be loaded again when it is mended."""
+    for name in set(REGISTRY) - before:
+        if type(REGISTRY[name]).__module__ not in sys.modules:
+            del REGISTRY[name]
+
+
+def _unloadable(name: str, failure: BaseException) -> SpecError:
+    if isinstance(failure, ModuleNotFoundError) and f"{name}.".startswith(f"{failure.name}."):
+        helps = ["install its package, or name it with `--plugin` where its file lies: that looks in the current folder too"]
+        return fail("E0821", f"the plugin {name} is not there: there is no Python module {failure.name}", helps=helps)
+    places = [(f.filename, f.lineno) for f in extract_tb(failure.__traceback__)]
+    if isinstance(failure, SyntaxError) and failure.filename:
+        places.append((failure.filename, failure.lineno))
+    importing = ("<", __file__, os.path.dirname(importlib.__file__))
+    places = [place for place in places if not place[0].startswith(importing)]
+    notes = [f"at {_short(places[-1][0])}:{places[-1][1]}"] if places else []
+    said = str(failure) if isinstance(failure, SpecError) else f"{type(failure).__name__}: {getattr(failure, 'msg', failure)}"
+    return fail("E0821", f"the plugin {name} cannot be imported: {said}", notes=notes)
+
+
+def _short(path: str) -> str:
+    """A path from the current folder, where it lies in it."""
+    return os.path.relpath(path) if os.path.realpath(path).startswith(os.path.realpath("") + os.sep) else path

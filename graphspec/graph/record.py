@@ -238,10 +238,18 @@ LEFT_OUT: dict[str, str] = {}
 """Modules of Torch that there are none of here, by name, each with the reason; filled likewise."""
 
 
+class NameTaken(ValueError):
+    """A second record of one name; ``owner`` is the Python module that has the first."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.owner = name, type(REGISTRY[name]).__module__
+        super().__init__(f"two records named {name}: {self.owner} has it already")
+
+
 def register(cls: type[Record]) -> type[Record]:
-    """Class decorator: makes ``nn.<name>`` known."""
+    """Class decorator: makes ``nn.<name>`` known; NameTaken where another record has the name."""
     if cls.name in REGISTRY:
-        raise ValueError(f"two records named {cls.name}")
+        raise NameTaken(cls.name)
     REGISTRY[cls.name] = cls()
     return cls
 

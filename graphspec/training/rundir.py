@@ -150,6 +150,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     opened = experiment.opened
     return {
         "spec": opened.source.path,
+        "plugins": list(opened.plugins),
         "roots": [str(root.resolve()) for root in opened.roots],
         "given": {name: value if isinstance(value, (int, float, str, bool)) else str(value) for name, value in opened.options.items()},
         "options": opened.evaluation.options,
