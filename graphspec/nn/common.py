@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
-from graphspec.errors import SpecError
+from graphspec.errors import Origin, SpecError, fail
 from graphspec.graph import Argument, Module, Record
+from graphspec.graph.record import MAX_SIZE
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.shapes.cells import Cell, Mismatch
@@ -50,6 +52,15 @@ def axis_of(dimension: int, rank: int, input_dims: int | None = None) -> int:
 def usual_rank(dimension: int, input_dims: int | None = None) -> int:
     """The rank to assume of a tensor that has this dimension: a batch axis and as many as that takes, at least ``[B, n]``."""
     return max(dimension, 2) if input_dims is None else input_dims + 1
+
+
+def set_input_dims(record: Record, m: Module, args: Sequence[Any], origin: Origin) -> Module:
+    """Torch's ``setNumInputDims(n)``."""
+    n = args[0] if len(args) == 1 else None
+    if isinstance(n, bool) or not isinstance(n, (int, float)) or not 1 <= n <= MAX_SIZE or not float(n).is_integer():
+        raise fail("E0422", f"nn.{record.name}: setNumInputDims takes one whole number from 1", origin)
+    m.args = SimpleNamespace(**{**vars(m.args), "numInputDims": int(n)})
+    return m
 
 
 def offset_of(index: int, length: Size, what: str = "index") -> Size:

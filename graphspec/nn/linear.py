@@ -167,7 +167,7 @@ class PartialLinear(Linear):
         if method == "setPartition":
             items = args[0].items if args and isinstance(args[0], Table) else ()
             most = m.args.outputSize
-            if not items or not all(isinstance(n, (int, float)) and int(n) == n and 1 <= n <= most for n in items):
+            if not items or not all(isinstance(n, (int, float)) and 1 <= n <= most and float(n).is_integer() for n in items):
                 raise fail("E0422", f"nn.PartialLinear: setPartition takes outputs, whole numbers from 1 to {most}", origin,
                            helps=["as in `module:setPartition(torch.Tensor{1, 2})`"])
             chosen = tuple(int(n) for n in items)

@@ -9,7 +9,7 @@ from typing import Any
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, Table, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, offset_of, only, unless_known, usual_rank, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, offset_of, only, set_input_dims, unless_known, usual_rank, with_axis, without
 from graphspec.shapes.cells import UNKNOWN, Cell, Mismatch, hint_of
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product, size
@@ -106,14 +106,15 @@ class View(BatchRule):
     """The same elements in another shape; one size may be -1, for what is left.
 
     By Torch's rule: what the sizes do not take becomes one leading batch axis, unless a size is -1 (which takes it). After
-    ``setNumInputDims(n)`` only the last n axes are viewed, and the axes before them become one batch axis.
+    ``setNumInputDims(n)`` only the last n axes are viewed, and the axes before them become one batch axis.  ``resetSize(sizes...)`` sets
+    other sizes.
     """
 
     name = "View"
     doc = "the same elements in another shape; -1 for what is left"
     source = TORCH + "simple.md#view"
     arguments = (Argument("sizes", "sizes", letters=True, rest=True),)
-    methods = ("setNumInputDims",)
+    methods = ("setNumInputDims", "resetSize")
     samples = (
         Sample((3, 2), (6,)),
         Sample((6,), (4, 3, 2)),
@@ -122,6 +123,7 @@ class View(BatchRule):
         Sample((-1,), (4, 3, 2), methods=(("setNumInputDims", (2,)),)),
         Sample((3,), (2, 2, 3), methods=(("setNumInputDims", (1,)),)),
         Sample((-1,), (3, 2), methods=(("setNumInputDims", (2,)),)),
+        Sample((5,), (2, 6), methods=(("resetSize", (3, 2)),)),
     )
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
@@ -133,6 +135,9 @@ class View(BatchRule):
                 raise fail("E0422", f"nn.{self.name}: sizes must be at least 1, or -1 for what is left, got {n}", origin)
 
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
+        if method == "resetSize":
+            m.args = SimpleNamespace(**{**vars(m.args), "sizes": self.bind(args, origin).sizes})
+            return m
         return set_input_dims(self, m, args, origin)
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
@@ -201,14 +206,6 @@ class View(BatchRule):
                 s.equate(sizes[0], batch[0])
 
 
-def set_input_dims(record: Record, m: Module, args: Sequence[Any], origin: Origin) -> Module:
-    """Torch's ``setNumInputDims(n)``."""
-    if len(args) != 1 or not isinstance(args[0], (int, float)) or args[0] < 1 or int(args[0]) != args[0]:
-        raise fail("E0422", f"nn.{record.name}: setNumInputDims takes one whole number from 1", origin)
-    m.args = SimpleNamespace(**{**vars(m.args), "numInputDims": int(args[0])})
-    return m
-
-
 @register
 class Select(Record):
     """Element ``index`` of a dimension, which goes away (both negative: from the end)."""
@@ -239,19 +236,27 @@ class Select(Record):
 
 @register
 class Narrow(Record):
-    """``length`` elements of a dimension from ``offset`` (negative length: counted to the end, -1 is the last)."""
+    """``length`` elements of a dimension from ``offset`` (negative length: counted to the end, -1 is the last).
+
+    With a negative offset, whichever, all but the last ``length`` elements.  A negative dimension counts from the end.
+    """
 
     name = "Narrow"
     doc = "a range of a dimension"
     source = TORCH + "simple.md#narrow"
-    arguments = (Argument("dimension", "int"), Argument("offset"), Argument("length", "int", size(1), letters=True))
+    arguments = (Argument("dimension", "int"), Argument("offset", "int"), Argument("length", "int", size(1), letters=True))
     samples = (
         Sample((1, 2, 2), (4, 2)),
         Sample((2, 1), (3, 2)),
         Sample((-1, 2, -1), (2, 1, 4)),
         Sample((1, 2, -2), (4,)),
+        Sample((1, -1, 3), (4, 2)),
         Sample((1, 1, 2), INDICES),
     )
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        if a.offset == 0:
+            raise fail("E0422", "nn.Narrow: offset counts from 1, or from the end if it is negative", origin)
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.same_dtype(x, y)
@@ -262,7 +267,7 @@ class Narrow(Record):
             axis = axis_of(m.args.dimension, len(dims))
             taken = narrowed(m.args.offset, length, dims[axis])
             s.at_most(0, taken)
-            s.at_most(taken + (m.args.offset - 1), dims[axis])
+            s.at_most(taken + max(m.args.offset - 1, 0), dims[axis])
             return (*dims[:axis], taken, *dims[axis + 1 :])
 
         def backward(dims: tuple[Size, ...]) -> Sequence[Size]:
@@ -274,13 +279,15 @@ class Narrow(Record):
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
         axis = axis_of(m.args.dimension, x.type.rank)
-        return b.slice(x, axis, m.args.offset - 1, narrowed(m.args.offset, b.size(m.args.length), x.shape[axis]))
+        return b.slice(x, axis, max(m.args.offset - 1, 0), narrowed(m.args.offset, b.size(m.args.length), x.shape[axis]))
 
 
 def narrowed(offset: int, length: Size, whole: Size) -> Size:
     """How many elements a Narrow takes of an axis; Mismatch when they are not there."""
     if length.value is not None and length.value < 0:
         length = whole - offset + 2 + length
+    if offset < 0:
+        offset, length = 1, whole - length
     last = (length + (offset - 1) - whole).value
     if (length.value is not None and length.value < 1) or (last is not None and last > 0):
         raise Mismatch(f"elements {offset} to {length + (offset - 1)} of an axis of {whole}")
@@ -330,7 +337,7 @@ class Replicate(Record):
 class Transpose(Record):
     """Swaps dimensions, one pair after the other: ``nn.Transpose({1, 2}, {2, 3})``.
 
-    After ``setNumInputDims(n)`` a tensor of more axes has a batch axis in front that is not counted.
+    After ``setNumInputDims(n)`` only the last n axes are counted.
     """
 
     name = "Transpose"
@@ -342,6 +349,7 @@ class Transpose(Record):
         Sample((Table((1, 2)),), (2, 3)),
         Sample((Table((1, 3)), Table((1, 2))), (2, 3, 4)),
         Sample((Table((1, 2)),), (2, 3, 4), methods=(("setNumInputDims", (2,)),)),
+        Sample((Table((1, 2)),), (2, 1, 2, 3), methods=(("setNumInputDims", (2,)),)),
         Sample((Table((2, 1)),), INDICES),
     )
 
@@ -349,7 +357,7 @@ class Transpose(Record):
         pairs = []
         for given in args:
             items = given.items if isinstance(given, Table) else ()
-            if len(items) != 2 or not all(isinstance(n, (int, float)) and n >= 1 and int(n) == n for n in items):
+            if len(items) != 2 or not all(isinstance(n, (int, float)) and n >= 1 and float(n).is_integer() for n in items):
                 raise fail("E0422", "nn.Transpose takes pairs of dimensions, as in `nn.Transpose({1, 2})`", origin)
             pairs.append((int(items[0]), int(items[1])))
         if not pairs:
@@ -362,7 +370,9 @@ class Transpose(Record):
     @staticmethod
     def permutation(a: SimpleNamespace, rank: int) -> list[int]:
         """Which axis of x is axis i of y."""
-        skip = 1 if a.numInputDims is not None and rank > a.numInputDims else 0
+        skip = rank - a.numInputDims if a.numInputDims is not None else 0
+        if skip < 0:
+            raise Mismatch(f"at least {a.numInputDims} axes are wanted here, got {rank}")
         axes = list(range(rank))
         for first, second in a.pairs:
             i, j = axis_of(first + skip, rank), axis_of(second + skip, rank)

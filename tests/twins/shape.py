@@ -45,6 +45,8 @@ def narrow(m: Module, x: Any, env: Env) -> Any:
     length = m.args.length.value
     if length < 0:
         length = x.shape[dim] - m.args.offset + length + 2
+    if m.args.offset < 0:
+        return x.narrow(dim, 0, x.shape[dim] - length)
     return x.narrow(dim, m.args.offset - 1, length)
 
 
@@ -54,7 +56,7 @@ def replicate(m: Module, x: Any, env: Env) -> Any:
 
 
 def transpose(m: Module, x: Any, env: Env) -> Any:
-    skip = m.args.numInputDims is not None and x.dim() > m.args.numInputDims
+    skip = x.dim() - m.args.numInputDims if m.args.numInputDims else 0
     for i, j in m.args.pairs:
         x = x.transpose(i - 1 + skip, j - 1 + skip)
     return x
