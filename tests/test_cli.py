@@ -62,7 +62,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
     ("line", "code", "words"),
     [
         ("", 2, "required: COMMAND"),
-        ("", 2, "compile   infer shapes"),
+        ("", 2, "infer shapes, compile"),
         ("compile linear.spec --threds 1", 2, "did you mean `--threads`?"),
         (f"run {CHAR_LM} --stepz 5", 2, "did you mean `--steps`?"),
         (f"run {CHAR_LM} --out ''", 2, "argument --out: a name is wanted"),

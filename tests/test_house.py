@@ -53,6 +53,7 @@ LAYERS: dict[str, str] = {
     "engine": "errors sizes ir binding passes reference plan graphspec_runtime",
     "check": "errors sizes suggest graph shapes ir binding engine program reference graphspec_runtime",
     "samples": "errors graph nn check program reference",
+    "prove": "errors graph ir check engine samples",
     "data": "errors extras suggest build",
     # What a spec can name, before anything is trained:
     "training.fields": "errors suggest build",

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gradcheck import Case, module_of, nested, on_device
-from graphspec.check import Array, compare, relative_error
+from gradcheck import Case, module_of, on_device
+from graphspec.check import Array, compare
 from graphspec.graph import REGISTRY, Record, Sample
 from graphspec.graph.record import register
 from graphspec.ir.verify import verify
 from graphspec.lower import Lowering
 from graphspec.nn import registry
 from graphspec.nn.common import Pointwise
-from twins import TWINS, Env, flat
-
-try:
-    import torch
-except ImportError:
-    torch = None  # type: ignore[assignment]
+from graphspec.prove import twin_errors
+from twins import TWINS
 
 ELSEWHERE = {"gModule": "tests of the graph", "Scan": "tests/test_scan.py"}
 """Records that take a graph apart or run one: they have test files of their own."""
@@ -85,48 +82,11 @@ def test_symbolic_sizes(record: Record, sample: Sample) -> None:
         np.testing.assert_allclose(gradient, found[name], rtol=1e-13, atol=1e-13)
 
 
-def twin_environment(case: Case) -> tuple[Env, Any, list[Any]]:
-    """The case's tensors for torch: (environment, inputs nested, the float inputs in order)."""
-    tensors = {p.name: torch.tensor(case.parameters[p.name], requires_grad=True) for p in case.probe.parameters}
-    buffers = case.typed.module.all_parameters(buffers=True)
-    env = Env(
-        {id(p): tensors[p.name] for p in case.probe.parameters},
-        {id(p): torch.tensor(case.probe.steady[p.name]) for p in buffers},
-        training=not case.sample.evaluate,
-    )
-    if case.record.stochastic:  # what it makes of ones is its noise
-        ones = {name: np.ones_like(value) for name, value in case.point.items()}
-        env.noise = torch.tensor(case.probe.forward(ones)[0])
-    inputs = [torch.tensor(a, requires_grad=a.dtype == np.float64) for a in case.inputs]
-    return env, nested(case.sample.inputs, inputs), inputs
-
-
-@pytest.mark.skipif(torch is None, reason="torch is not installed: no twins to compare with")
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: no twins to compare with")
 @pytest.mark.parametrize(("record", "sample"), params(SAMPLES))
 def test_twin(record: Record, sample: Sample) -> None:
-    case = Case(record, sample)
-    env, x, inputs = twin_environment(case)
-    wanted = flat(TWINS[record.name](case.module, x, env))
-    results = case.probe.results(case.point)
-    for name, y in zip(case.typed.output_names, wanted, strict=True):
-        assert results[name].shape == tuple(y.shape)
-        assert relative_error(np.asarray(results[name], float), y.detach().numpy().astype(float), 1.0) < 1e-10
-    for buffer in case.typed.module.all_parameters(buffers=True):
-        if id(buffer) in env.updated:
-            np.testing.assert_allclose(results[f"new {buffer.name}"], env.updated[id(buffer)].numpy(), rtol=1e-10)
-    floats = [y for y in wanted if y.is_floating_point()]
-    cotangents: list[Array] = [np.asarray(case.rng.standard_normal(tuple(y.shape))) for y in floats]
-    gradients = case.probe.backward(case.point, cotangents)
-    sources = {name: t for name, t in zip(case.typed.input_names, inputs, strict=True) if t.requires_grad}
-    sources.update({p.name: env.parameters[id(p)] for p in case.probe.parameters})
-    alive = [(y, torch.tensor(c)) for y, c in zip(floats, cotangents, strict=True) if y.requires_grad]
-    if not alive or not sources:
-        return
-    outs, given = zip(*alive, strict=True)
-    found = torch.autograd.grad(outs, list(sources.values()), given, allow_unused=True)
-    for name, g in zip(sources, found, strict=True):
-        theirs = np.zeros(gradients[name].shape) if g is None else g.numpy()
-        assert relative_error(gradients[name], theirs, 1.0) < 1e-10, name
+    wrong = {name: error for name, error in twin_errors(Case(record, sample), TWINS[record.name]).items() if not error < 1e-10}
+    assert wrong == {}
 
 
 @pytest.mark.parametrize("letters", [False, True], ids=["numbers", "letters"])

@@ -31,6 +31,7 @@ COMMANDS = {
     "runs": "list runs, or compare them",
     "draw": "draw the model: an SVG picture, or a page to explore",
     "check": "compare gradients with finite differences",
+    "check-module": "prove an nn module by its samples: gradients, devices, its PyTorch twin",
     "modules": "every nn module: arguments, shapes, sources, and how it is proved",
     "weights": "what a file of PyTorch or Torch holds, and taking parameters from it",
     "fmt": "lay specs out in the standard way",
@@ -39,7 +40,7 @@ COMMANDS = {
     "explain": "what an error code means, with an example",
 }
 
-WITH_SPECS = ("compile", "run", "eval", "sample", "probe", "bench", "profile", "draw", "check")
+WITH_SPECS = ("compile", "run", "eval", "sample", "probe", "bench", "profile", "draw", "check", "weights")
 """Commands that evaluate a spec: they share options."""
 
 OK, FAILED, USAGE, WRONG_GRADIENTS, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
