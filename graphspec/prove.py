@@ -17,7 +17,7 @@ from graphspec.errors import SpecError
 from graphspec.graph import Module, Record, Sample
 from graphspec.graph.record import lua_call
 from graphspec.ir.verify import verify
-from graphspec.samples import Case, nested
+from graphspec.samples import Case, nested, written
 
 TOLERANCE = 1e-6
 """Of finite differences."""
@@ -61,7 +61,7 @@ class Proof:
 def prove(record: Record, devices: Sequence[str] = ("numpy",), twin: Twin | None = None) -> Iterator[Proof]:
     """Every check of every sample, as it is made.  Whatever is raised on the way, by the record's own code too, is a failed check."""
     for sample in record.samples:
-        made = lua_call(record.name, sample) + (":evaluate()" if sample.evaluate else "")
+        made = f"{lua_call(record.name, sample)}{':evaluate()' if sample.evaluate else ''} on {written(sample.inputs)}"
         try:
             case = Case(record, sample)
             for program in (case.probe.forward_program, case.probe.backward_program):

@@ -35,6 +35,16 @@ def ranks_of(inputs: Any, uses: int = 1) -> Any:
     return ranks if len(ranks) > 1 else ranks[0]
 
 
+def written(inputs: Any) -> str:
+    """The types of a sample's inputs, braces around tables: ``{[2, 3], int32[2]}``."""
+    return show_table(nested(inputs, [("int32" if leaf.index else "") + str(list(leaf.shape)) for leaf in leaves_of(inputs)]))
+
+
+def show_table(tree: Any) -> str:
+    """A nested table in braces."""
+    return "{" + ", ".join(map(show_table, tree)) + "}" if isinstance(tree, (tuple, list)) else str(tree)
+
+
 def nested(inputs: Any, supply: Sequence[Any]) -> Any:
     """``supply`` in the nesting of a sample's inputs (lists for tables)."""
     given = iter(supply)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from inspect import cleandoc
 from pathlib import Path
@@ -13,10 +13,9 @@ from typing import Any
 
 from graphspec.graph import Argument, Record, Sample
 from graphspec.graph.record import REQUIRED, lua_call, lua_text
-from graphspec.ir.core import TensorType
 from graphspec.nn import registry
 from graphspec.program import infer
-from graphspec.samples import graph_of, module_of, nested, ranks_of
+from graphspec.samples import graph_of, module_of, ranks_of, show_table, written
 
 PROOFS = Path(__file__).parent / "proofs.json"
 """What the tests of this repository prove of each record; ``docs/modules.py`` writes it from the tests' own tables."""
@@ -88,22 +87,18 @@ def _parameters(record: Record) -> dict[str, list[int]]:
 
 def _sample(record: Record, sample: Sample) -> dict[str, Any]:
     typed = infer(graph_of(module_of(record, sample), sample.inputs), "float64", ranks_of(sample.inputs))
-    given = typed.inputs if isinstance(typed.inputs, tuple) else (typed.inputs,)
     return {
         "make": lua_call(record.name, sample) + (":evaluate()" if sample.evaluate else ""),
-        "inputs": _table(nested(sample.inputs, [_shape(t) for t in given]), str),
-        "outputs": _table(typed.outputs, _shape),
+        "inputs": written(sample.inputs),
+        "outputs": show_table(_shapes(typed.outputs)),
     }
 
 
-def _shape(t: TensorType) -> str:
-    sizes = f"[{', '.join(map(str, t.shape))}]"
-    return sizes if t.is_float else f"{t.dtype}{sizes}"
-
-
-def _table(tree: Any, show: Callable[[Any], str]) -> str:
-    """A tensor's type, or a table of them."""
-    return "{" + ", ".join(_table(item, show) for item in tree) + "}" if isinstance(tree, (tuple, list)) else show(tree)
+def _shapes(tree: Any) -> Any:
+    """The types of a table as text; floats are what is usual, and not said."""
+    if isinstance(tree, tuple):
+        return tuple(map(_shapes, tree))
+    return str(tree).removeprefix(tree.dtype) if tree.is_float else str(tree)
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------------------
