@@ -147,3 +147,41 @@ def test_sizes_equal_by_a_guard_only() -> None:
         run(found, True, np.ones((3, 4)), np.ones((5, 2)))
     assert caught.value.code == "E0311"
     backward_program(found, True)
+
+
+@pytest.mark.parametrize("factor", [None, 0.0, 0.5, 3.0])
+def test_a_reversed_gradient(factor: float | None) -> None:
+    x = source("B", 3)
+    found = typed([x], use("GradientReversal", () if factor is None else (factor,), x))
+    given, dy = np.array([[1.0, -2.0, 0.25]]), np.array([[3.0, 1.0, -1.0]])
+    np.testing.assert_allclose(run(found, True, given)["output"], given, rtol=1e-15)
+    empty: dict[str, Any] = {"parameters": np.zeros(0), "gradients": np.zeros(0), "seed": 1, "step": 0}
+    results = interpret(backward_program(found, True), {**empty, found.input_names[0]: given, "gradient:output": dy})
+    np.testing.assert_allclose(results[f"gradient:{found.input_names[0]}"], -(1.0 if factor is None else factor) * dy)
+
+
+def test_the_slopes_of_rrelu_are_drawn_between_their_bounds() -> None:
+    x = source("B", 3)
+    found = typed([x], use("RReLU", (0.2, 0.6), x))
+    slopes = -run(found, True, np.full((2000, 3), -1.0))["output"]
+    assert 0.2 <= slopes.min() < 0.201
+    assert 0.599 < slopes.max() < 0.6
+    assert abs(slopes.mean() - 0.4) < 0.01
+
+
+def test_white_noise_has_its_mean_and_deviation() -> None:
+    x = source("B", 3)
+    found = typed([x], use("WhiteNoise", (0.5, 2.0), x))
+    noise = run(found, True, np.zeros((4000, 3)))["output"]
+    assert abs(noise.mean() - 0.5) < 0.06
+    assert abs(noise.std() - 2.0) < 0.06
+
+
+@pytest.mark.parametrize(("name", "planes"), [("SpatialDropout", (40, 50)), ("VolumetricDropout", (40, 50))])
+def test_whole_planes_are_dropped(name: str, planes: tuple[int, int]) -> None:
+    shape = (*planes, 2, 2) if name == "SpatialDropout" else (*planes, 2, 1, 2)
+    x = source(*shape)
+    found = typed([x], use(name, (0.3,), x))
+    kept = run(found, True, np.ones(shape))["output"].reshape(*planes, -1)
+    assert ((kept == kept[..., :1]).all(-1)).all()
+    assert abs(kept.mean() - 0.7) < 0.05

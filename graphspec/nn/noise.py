@@ -1,0 +1,118 @@
+"""What concerns training only: dropout of whole planes, white noise, reversed gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from graphspec.errors import Origin, fail
+from graphspec.graph import Argument, Module, Record, Sample, register
+from graphspec.ir.core import Value
+from graphspec.lower import Lowering, Tree
+from graphspec.nn.common import TORCH, Pointwise, only
+from graphspec.nn.regularise import bernoulli
+from graphspec.shapes.cells import Cell, Mismatch
+from graphspec.shapes.infer import Types
+
+LEFT_OUT = {
+    "L1Penalty": "its gradient is not that of its output: add `nn.MulConstant(weight)(nn.L1Cost()(x))` to the loss, which says the same",
+}
+
+
+class PlaneDropout(Record):
+    """Base of dropouts that zero whole planes in training; in evaluation ``y = x * (1 - p)``, as in Torch.
+
+    With ``stochasticInference`` planes are dropped in evaluation too.
+    """
+
+    arguments = (Argument("p", "number", 0.5), Argument("stochasticInference", "flag", False))
+    stochastic = True
+    methods = ("setp",)
+    axes = 2
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        if not 0 <= a.p < 1:
+            raise fail("E0422", f"nn.{self.name}: p must be at least 0 and less than 1, got {a.p:g}", origin)
+
+    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
+        self.set(m, "p", args[0] if args else None, origin)
+        return m
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.like(x, y, self.axes + 2)
+        dims = s.dims(x)
+        if dims is not None and len(dims) not in (self.axes + 1, self.axes + 2):
+            raise Mismatch(f"{self.axes + 1} axes are wanted, or {self.axes + 2} with a batch, got {len(dims)}")
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        if not b.training and not m.args.stochasticInference:
+            return b.scale(x, 1 - m.args.p)
+        if b.injected is not None:
+            return b.mul(x, b.injected)
+        planes = x.type.rank - self.axes
+        noise = bernoulli(b, b.full(0, x.shape[:planes], x.dtype), 1 - m.args.p)
+        return b.mul(x, b.broadcast(noise, x.shape, range(planes)))
+
+
+@register
+class SpatialDropout(PlaneDropout):
+    """Zeroes planes of ``[n, h, w]`` or ``[B, n, h, w]``; Tompson et al. (2015)."""
+
+    name = "SpatialDropout"
+    doc = "zeroes whole planes of images at random in training"
+    source = TORCH + "simple.md#spatialdropout"
+    samples = (Sample((), (3, 2, 2)), Sample((0.3,), (2, 3, 2, 2)), Sample((0.3,), (2, 3, 2, 2), evaluate=True))
+
+
+@register
+class VolumetricDropout(PlaneDropout):
+    """Zeroes volumes of ``[n, t, h, w]`` or ``[B, n, t, h, w]``."""
+
+    name = "VolumetricDropout"
+    doc = "zeroes whole volumes at random in training"
+    source = TORCH + "simple.md#volumetricdropout"
+    axes = 3
+    samples = (Sample((), (3, 1, 2, 2)), Sample((0.3,), (2, 3, 2, 1, 2)), Sample((0.3,), (3, 2, 1, 2), evaluate=True))
+
+
+@register
+class WhiteNoise(Pointwise):
+    """``y = x + noise`` in training, the noise drawn from a normal distribution; ``y = x`` in evaluation."""
+
+    name = "WhiteNoise"
+    doc = "adds normal noise in training"
+    source = "https://github.com/torch/nn/blob/master/WhiteNoise.lua"
+    arguments = (Argument("mean", "number", 0.0), Argument("std", "number", 0.1))
+    stochastic = True
+    samples = (Sample((), (2, 3)), Sample((0.5, 2.0), (4,)), Sample((0.5, 2.0), (4,), evaluate=True))
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        if a.std < 0:
+            raise fail("E0422", f"nn.{self.name}: std must be at least 0, got {a.std:g}", origin)
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        if not b.training:
+            return x
+        return b.add(x, b.shift_by(b.scale(b.draw("normal", x.shape), m.args.std), m.args.mean))
+
+
+@register
+class GradientReversal(Pointwise):
+    """``y = x``, and the gradient of x is ``-lambda`` times that of y; Ganin and Lempitsky (2015)."""
+
+    name = "GradientReversal"
+    doc = "y = x; going back, the gradient is multiplied by -lambda"
+    source = TORCH + "simple.md#gradientreversal"
+    arguments = (Argument("lambda", "number", 1.0),)
+    methods = ("setLambda",)
+    samples = (Sample((-1,), (5,)), Sample((-1,), (2, 3)))  # where it is the gradient of y; others: tests/test_record_values.py
+
+    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
+        self.set(m, "lambda", args[0] if args else None, origin)
+        return m
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        turned = b.scale(x, -float(vars(m.args)["lambda"]))
+        return b.add(b.stop_gradient(b.sub(x, turned)), turned)

@@ -1,0 +1,93 @@
+"""Powers and absolute values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from graphspec.errors import Origin, fail
+from graphspec.graph import Argument, Leaf, Module, Sample, register
+from graphspec.ir.core import Value
+from graphspec.lower import Lowering
+from graphspec.nn.common import TORCH, Pointwise
+
+POSITIVE = Leaf((2, 3), 0.3, 2.0)
+
+MOST_FACTORS = 64
+"""Powers up to this one are products."""
+
+
+@register
+class Abs(Pointwise):
+    """``y = |x|``; the gradient at 0 is 0."""
+
+    name = "Abs"
+    doc = "y = |x|"
+    source = TORCH + "simple.md#abs"
+    samples = (Sample((), Leaf((5,), gap=0.1)), Sample((), Leaf((2, 3), gap=0.1)), Sample((), Leaf((2, 3, 2), gap=0.1)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.abs(x)
+
+
+@register
+class Sqrt(Pointwise):
+    """``y = sqrt(x)``; the gradient at 0 is 0, as in Torch, whose argument ``b`` changes nothing either."""
+
+    name = "Sqrt"
+    doc = "y = sqrt(x)"
+    source = TORCH + "simple.md#sqrt"
+    arguments = (Argument("b", "number", 0.0),)
+    samples = (Sample((), Leaf((5,), 0.3, 2.0)), Sample((), POSITIVE), Sample((1e-3,), Leaf((2, 3, 2), 0.3, 2.0)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return from_zero(b, x, b.sqrt)
+
+
+def from_zero(b: Lowering, x: Value, f: Callable[[Value], Value]) -> Value:
+    """f, whose gradient at 0 is not a number: there value and gradient are 0."""
+    zero = b.full_like(x, 0)
+    none = b.compare(x, zero, "eq")
+    return b.where(none, zero, f(b.where(none, b.full_like(x, 1), x)))
+
+
+def power(b: Lowering, x: Value, p: float) -> Value:
+    """``x ** p`` for a constant p.
+
+    Whole powers are products, and take numbers of either sign; others are ``exp(p log(x))``, no number where x is negative.
+    """
+    if p < 0:
+        return b.div(b.full_like(x, 1), power(b, x, -p))
+    if p == 0:
+        return b.full_like(x, 1)
+    if not p.is_integer() or p > MOST_FACTORS:
+        return from_zero(b, x, b.sqrt if p == 0.5 else lambda x: b.exp(b.scale(b.log(x), p)))
+    found, square, left = None, x, int(p)
+    while True:
+        if left % 2:
+            found = square if found is None else b.mul(found, square)
+        left //= 2
+        if not left:
+            assert found is not None
+            return found
+        square = b.mul(square, square)
+
+
+@register
+class Power(Pointwise):
+    """``y = x ** p``; whole powers up to 64 take numbers of either sign, others those from 0."""
+
+    name = "Power"
+    doc = "y = x ** p"
+    source = TORCH + "simple.md#power"
+    differs = "with a power below 1 the gradient at 0 is 0, not infinite; whole powers above 64 take positive numbers only"
+    arguments = (Argument("p", "number"),)
+    samples = (Sample((2,), (5,)), Sample((3,), (2, 3)), Sample((0.5,), POSITIVE), Sample((-1.5,), POSITIVE),
+               Sample((-2,), Leaf((4,), gap=0.4)), Sample((0,), (2, 2)), Sample((7,), Leaf((2, 3, 2), -1.5, 1.5)))
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        if not abs(a.p) <= 1e6:
+            raise fail("E0422", f"nn.{self.name}: p must lie between -1e6 and 1e6, got {a.p:g}", origin)
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return power(b, x, m.args.p)

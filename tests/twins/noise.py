@@ -1,0 +1,20 @@
+"""PyTorch twins of noise; what a record makes of ones tells the noise that it drew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphspec.graph import Module
+from twins.common import Env, Twin
+
+
+def plane_dropout(m: Module, x: Any, env: Env) -> Any:
+    return x * env.noise if env.training else x * (1 - m.args.p)
+
+
+TWINS: dict[str, Twin] = {
+    "SpatialDropout": plane_dropout,
+    "VolumetricDropout": plane_dropout,
+    "GradientReversal": lambda m, x, env: x * 1,
+    "WhiteNoise": lambda m, x, env: x + (env.noise - 1),
+}
