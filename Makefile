@@ -4,6 +4,7 @@
 #   make test       install what tests need; ruff, mypy, pytest without the slow tests
 #   make test-full  the same with the slow tests
 #   make results    write docs/results.md: run what has changed since (TEXT=tinyshakespeare.txt for the rows on that text)
+#   make modules    write docs/modules.md, and what the tests prove of each module, from the records
 #   make performance  write docs/performance.md: run what is not on record (all of it anew: AGAIN=1); peers that are installed are timed too
 #   make clean      remove .venv and what runs and caches left
 
@@ -16,7 +17,7 @@ STEPS ?= 1300
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test test-full results performance clean
+.PHONY: demo test test-full modules results performance clean
 .DEFAULT_GOAL := demo
 
 # One thread: a second one wins a tenth on an idle machine and loses tenfold on a busy one.
@@ -30,6 +31,9 @@ test test-full: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(PYTEST_OPTIONS)
+
+modules: $(VENV)/.installed-test
+	$(BIN)/python docs/modules.py
 
 results: $(VENV)/.installed-results
 	$(BIN)/python docs/results.py $(if $(TEXT),--text $(TEXT))
