@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gradcheck import source
+from graphspec.check import Probe
 from graphspec.errors import NOWHERE, SpecError
 from graphspec.graph import Table, connect, gmodule, initial_value, new_module
 from graphspec.program import infer, named_parameters
@@ -50,6 +51,15 @@ REFUSED = [
     ("Add", (), "E0422"),
     ("PartialLinear", (3,), "E0420"),
     ("LinearWeightNorm", (3, 2, True, -1), "E0422"),
+    ("LookupTable", (3, 2, 0, 0), "E0422"),
+    ("LookupTable", (3, 2, 0, 1, -2), "E0422"),
+    ("LookupTable", (3, 2, 0, 1, float("inf")), "E0422"),
+    ("Narrow", (1, 0, 1), "E0422"),
+    ("Convert", (None, "bf"), "E0422"),
+    ("Convert", ("bt", "bf"), "E0422"),
+    ("Convert", ("bcc", "bf"), "E0422"),
+    ("Convert", ("b*", "bf"), "E0422"),
+    ("Copy", ("float",), "E0422"),
     ("WeightNorm", (3,), "E0422"),
     ("WeightNorm", (new_module("Tanh", [], NOWHERE),), "E0422"),
     ("WeightNorm", (new_module("Linear", [3, 2], NOWHERE), 3), "E0422"),
@@ -68,6 +78,12 @@ CALLS = [
     ("PartialLinear", (3, 2), "setPartition", (Table((3,)),)),
     ("PartialLinear", (3, 2), "setPartition", (Table((1.5,)),)),
     ("PartialLinear", (3, 2), "setPartition", (Table(("a",)),)),
+    ("PartialLinear", (3, 2), "setPartition", (Table((float("inf"),)),)),
+    ("LookupTable", (3, 2), "setMaxNorm", (-1,)),
+    ("LookupTable", (3, 2), "setPadding", ("a",)),
+    ("Squeeze", (), "setNumInputDims", (float("nan"),)),
+    ("Unsqueeze", (1,), "setNumInputDims", (True,)),
+    ("View", (-1,), "resetSize", (-1, -1)),
 ]
 
 
@@ -78,3 +94,37 @@ def test_methods_refuse(name: str, args: Any, method: str, given: Any) -> None:
     with pytest.raises(SpecError) as caught:
         module.record.call(module, method, given, NOWHERE)
     assert caught.value.code == "E0422"
+
+
+def stepped(module: Any, given: Any, cotangent: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A LookupTable's weight, what it reads, and what comes back to the weight."""
+    x = source(*np.shape(given), dtype="int32")
+    found = infer(gmodule([x], [connect(module, x, NOWHERE)], NOWHERE), "float64")
+    probe = Probe(found, [np.array(given, np.int32)])
+    weight = np.random.default_rng(3).standard_normal(module.parameters["weight"].shape)
+    point = probe.point({probe.parameters[0].name: weight})
+    (y,) = probe.forward(point)
+    return weight, y, probe.backward(point, [np.broadcast_to(cotangent, y.shape)])[probe.parameters[0].name]
+
+
+def test_padding_is_not_trained() -> None:
+    weight, y, gradient = stepped(new_module("LookupTable", [3, 2, 2], NOWHERE), [[1, 2], [2, 1]], 1.0)
+    np.testing.assert_array_equal(y[0, 1], weight[1])
+    np.testing.assert_array_equal(gradient, [[2, 2], [0, 0], [0, 0]])
+
+
+def test_gradients_of_rows_are_shared_by_how_often_they_are_read() -> None:
+    module = new_module("LookupTable", [3, 2], NOWHERE)
+    module.record.call(module, "scaleGradByFreq", [], NOWHERE)
+    weight, y, gradient = stepped(module, [2, 2, 1, 2], np.array([[1.0], [2], [5], [6]]))
+    np.testing.assert_allclose(y[3], weight[1])
+    np.testing.assert_allclose(gradient, [[5, 5], [3, 3], [0, 0]])
+
+
+@pytest.mark.parametrize("p", [1, 2, 3.5])
+def test_long_rows_are_read_cut(p: float) -> None:
+    weight, y, gradient = stepped(new_module("LookupTable", [3, 4, 0, 1.5, p], NOWHERE), [1, 2, 3], 1.0)
+    norms = (np.abs(weight) ** p).sum(axis=1) ** (1 / p)
+    assert norms.max() > 1.5
+    np.testing.assert_allclose(y, weight * np.minimum(1, 1.5 / norms)[:, None], rtol=1e-6)
+    np.testing.assert_array_equal(gradient, np.ones((3, 4)))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
+from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sample, register
 from graphspec.graph.parameter import normal
+from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, only
+from graphspec.nn.compare import dot, safe_power, safe_sqrt
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 
@@ -31,18 +36,51 @@ class IndexRecord(Record):
 
 @register
 class LookupTable(IndexRecord):
-    """Row ``x`` of a table of ``nIndex`` vectors: ``[...] -> [..., nOutput]``; begins as normal(0, 1)."""
+    """Row ``x`` of a table of ``nIndex`` vectors: ``[...] -> [..., nOutput]``; begins as normal(0, 1).
+
+    The row of the index ``paddingValue`` is not trained.  A row that is longer than ``maxNorm``, by the norm of ``normType``, is read cut
+    to that length.  After ``scaleGradByFreq()`` what comes back to a row is divided by how often it was read.  ``setPadding``,
+    ``setMaxNorm`` and ``setNormType`` set the arguments.
+    """
 
     name = "LookupTable"
     doc = "the rows of a weight matrix at the given indices (an embedding)"
     source = TORCH + "convolution.md#lookuptable"
-    arguments = (Argument("nIndex"), Argument("nOutput"))
+    differs = (
+        "the input may have any number of axes; with maxNorm the row itself keeps its length: what is read is cut, and the gradient of "
+        "what is read goes to the row as it is"
+    )
+    arguments = (Argument("nIndex"), Argument("nOutput"), Argument("paddingValue", "int", 0), Argument("maxNorm", "number", None),
+                 Argument("normType", "number", 2.0))
+    methods = ("setPadding", "setMaxNorm", "setNormType", "scaleGradByFreq", "accUpdateOnly")
     samples = (
         Sample((5, 3), Leaf((4,), index=True, high=5)),
         Sample((3, 2), Leaf((2, 3), index=True, high=3)),
         Sample((4, 2), Leaf((), index=True, high=4)),
         Sample((2, 3), Leaf((2, 2, 2), index=True, high=2)),
+        Sample((5, 3, 5, 100, 1), Leaf((4,), index=True, high=4)),
+        Sample((4, 2), Leaf((2, 2), index=True, values=(3, 1, 4, 2)), methods=(("setMaxNorm", (100,)), ("scaleGradByFreq", ()))),
     )
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        a.byFrequency = getattr(a, "byFrequency", False)
+        if a.maxNorm is not None and not 0 < a.maxNorm < math.inf:
+            raise fail("E0422", f"nn.LookupTable: maxNorm must be more than 0, got {a.maxNorm:g}", origin)
+        if not 0 < a.normType < math.inf:
+            raise fail("E0422", f"nn.LookupTable: normType must be more than 0, got {a.normType:g}", origin)
+
+    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
+        fields = {"setPadding": "paddingValue", "setMaxNorm": "maxNorm", "setNormType": "normType"}
+        if method in fields:
+            default = next(argument.default for argument in self.arguments if argument.name == fields[method])
+            value = args[0] if args and args[0] is not None else default
+            if value is None:
+                m.args = SimpleNamespace(**{**vars(m.args), fields[method]: None})
+            else:
+                self.set(m, fields[method], value, origin)
+        elif method == "scaleGradByFreq":
+            m.args = SimpleNamespace(**{**vars(m.args), "byFrequency": True})
+        return m
 
     def width(self, a: SimpleNamespace) -> int:
         return int(a.nOutput)
@@ -51,7 +89,41 @@ class LookupTable(IndexRecord):
         return {"weight": ParameterSpec((a.nIndex, a.nOutput), normal())}
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        return b.gather(b.parameter(m, "weight"), b.zero_based(only(x), m.args.nIndex))
+        a = m.args
+        index = b.zero_based(only(x), a.nIndex)
+        y = b.gather(b.parameter(m, "weight"), index)
+        if a.maxNorm is not None:
+            norm = self._norm(b, y, a.normType)
+            cut = b.where(b.compare(norm, b.full_like(norm, a.maxNorm), "gt"),
+                          b.div(b.full_like(norm, a.maxNorm), b.shift_by(norm, 1e-7)), b.full_like(norm, 1))
+            y = b.add(y, b.stop_gradient(b.sub(b.mul(y, b.broadcast_first(cut, y)), y)))
+        if a.byFrequency:
+            ones = b.full(1, index.shape)
+            share = b.broadcast_first(b.gather(b.div(b.full(1, (a.nIndex,)), self._often(b, index, ones, a.nIndex)), index), y)
+            scaled = b.mul(y, share)
+            y = b.add(scaled, b.stop_gradient(b.sub(y, scaled)))
+        if 1 <= a.paddingValue <= a.nIndex:
+            padding = b.compare(index, b.full_like(index, a.paddingValue - 1), "eq")
+            y = b.where(b.broadcast_first(padding, y), b.stop_gradient(y), y)
+        return y
+
+    @staticmethod
+    def _often(b: Lowering, index: Value, ones: Value, n: int) -> Value:
+        """How often each index is there, at least 1."""
+        counted = b.scatter_add(index, ones, n)
+        return b.maximum(counted, b.full_like(counted, 1))
+
+    @staticmethod
+    def _norm(b: Lowering, x: Value, p: float) -> Value:
+        """The p-norm along the last axis."""
+        last = x.type.rank - 1
+        size = b.abs(x)
+        if p == 1:
+            return b.reduce_sum(size, [last])
+        if p == 2:
+            return safe_sqrt(b, dot(b, x, x))
+        total = b.reduce_sum(safe_power(b, size, b.full_like(size, p)), [last])
+        return safe_power(b, total, b.full_like(total, 1 / p))
 
 
 @register
