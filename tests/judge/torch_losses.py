@@ -53,12 +53,6 @@ def smooth_l1(m: Any, x: Any, target: Any) -> Any:
     return criterion(m, "nn.SmoothL1Criterion()", x, target)
 
 
-@adapter("KLDivLoss")
-def kl_divergence(m: Any, x: Any, target: Any) -> Any:
-    inputs = "{x1, nn.Exp()(x2)}" if m.log_target else "{x1, x2}"
-    return criterion(m, "nn.DistKLDivCriterion()", x, target, inputs=inputs)
-
-
 @adapter("MarginRankingLoss")
 def margin_ranking(m: Any, a: Any, b: Any, y: Any) -> Any:
     return criterion(m, call("MarginRankingCriterion", m.margin), a, b, y.double(), inputs="{{x1, x2}, x3}")
@@ -82,7 +76,7 @@ def multi_margin(m: Any, x: Any, target: Any) -> Any:
 @adapter("MultiLabelSoftMarginLoss")
 def multi_label_soft_margin(m: Any, x: Any, target: Any) -> Any:
     """PyTorch's is the mean over the classes in any case; with ``sizeAverage = false`` Torch's is the sum."""
-    y = criterion(m, call("MultiLabelSoftMarginCriterion", m.weight), x, target, row=1)
+    y = criterion(m, call("MultiLabelSoftMarginCriterion", m.weight), x, target.double(), row=1)
     return y if m.reduction == "mean" else y / x.shape[-1]
 
 
@@ -106,6 +100,14 @@ def poisson(m: Any, x: Any, target: Any) -> Any:
     log = f"nn.Log()(nn.AddConstant({m.eps})(x1))"
     rate, logarithm = ("nn.Exp()(x1)", "x1") if m.log_input else ("x1", log)
     return reduced(m, spec(f"nn.CSubTable()({{{rate}, nn.CMulTable()({{x2, {logarithm}}})}})", x, target))
+
+
+@adapter("GaussianNLLLoss")
+def gaussian(m: Any, x: Any, target: Any, variance: Any) -> Any:
+    assert not m.full, "the constant changes no gradient and has no module"
+    body = f"local v = nn.Clamp({m.eps}, 1e30)(x3)\nlocal squares = nn.Square()(nn.CSubTable()({{x1, x2}}))\n"
+    body += "return nn.MulConstant(0.5)(nn.CAddTable()({nn.Log()(v), nn.CDivTable()({squares, v})}))"
+    return reduced(m, spec(body, x, target, variance.expand(x.shape)))
 
 
 @adapter("NLLLoss")
@@ -151,3 +153,17 @@ def whole(losses: Any, kept: Any, shape: Any) -> Any:
     if isinstance(kept, slice):
         return losses.reshape(shape)
     return torch.zeros(shape, dtype=losses.dtype).reshape(-1).index_put((kept,), losses).reshape(shape)
+
+
+@adapter("CTCLoss")
+def ctc(m: Any, x: Any, targets: Any, sizes: Any, lengths: Any) -> Any:
+    """Each sequence alone.  Targets may come one after another; PyTorch's mean divides each loss by its target's length."""
+    lengths = torch.as_tensor(lengths)
+    starts = lengths.cumsum(0) - lengths
+    losses = []
+    for i, n in enumerate(lengths.tolist()):
+        target = targets[i, :n] if targets.dim() == 2 else targets[starts[i] : starts[i] + n]
+        given = (x[:, i : i + 1], target.reshape(1, -1) + 1, torch.as_tensor([int(sizes[i])]), torch.as_tensor([n]))
+        losses.append(spec(f"{call('CTCCriterion', False, False, m.blank + 1)}({{x1, x2, x3, x4}})", *given).reshape(()))
+    every = torch.stack(losses)
+    return every if m.reduction == "none" else every.sum() if m.reduction == "sum" else (every / lengths.clamp(min=1)).mean()

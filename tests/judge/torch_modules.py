@@ -30,8 +30,7 @@ LEFT_OUT = {
     "nn.Transformer": "as TransformerEncoder",
     "nn.MultiheadAttention": "no module of Torch's; attention is written of MM and SoftMax",
     "nn.GELU": "no module of Torch's (2016), and no composition of Torch's modules gives the error function",
-    "nn.GaussianNLLLoss": "no criterion of Torch's; nn.GaussianCriterion takes the logarithm of the variance",
-    "nn.CTCLoss": "judged in tests/test_ctc.py: targets in one row after another, and lengths as Python numbers, are no tensors",
+    "nn.KLDivLoss": "the samples are logarithms of negative numbers, no number at all; judged among the criterions",
 }
 """Modules that are not judged, each with the reason."""
 
@@ -400,9 +399,9 @@ def group_normalisation(m: Any, x: Any) -> Any:
 @adapter("LayerNorm")
 def layer_normalisation(m: Any, x: Any) -> Any:
     n = int(np.prod(m.normalized_shape))
-    rows = x.reshape(-1, n)
-    y = batch_norm(m, rows.reshape(1, -1, 1, n), channels=rows.shape[0]).reshape(rows.shape)
-    return scaled(m, y, (1, n)).reshape(x.shape)
+    bias = torch.zeros_like(m.weight) if m.bias is None and m.weight is not None else m.bias
+    module = call("LayerNormalization", n, 0.0, float(m.eps) * n, m.weight is not None)
+    return spec(f"{module}(x1)", x.reshape(-1, n), weight=m.weight, bias=bias).reshape(x.shape)
 
 
 @adapter("RMSNorm")
