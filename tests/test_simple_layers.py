@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import graphspec
 from gradcheck import source
 from graphspec.check import Probe
 from graphspec.errors import NOWHERE, SpecError
@@ -60,6 +61,13 @@ REFUSED = [
     ("Convert", ("bcc", "bf"), "E0422"),
     ("Convert", ("b*", "bf"), "E0422"),
     ("Copy", ("float",), "E0422"),
+    ("Constant", (), "E0420"),
+    ("Constant", ("a",), "E0422"),
+    ("Constant", (Table(),), "E0422"),
+    ("Constant", (Table((1, Table((2, 3)))),), "E0422"),
+    ("Constant", (1, -1), "E0422"),
+    ("Index", (0,), "E0422"),
+    ("Padding", (1, 2, 0), "E0422"),
     ("WeightNorm", (3,), "E0422"),
     ("WeightNorm", (new_module("Tanh", [], NOWHERE),), "E0422"),
     ("WeightNorm", (new_module("Linear", [3, 2], NOWHERE), 3), "E0422"),
@@ -128,3 +136,19 @@ def test_long_rows_are_read_cut(p: float) -> None:
     assert norms.max() > 1.5
     np.testing.assert_allclose(y, weight * np.minimum(1, 1.5 / norms)[:, None], rtol=1e-6)
     np.testing.assert_array_equal(gradient, np.ones((3, 4)))
+
+
+def test_a_tensor_of_two_axes_is_an_argument() -> None:
+    model = graphspec.compile("""
+        local x = nn.Identity{'B', 4}()
+        local y = nn.Constant(torch.Tensor{{1, 2, 3}, {4, 5, 6}}, 1)(x)
+        return nn.gModule({x}, {y})
+    """)
+    np.testing.assert_array_equal(model(np.zeros((2, 4))), [[[1, 2, 3], [4, 5, 6]]] * 2)
+
+
+def test_padding_of_indices_wants_whole_numbers() -> None:
+    x = source("B", 3, dtype="int32")
+    with pytest.raises(SpecError) as caught:
+        infer(gmodule([x], [connect(new_module("Padding", [2, 1, None, 0.5], NOWHERE), x, NOWHERE)], NOWHERE))
+    assert caught.value.code == "E0302"

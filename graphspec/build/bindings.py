@@ -40,7 +40,7 @@ def unwrap(lua: Interpreter, value: Value) -> Any:
             items.append(unwrap(lua, item))
         return Table(tuple(items), {k: unwrap(lua, v) for k, v in value.fields().items()})
     if isinstance(value, Numbers):
-        return Table(tuple(value.numbers(lua)))
+        return value.table(lua)
     if isinstance(value, (LuaFunction, NativeFunction)):
         raise lua.error("E0207", "a function is not a constructor argument")
     return value
@@ -79,9 +79,9 @@ def _counted_from_zero(lua: Interpreter) -> list[str]:
 
 
 class Numbers(Host):
-    """A host that is a list of numbers where a constructor takes one."""
+    """A host that is a list of numbers, or of lists of them, where a constructor takes a table."""
 
-    def numbers(self, lua: Interpreter) -> list[float]:
+    def table(self, lua: Interpreter) -> Table:
         raise NotImplementedError
 
 

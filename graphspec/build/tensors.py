@@ -16,6 +16,7 @@ from graphspec.build.bindings import Method, Numbers, ParameterHost, bound
 from graphspec.build.limits import over
 from graphspec.build.stdlib import argument
 from graphspec.build.values import LuaTable, Value, show_key, to_text, type_name
+from graphspec.graph import Table
 from graphspec.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -40,11 +41,9 @@ class TensorHost(Numbers):
     def same(self, other: Value) -> bool:
         return other is self
 
-    def numbers(self, lua: Interpreter) -> list[float]:
-        if self.array.ndim != 1:
-            raise lua.error("E0211", f"a tensor with one axis is wanted here, got {shape_text(self.array)}")
+    def table(self, lua: Interpreter) -> Table:
         charge(lua, self.array.size)
-        return [float(x) for x in self.array]
+        return as_table(self.array)
 
     def length(self, lua: Interpreter) -> float:
         return float(self.array.shape[0]) if self.array.ndim else 0.0
@@ -86,6 +85,11 @@ class TensorHost(Numbers):
             return NotImplemented
         with np.errstate(all="ignore"):
             return TensorHost({"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}[op](a, b))
+
+
+def as_table(array: Array) -> Table:
+    """The numbers of a tensor, a table for each axis."""
+    return Table(tuple(as_table(row) if array.ndim > 1 else float(row) for row in array))
 
 
 def wrap(array: Array) -> Value:
