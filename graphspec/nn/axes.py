@@ -15,6 +15,14 @@ from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
+LEFT_OUT = {
+    "GPU": "A program runs on the one device that it is opened on: leave nn.GPU away.",
+    "DontCast": "A model has one type of floats, chosen when it is compiled: leave nn.DontCast away.",
+    "NaN": "A program has no place to stop in at a module: leave nn.NaN away, and ask for the value of a node by its name.",
+    "Profile": "A module takes no time of its own, kernels do: leave nn.Profile away, and call `graphspec profile`.",
+    "PrintSize": "Sizes are known before a program runs: leave nn.PrintSize away, and call `graphspec shapes`.",
+}
+
 ONE = Size.const(1)
 INPUT_DIMS = Argument("numInputDims", "size", None)
 
