@@ -11,7 +11,7 @@ import graphspec.nn  # noqa: F401  (fills the table of records)
 from graphspec.build import Evaluation, Limits, evaluate
 from graphspec.build.files import read_text
 from graphspec.errors import Diagnostic, Source, SpecError, fail
-from graphspec.graph import GModule, Module, connect, gmodule, load_plugin, new_module, plugins_used
+from graphspec.graph import GModule, Module, connect, gmodule, load_remembered, new_module, plugins_used
 from graphspec.library import StandardLibrary
 from graphspec.program import infer
 from graphspec.tensorfile import is_tensor_file
@@ -78,7 +78,7 @@ class Opened:
         where data lie that the spec names."""
         folders = [Path(root) for root in roots]
         for plugin in data.get("plugins", ()):
-            load_plugin(plugin)
+            load_remembered(plugin)
         return open_source(
             Source(data["path"], data["texts"][data["path"]]),
             data["entry"],

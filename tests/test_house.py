@@ -283,7 +283,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_all_that_is_needed(wheel: Path) -> None:
     for package, home in PATHS.items():
-        kept = [p.relative_to(home) for p in home.rglob("*") if p.suffix in {".py", ".lark", ".c", ".cu", ".typed"}]
+        kept = [p.relative_to(home) for p in home.rglob("*") if p.suffix in {".py", ".lark", ".c", ".cu", ".json", ".typed"}]
         assert [str(p) for p in kept if not (wheel / package / p).is_file()] == []
     specs = [p.relative_to(REPOSITORY) for p in (REPOSITORY / "specs").rglob("*.spec")]
     assert [str(p) for p in specs if not (wheel / "graphspec" / p).is_file()] == []

@@ -17,6 +17,7 @@ import graphspec.nn  # all that is ours is registered before a plugin is
 from graphspec.cli.main import main
 from graphspec.errors import SpecError
 from graphspec.graph import REGISTRY, find_record, load_plugin, lookup
+from graphspec.open import Opened
 
 SWISH = '''
 """A plugin."""
@@ -140,8 +141,21 @@ def test_a_run_remembers_its_plugin(said: Any, monkeypatch: pytest.MonkeyPatch, 
         forget()
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
     code, _, err = said("sample here --length 5")
-    assert code == 1 and "E0821" in err and "--plugin" in err
+    assert code == 1 and "E0821" in err and "--plugin" in err, err
     assert said("sample here --length 5 --plugin swishes")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["harmless", "package.harmless", "nowhere", "package.nowhere", "antigravity", "builtins.nothing"])
+def test_a_file_cannot_have_anything_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "package").mkdir()
+    for place in ("harmless.py", "package/__init__.py", "package/harmless.py"):
+        (tmp_path / place).write_text("raise SystemExit('this has run')\n")
+    load_plugin("swishes")
+    opened = graphspec.compile(MODEL).opened.to_json()
+    with pytest.raises(SpecError) as failure:
+        Opened.from_json({**opened, "plugins": [name]})
+    assert failure.value.code == "E0821" and "it is not imported" in str(failure.value)
 
 
 PLUGGED = """

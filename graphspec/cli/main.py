@@ -113,7 +113,7 @@ def load_plugins(names: Sequence[str]) -> None:
 
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
-        import_module("graphspec.nn")  # before theirs: a name that both have is theirs to change
+        import_module("graphspec.nn")  # first, so that of a name that both have the plugin's is the one too many
         for name in names:
             load_plugin(name)
 
@@ -144,6 +144,7 @@ def pictured(failure: SpecError) -> SpecError:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    path = list(sys.path)
     try:
         return command(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
@@ -156,6 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         Output(False).failure(SpecError(error("E0805", f"standard output cannot be written: {failure}")))
         return FAILED
+    finally:
+        sys.path[:] = path  # a plugin may have had the current folder added
 
 
 def command(words: list[str]) -> int:

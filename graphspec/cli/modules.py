@@ -6,7 +6,7 @@ import argparse
 
 from graphspec.cli.output import Output
 from graphspec.errors import fail
-from graphspec.graph import LEFT_OUT, about_missing, find_record
+from graphspec.graph import LEFT_OUT, about_missing, find_record, load_installed
 from graphspec.tools.modules import describe, every, families, page
 
 
@@ -21,6 +21,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if args.left_out:
         _left_out(args, out)
     elif args.name is None:
+        load_installed()
         _list(args, out)
     else:
         name = args.name.removeprefix("nn.")

@@ -14,7 +14,7 @@ from graphspec.api import check_settings
 from graphspec.cli.common import opened, place, precision_argument, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
-from graphspec.graph import load_plugin
+from graphspec.graph import load_remembered
 from graphspec.tensorfile import make_folder
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     more = {"experiment.seed": args.seed} if args.seed is not None else {}
     check_settings(args.dtype, args.precision, 1)
     for plugin in RunDir(Path(args.out)).read().get("plugins", []) if args.resume else []:
-        load_plugin(plugin)
+        load_remembered(plugin)
     settings: dict[str, Any] = {"dtype": args.dtype, "device": args.device, "precision": args.precision, "threads": args.threads}
     experiment = Experiment(opened(args, **more), **settings)
     out.warnings(experiment.opened.warnings)

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
+from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
@@ -31,21 +33,23 @@ _used: ContextVar[set[str] | None] = ContextVar("plugins used", default=None)
 
 def find_record(name: str) -> Record | None:
     """The record of ``nn.<name>``; installed plugins are loaded, one after another, until one of them has it."""
-    waiting = iter(sorted(installed(), key=lambda plugin: plugin[0] != name))
-    while name not in REGISTRY:
-        _, plugin = next(waiting, ("", ""))
-        if not plugin:
-            return None
-        if plugin not in BROKEN:
+    if name not in REGISTRY:
+        load_installed(name)
+    record = REGISTRY.get(name)
+    used, home = _used.get(), type(record).__module__
+    if record is not None and used is not None and home.partition(".")[0] not in ("graphspec", "__main__"):
+        used.add(home)
+    return record
+
+
+def load_installed(wanted: str = "") -> None:
+    """Load installed plugins, those called ``wanted`` first, until one of them has registered that name."""
+    for _, plugin in sorted(installed(), key=lambda point: point[0] != wanted):
+        if wanted not in REGISTRY and plugin not in BROKEN:
             try:
                 load_plugin(plugin)
             except SpecError as failure:  # it matters only if nothing else has the name: about_missing tells it then
                 BROKEN[plugin] = failure
-    record = REGISTRY[name]
-    used, home = _used.get(), type(record).__module__
-    if used is not None and home.partition(".")[0] not in ("graphspec", "__main__"):
-        used.add(home)
-    return record
 
 
 def about_missing(name: str) -> dict[str, Any]:
@@ -88,6 +92,34 @@ def load_plugin(name: str) -> None:
     if set(REGISTRY) == before and not any(f"{type(r).__module__}.".startswith(f"{name}.") for r in REGISTRY.values()):
         helps = ["a plugin imports `register` from graphspec.graph and decorates its records with it"]
         raise fail("E0821", f"the plugin {name} registers no module", helps=helps)
+
+
+def load_remembered(name: str) -> None:
+    """Load a plugin that a file names, a run or a saved model.
+
+    A file may name any Python module, and importing runs it: so only one that is imported already, or whose text has to do with
+    graphspec, is taken for a plugin.  E0821 for another.
+    """
+    if name not in sys.modules and not _mentions_graphspec(name):
+        helps = ["if it is what the spec was trained with, name it: `--plugin`; in Python import it before"]
+        raise fail("E0821", f"the plugin {name} is not there, or has nothing to do with graphspec: it is not imported", helps=helps)
+    load_plugin(name)
+
+
+def _mentions_graphspec(name: str) -> bool:
+    """Whether there is a Python file of that dotted name with the word in it, found without importing anything."""
+    folders = None
+    for depth in range(name.count(".") + 1):
+        found = PathFinder.find_spec(".".join(name.split(".")[: depth + 1]), folders)
+        if found is None:
+            return False
+        folders = found.submodule_search_locations
+        if folders is None:
+            break
+    try:
+        return found is not None and found.origin is not None and b"graphspec" in Path(found.origin).read_bytes()
+    except OSError:
+        return False
 
 
 def _forget(before: set[str]) -> None:

@@ -31,7 +31,8 @@ def describe(record: Record) -> dict[str, Any]:
     return {
         "name": record.name, "kind": "container" if record.children else record.kind, "family": family(record),
         "signature": record.signature, "arguments": [_argument(a) for a in record.arguments], "methods": list(record.methods),
-        "doc": record.doc, "about": cleandoc(type(record).__doc__ or ""), "source": record.source, "differs": record.differs,
+        "doc": _markdown(record.doc), "about": _markdown(cleandoc(type(record).__doc__ or "")), "source": record.source,
+        "differs": _markdown(record.differs),
         "proofs": proofs().get(record.name, []) if ours(record) else [], "parameters": _parameters(record),
         "samples": [_sample(record, sample) for sample in record.samples],
     }  # fmt: skip
@@ -109,7 +110,7 @@ def page(record: Record, level: int = 1) -> str:
     found = describe(record)
     parts = [f"{'#' * level} nn.{record.name}", f"```\n{found['signature']}\n```", found["doc"]]
     if found["about"].rstrip(".") != found["doc"].rstrip("."):
-        parts.append(_markdown(found["about"]))
+        parts.append(found["about"])
     if found["arguments"]:
         rows = [f"| `{a['name']}` | {_wanted(a)} | {_default(a)} |" for a in found["arguments"]]
         parts.append("\n".join(["| argument | | default |", "|---|---|---|", *rows]))
@@ -122,7 +123,7 @@ def page(record: Record, level: int = 1) -> str:
     if found["parameters"]:
         parts.append("Parameters: " + ", ".join(f"`{name}` {shape}" for name, shape in found["parameters"].items()) + ".")
     if found["differs"]:
-        parts.append(f"Other than in Torch: {_sentence(_markdown(found['differs']))}")
+        parts.append(f"Other than in Torch: {_sentence(found['differs'])}")
     if found["proofs"]:
         parts.append(f"Proved by: {', '.join(found['proofs'])}.")
     if found["source"]:
@@ -140,8 +141,8 @@ def _default(argument: dict[str, Any]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """A docstring's ``code`` as Markdown's."""
-    return text.replace("``", "`")
+    """A docstring's ``code`` and references as Markdown's."""
+    return re.sub(r":\w+:(?=`)", "", text.replace("``", "`"))
 
 
 def _sentence(text: str) -> str:
