@@ -83,7 +83,7 @@ def filled(module: Module, what: Sample | Make) -> Module:
     for child in what.children:
         module.add(made(child), NOWHERE)
     for name, args in what.methods:
-        module.record.call(module, name, list(args), NOWHERE)
+        module.record.call(module, name, [made(arg) if isinstance(arg, Make) else arg for arg in args], NOWHERE)
     return module
 
 

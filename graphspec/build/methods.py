@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from graphspec.build.bindings import FlatHost, GraphHost, Method, ModuleHost, NodeHost, ParameterHost, narrow
+from graphspec.build.bindings import FlatHost, GraphHost, Method, ModuleHost, NodeHost, ParameterHost, narrow, unwrap
 from graphspec.build.stdlib import argument
 from graphspec.build.tensors import TensorHost, operand
 from graphspec.build.values import Host, LuaTable, Value, to_text, type_name
@@ -76,6 +76,7 @@ def _replace(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
 
 def _remove(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
     """``container:remove([position])``: the last one, if none is given."""
+    _only_adds(lua, owner, "remove")
     children = owner.module.children
     position = argument(lua, args, 1, "whole", "remove", float(len(children)))
     if not owner.module.record.children or not 1 <= position <= len(children):
@@ -83,7 +84,14 @@ def _remove(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
     return ModuleHost(children.pop(position - 1))
 
 
+def _only_adds(lua: Interpreter, owner: ModuleHost, method: str) -> None:
+    """E0207 for a module that keeps something of its own for each one that is added, in their order."""
+    if "add" in owner.module.record.methods:
+        raise lua.error("E0207", f"{method}: nn.{owner.module.record.name} has no such method, only add")
+
+
 def _insert(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+    _only_adds(lua, owner, "insert")
     child = _other(lua, args, "insert")
     owner.module.add(child, lua.origin())
     position = argument(lua, args, 2, "whole", "insert", float(len(owner.module.children)))
@@ -101,7 +109,11 @@ def _find_modules(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Val
 
 
 def _add(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    owner.module.add(_other(lua, args, "add"), lua.origin())
+    record = owner.module.record
+    if "add" in record.methods:  # it takes more than a module
+        record.call(owner.module, "add", [_other(lua, args, "add"), *(unwrap(lua, a) for a in args[1:])], lua.origin())
+    else:
+        owner.module.add(_other(lua, args, "add"), lua.origin())
     return owner
 
 

@@ -42,6 +42,8 @@ class Criterion(Record):
     """Base of records from ``{prediction, target}`` to a scalar: they say what the losses are, and here they are added up."""
 
     kind = "criterion"
+    of_rows: ClassVar[bool] = True
+    """The leading axis of the losses is that of the input."""
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         for argument in self.arguments:
@@ -55,14 +57,13 @@ class Criterion(Record):
         return total(b, self.losses(b, m, x), getattr(m.args, "sizeAverage", False))
 
 
-def total(b: Lowering, losses: Losses, average: bool, keep: Value | None = None) -> Value:
-    """The sum of the losses, or their mean.  ``keep`` says which rows (of the leading axis) count at all."""
+def total(b: Lowering, losses: Losses, average: bool, without: Value | None = None) -> Value:
+    """The sum of the losses, or their mean.  ``without``: rows (of the leading axis) that do not count at all."""
     values, weights = losses.values, losses.weights
-    if keep is not None:
-        keep = b.broadcast_first(keep, values)
-        none = b.full_like(values, 0)
-        values = b.where(keep, values, none)
-        weights = b.where(keep, weights if weights is not None else b.full_like(values, 1), none)
+    if without is not None:
+        without, zero = b.broadcast_first(without, values), b.full_like(values, 0)
+        values = b.where(without, zero, values)
+        weights = b.where(without, zero, weights if weights is not None else b.full_like(values, 1))
     axes = range(values.type.rank)
     summed = b.reduce_sum(values, axes)
     if not average:

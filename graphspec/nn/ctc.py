@@ -41,6 +41,7 @@ class CTCCriterion(Criterion):
         "targets are padded to one length, and both lengths are inputs, where nnx has tables; classes count from 1 and the blank is"
         " class 1, so labels are one more than in nnx; blank and sizeAverage are arguments"
     )
+    of_rows = False
     arguments = (Argument("batchFirst", "flag", False), Argument("sizeAverage", "flag", False), Argument("blank", "size", 1))
     samples = (
         Sample((), ((4, 2, 3), Leaf((2, 2), index=True, values=(2, 3, 2, 0)), Leaf((2,), index=True, values=(4, 3)),

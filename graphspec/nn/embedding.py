@@ -94,6 +94,7 @@ class L1HingeEmbeddingCriterion(Pairs):
     doc = "the L1 distance of two tensors that are alike, or what it lacks to the margin if they are not"
     source = PAGE + "l1hingeembeddingcriterion"
     differs = "the gradient is 0, and not random, where elements of x1 and x2 are equal"
+    of_rows = False
     arguments = (MARGIN,)
     samples = (
         Sample((), ((Leaf((3,), 0.1, 0.4), Leaf((3,), 0.5, 0.9)), ints(1))),
