@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import graphspec
+from graphspec.cli.main import COMMANDS
 from graphspec.graph import LEFT_OUT, REGISTRY
 
 
@@ -33,3 +36,11 @@ def test_the_reason_is_told(text: str) -> None:
 def test_what_is_left_out_is_not_there_and_each_reason_is_a_sentence() -> None:
     assert sorted(set(LEFT_OUT) & set(REGISTRY)) == []
     assert [name for name, reason in LEFT_OUT.items() if len(reason.split()) < 4] == []
+
+
+def test_what_to_write_instead_is_there() -> None:
+    for name, reason in LEFT_OUT.items():
+        if name != "Gone":
+            modules = set(re.findall(r"nn\.([A-Z]\w*)", reason)) - {name}
+            assert modules <= set(REGISTRY), (name, modules - set(REGISTRY))
+            assert set(re.findall(r"`graphspec ([\w-]+)", reason)) <= set(COMMANDS), (name, reason)

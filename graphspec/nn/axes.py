@@ -20,7 +20,7 @@ LEFT_OUT = {
     "DontCast": "A model has one type of floats, chosen when it is compiled: leave nn.DontCast away.",
     "NaN": "A program has no place to stop in at a module: leave nn.NaN away, and ask for the value of a node by its name.",
     "Profile": "A module takes no time of its own, kernels do: leave nn.Profile away, and call `graphspec profile`.",
-    "PrintSize": "Sizes are known before a program runs: leave nn.PrintSize away, and call `graphspec shapes`.",
+    "PrintSize": "Sizes are known before a program runs: leave nn.PrintSize away, and call `graphspec compile --emit shapes`.",
 }
 
 ONE = Size.const(1)

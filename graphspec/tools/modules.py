@@ -54,7 +54,8 @@ def families(records: Iterable[Record]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda r: (family(r), r.name)):
         said = (sys.modules[type(record).__module__].__doc__ or family(record)).strip()
-        found.setdefault(re.split(r"[:.](?=\s|$)", said)[0].replace("\n", " "), []).append(record)
+        end = r"\.(?=\s|$)" if said.startswith("nn.") else r"[:.](?=\s|$)"  # "nn.Scan: ..." names a module, not what it is about
+        found.setdefault(re.split(end, said)[0].replace("\n", " "), []).append(record)
     return dict(sorted(found.items()))
 
 
