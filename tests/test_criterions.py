@@ -78,6 +78,18 @@ def test_fields_that_torch_sets_after_construction() -> None:
     assert loss("nn.MarginCriterion()\ncriterion.sizeAverage = false\ncriterion.margin = 0.2", X, signs) == pytest.approx(wanted)
 
 
+def test_as_torch_s_pages_write_it() -> None:
+    classes = np.array([3, 1], np.int32)
+    log_p = X - np.log(np.exp(X).sum(1, keepdims=True))
+    wanted = -log_p[[0, 1], classes - 1].sum()
+    assert loss("nn.CrossEntropyCriterion()\ncriterion.nll.sizeAverage = false", X, classes) == pytest.approx(wanted)
+    text = """
+    local x, target = nn.Identity{2, 3}(), nn.Identity{2, 3}()
+    return nn.gModule({x, target}, {nn.AbsCriterion():forward(x, target)})
+    """
+    assert float(graphspec.compile(text, dtype="float64")(X, T)) == pytest.approx(np.abs(X - T).mean())
+
+
 def test_classes_from_zero() -> None:
     """``index_base=0`` counts classes from 0, and fills up with -1."""
     for name in ("MultiMarginCriterion", "CrossEntropyCriterion", "ClassSimplexCriterion"):

@@ -154,7 +154,7 @@ class ModuleHost(GraphHost):
             return LuaTable([ModuleHost(child) for child in self.module.children])
         if isinstance(self.module, GModule) and key == "forwardnodes":
             return LuaTable([NodeHost(node) for node in self.module.nodes])
-        if key in ("fg", "bg"):
+        if key in ("fg", "bg") or key in self.module.record.parts:
             return self
         if key == "train":
             return self.module.training

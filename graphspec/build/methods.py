@@ -133,8 +133,10 @@ def _get_parameters(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> V
 
 
 def _forward(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
-    """On nodes, as in a class's ``updateOutput``, it connects; there are no values to run on."""
+    """On nodes, as in a class's ``updateOutput``, it connects; there are no values to run on.  A criterion's input and target are two."""
     given = args[0] if args else None
+    if owner.module.record.kind == "criterion" and len(args) == 2:
+        given = LuaTable(args)
     if isinstance(given, NodeHost) or (isinstance(given, LuaTable) and any(isinstance(v, (NodeHost, LuaTable)) for _, v in given.pairs())):
         return owner.call(lua, [given])
     return _running("forward")(lua, owner, args)

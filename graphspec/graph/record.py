@@ -122,6 +122,8 @@ class Record:
     """Runs the modules inside once for each of as many steps as it calls T (``s.unknown("T")``)."""
     sourceless: ClassVar[bool] = False
     """Makes its output from no input at all."""
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold modules inside it in Torch, which are no modules here: such a field is the module itself."""
     methods: ClassVar[tuple[str, ...]] = ()
     """Methods of the Torch class that a spec may call on such a module, beside those that all modules have."""
 

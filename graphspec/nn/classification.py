@@ -116,12 +116,16 @@ class ClassNLLCriterion(WeightedClasses):
 
 @register
 class CrossEntropyCriterion(ClassNLLCriterion):
-    """LogSoftMax along the last axis and ClassNLLCriterion in one: ``{[..., n], int32 [...]} -> []``."""
+    """LogSoftMax along the last axis and ClassNLLCriterion in one: ``{[..., n], int32 [...]} -> []``.
+
+    ``criterion.nll.sizeAverage = false``, as Torch's pages write it, makes it the sum; so does ``criterion.sizeAverage = false``.
+    """
 
     name = "CrossEntropyCriterion"
     doc = "the cross entropy of the softmax of scores with the target classes"
     source = PAGE + "crossentropycriterion"
     differs = "rows may have any number of leading axes; ignoreIndex, as ClassNLLCriterion has it, is one argument more"
+    parts = ("nll",)
 
     def log_probabilities(self, b: Lowering, prediction: Value) -> Value:
         return log_softmax(b, prediction, prediction.type.rank - 1)
