@@ -43,6 +43,13 @@ def test_its_twin_too(said: Any, tmp_path: Path) -> None:
 
 
 @NEEDS_TORCH
+def test_ours_have_theirs_among_the_tests(said: Any) -> None:
+    code, out, _ = said("check-module LSTM --device numpy --twin twins --json")
+    assert code == 0
+    assert {proof["check"] for proof in json.loads(out)["proofs"]} == {"finite differences", "symbolic sizes", "numpy", "twin"}
+
+
+@NEEDS_TORCH
 @pytest.mark.parametrize(("given", "told"), [("json", "no twin of nn.Swish in json"), ("nowhere", "cannot be imported")])
 def test_a_twin_that_is_not_there(said: Any, given: str, told: str) -> None:
     code, _, err = said(f"check-module Swish --plugin swishes --twin {given}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -56,6 +58,7 @@ def _twin(record: Record, place: str) -> Twin:
     if find_spec("torch") is None:
         raise fail("E0820", "a twin needs the package torch, which is not installed", helps=["pip install torch"])
     if place:
+        sys.path.append(os.getcwd())  # looked for here too, as plugins are
         try:
             twins = getattr(importlib.import_module(place), "TWINS", {})
         except ImportError as failure:
