@@ -6,7 +6,7 @@ from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, equal_shapes, pair
-from graphspec.nn.criterion import SIZE_AVERAGE, Compared, Criterion, Losses, labels_like, signs, targets_of
+from graphspec.nn.criterion import SIZE_AVERAGE, Compared, Criterion, Losses, labels_like, positive, signs, targets_of
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -19,12 +19,6 @@ MARGIN = Argument("margin", "number", 1.0)
 def ints(*values: int) -> Leaf:
     """Labels in a row."""
     return Leaf((len(values),), index=True, values=values)
-
-
-def positive(b: Lowering, z: Value) -> Value:
-    """``max(0, z)``, with no gradient at 0."""
-    none = b.full_like(z, 0)
-    return b.where(b.compare(z, none, "gt"), z, none)
 
 
 def chosen(b: Lowering, labels: Value, alike: Value, apart: Value) -> Value:

@@ -35,16 +35,6 @@ def nll(name: str, **more: Any) -> Twin:
     return twin
 
 
-def multi_margin(m: Module, x: Any, env: Env) -> Any:
-    rows, target = x[0].reshape(-1, x[0].shape[-1]), x[1].reshape(-1).long() - 1
-    return F.multi_margin_loss(rows, target, p=m.args.p, margin=m.args.margin, weight=env.buffer(m, "weights"), reduction=reduction(m))
-
-
-def multi_label_margin(m: Module, x: Any, env: Env) -> Any:
-    rows, target = (t.reshape(-1, x[0].shape[-1]) for t in x)
-    return F.multilabel_margin_loss(rows, target.long() - 1, reduction=reduction(m))
-
-
 def spatial(m: Module, x: Any, env: Env) -> Any:
     return F.nll_loss(x[0], x[1].long() - 1, weight=env.buffer(m, "weights"), reduction=reduction(m))
 
@@ -65,9 +55,5 @@ TWINS: dict[str, Callable[[Module, Any, Env], Any]] = {
     "CrossEntropyCriterion": nll("cross_entropy"),
     "SpatialClassNLLCriterion": spatial,
     "ClassSimplexCriterion": simplex,
-    "MultiMarginCriterion": multi_margin,
-    "MultiLabelMarginCriterion": multi_label_margin,
-    "MarginCriterion": lambda m, x, env: reduced(m, torch.relu(m.args.margin - x[1] * x[0])),
-    "SoftMarginCriterion": lambda m, x, env: reduced(m, -F.logsigmoid(x[1] * x[0])),
     "MaskedLoss": masked_loss,
 }
