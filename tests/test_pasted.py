@@ -223,7 +223,7 @@ def test_a_tensor_of_weights_is_a_list_of_numbers() -> None:
     assert model(-np.ones((2, 3)), np.array([1, 3])) == 1
     with pytest.raises(SpecError) as caught:
         opened("nn.ClassNLLCriterion(torch.ones(3, 3))\nreturn {}")
-    assert caught.value.code == "E0211"
+    assert caught.value.code == "E0422"
 
 
 def test_a_required_file_that_cannot_run_whole_leaves_the_one_that_requires_it_whole(tmp_path: Path) -> None:

@@ -95,6 +95,44 @@ class GaussianCriterion(Criterion):
 
 
 @register
+class NCECriterion(Criterion):
+    """Noise contrastive estimation: ``-(sum log(p / (p + k q)) + sum log(k q' / (p' + k q')))`` over the batch size:
+    ``{p [B], p' [B, k], q [B], q' [B, k]} -> []``.
+
+    p are the model's and q the noise's probabilities of the targets, p' and q' those of k samples of noise for each.
+    As in dpnn 1e-7 is added to what is divided by.  ``sizeAverage = false`` leaves the sum.
+    """
+
+    name = "NCECriterion"
+    doc = "how well targets are told from samples of noise, by the model's and the noise's probabilities of both"
+    source = "Mnih and Teh (2012), https://arxiv.org/abs/1206.6426; https://github.com/Element-Research/dpnn#nn.NCECriterion"
+    differs = (
+        "there is no target, which dpnn's takes and does not read; the noise's probabilities have gradients too;"
+        " sizeAverage may be given to the constructor"
+    )
+    arguments = (SIZE_AVERAGE,)
+    samples = (
+        Sample((), tuple(Leaf(shape, 0.1, 0.9) for shape in ((3,), (3, 2), (3,), (3, 2)))),
+        Sample((False,), tuple(Leaf(shape, 0.1, 0.9) for shape in ((2,), (2, 4), (2,), (2, 4)))),
+    )
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        batch, k = s.unknown("B"), s.unknown("k")
+        for cell, dims in zip(s.table(x, 4), ((batch,), (batch, k)) * 2, strict=True):
+            s.set(cell, dims, FLOAT)
+        s.set(y, (), FLOAT)
+
+    def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
+        assert isinstance(x, tuple)
+        right, model, noise, others = map(only, x)
+        k = b.size_value(model.shape[1], model.dtype)
+        noise, others = (b.mul(q, b.broadcast(k, q.shape, ())) for q in (noise, others))
+        target = b.log(b.div(right, b.shift_by(b.add(right, noise), 1e-7)))
+        samples = b.log(b.div(others, b.shift_by(b.add(model, others), 1e-7)))
+        return Losses(b.neg(b.add(target, b.reduce_sum(samples, [1]))))
+
+
+@register
 class MixtureCriterion(Criterion):
     """The negative log likelihood of pen strokes under a mixture of M Gaussians in the plane: ``{y [..., 6M + 1], [..., 3]} -> []``.
 

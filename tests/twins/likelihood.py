@@ -31,6 +31,15 @@ def gaussian(m: Module, x: Any, env: Env) -> Any:
     return rows(-D.Normal(mean, (v / 2).exp()).log_prob(target), m.args.sizeAverage)
 
 
+def contrast(m: Module, x: Any, env: Env) -> Any:
+    """The binary cross entropy of "it is a target", for targets and for samples."""
+    right, model, noise, others = x
+    k = model.shape[1]
+    p, q = right / (right + k * noise + 1e-7), k * others / (model + k * others + 1e-7)
+    losses = [-D.Bernoulli(p).log_prob(torch.ones_like(p)), -D.Bernoulli(q).log_prob(torch.ones_like(q))]
+    return sum(t.sum() for t in losses) / (len(p) if m.args.sizeAverage else 1)
+
+
 def mixture(m: Module, x: Any, env: Env) -> Any:
     y, target = x
     e, *parts = y.split([1] + [m.args.nComponents] * 6, -1)
@@ -47,4 +56,5 @@ TWINS: dict[str, Callable[[Module, Any, Env], Any]] = {
     "KLDCriterion": divergence,
     "GaussianCriterion": gaussian,
     "MixtureCriterion": mixture,
+    "NCECriterion": contrast,
 }
