@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import graphspec
-from gradcheck import source
+from gradcheck import declared, show, source, typed, use
 from graphspec.check import Probe
-from graphspec.errors import NOWHERE, SpecError
+from graphspec.errors import NOWHERE, Origin, Source, Span, SpecError
 from graphspec.graph import Table, connect, gmodule, initial_value, new_module
 from graphspec.program import infer, named_parameters
+from test_record_shapes import said
 
 
 def begun(name: str, *args: Any, reset: float | None = None, clones: int = 0) -> dict[str, np.ndarray]:
@@ -152,3 +153,101 @@ def test_padding_of_indices_wants_whole_numbers() -> None:
     with pytest.raises(SpecError) as caught:
         infer(gmodule([x], [connect(new_module("Padding", [2, 1, None, 0.5], NOWHERE), x, NOWHERE)], NOWHERE))
     assert caught.value.code == "E0302"
+
+
+FROM_OUTPUT = [
+    # module, arguments, what its output is declared to be, what its input then is
+    ("Euclidean", (4, 3), ("T", "B", 3), "[T, B, 4]"),
+    ("Cosine", (4, 3), ("B", 3), "[B, 4]"),
+    ("PartialLinear", (4, 3), ("B", 3), "[B, 4]"),
+    ("LinearWeightNorm", (4, 3), (3,), "[4]"),
+    ("CAdd", (3,), ("B", 3), "[B, 3]"),
+    ("Max", (2,), ("B", 4), "[B, n, 4]"),
+    ("Unsqueeze", (2,), ("B", 1, 4), "[B, 4]"),
+    ("Convert", ("chw", "hwc"), ("B", "H", "W", 3), "[B, 3, H, W]"),
+    ("Padding", (2, -3), ("B", 9), "[B, 6]"),
+    ("Contiguous", (), ("B", 9), "[B, 9]"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "output", "expected"), FROM_OUTPUT, ids=[c[0] for c in FROM_OUTPUT])
+def test_input_from_output(name: str, args: Any, output: Any, expected: str) -> None:
+    x = source()
+    found = typed([x], declared(use(name, args, x), output))
+    assert show(found.inputs) == expected
+    assert not found.assumed
+
+
+def test_tables_type_each_other() -> None:
+    a, c = source("T", "B", 4), source()
+    found = typed([a, c], use("Bilinear", (4, 2, 3), [a, c]))
+    assert (show(found.inputs), show(found.outputs)) == ("[T, B, 4], [T, B, 2]", "[T, B, 3]")
+    t, index = source(), source("K", dtype="int32")
+    found = typed([t, index], declared(use("Index", (2,), [t, index]), ("B", "K", 5)))
+    assert show(found.inputs) == "[B, n, 5], [K]"
+
+
+FROM_INPUT = [
+    ("CMul", (6,), ("B", 2, 3), "[B, 2, 3]"),
+    ("Squeeze", (), ("B", 1, 3, 1), "[B, 3]"),
+    ("Squeeze", (2,), ("B", "n"), "[B]"),
+    ("Squeeze", (2,), ("B", 3), "[B, 3]"),
+    ("Squeeze", (None, 2), (1, 1, 3), "[1, 3]"),
+    ("Unsqueeze", (1, 1), ("T", "B", 4), "[T, B, 1, 4]"),
+    ("Collapse", (2,), ("B", "T", 3), "[B, 3*T]"),
+    ("Convert", ("tbf", "bf"), ("T", "B", 3), "[B, 3*T]"),
+    ("Narrow", (1, -1, 2), ("T", 3), "[T - 2, 3]"),
+    ("Padding", (1, 2, 1), ("B", 3), "[B, 5]"),
+    ("Constant", (Table((1, 2)), 1), ("B", 3), "[B, 2]"),
+    ("SparseLinear", (9, 4), ("B", "K", 2), "[B, 4]"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "given", "expected"), FROM_INPUT, ids=[f"{c[0]}-{i}" for i, c in enumerate(FROM_INPUT)])
+def test_output_from_input(name: str, args: Any, given: Any, expected: str) -> None:
+    x = source(*given)
+    assert show(typed([x], use(name, args, x)).outputs) == expected
+
+
+MISFITS = [
+    ("CMul", (5,), [(2, 3)], "sizes 5 do not fit [2, 3]"),
+    ("Add", (5,), [("B", 3)], "sizes 5 do not fit [B, 3]"),
+    ("Bilinear", (3, 2, 4), [("B", 3), ("B", 4)], "4 vs 2"),
+    ("Max", (3,), [("B", 4)], "dimension 3 of a tensor with 2 axes"),
+    ("Squeeze", (3,), [("B", 4)], "dimension 3 of a tensor with 2 axes"),
+    ("Unsqueeze", (4,), [("B", 4)], "a new axis at position 4 of 2 axes"),
+    ("Unsqueeze", (1, 3), [("B", 4)], "at least 3 axes"),
+    ("Transpose", (Table((1, 2)),), [(4,)], "dimension 2 of a tensor with 1 axis"),
+    ("Convert", ("bchw", "bf"), [("B", 4)], "'bchw' has 4 axes, the tensor has 2"),
+    ("Convert", ("bf", "b"), [("B", 4)], "4 vs 1"),
+    ("Narrow", (1, -1, 4), [(4, 2)], "an axis of 4"),
+    ("Padding", (1, 1, None, 0, 6), [(4, 2)], "index 6 of an axis of 4"),
+    ("Index", (1,), [("B", 3), ("B", 2)], "rank 1 is wanted here, got int32 [B, 2]"),
+    ("SparseLinear", (9, 4), [("B", 3)], "3 vs 2"),
+    ("SparseLinear", (9, 4), [(2,)], "at least 2 axes"),
+    ("Narrow", (10**9, 1, 1), [()], "dimension 1000000000 of"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "inputs", "words"), MISFITS, ids=[f"{c[0]}-{i}" for i, c in enumerate(MISFITS)])
+def test_refused_in_plain_words(name: str, args: Any, inputs: Any, words: str) -> None:
+    nodes = [source(*dims) for dims in inputs]  # no sizes: not typed
+    here = Origin(Span(Source("a.spec", "here"), 0, 4))
+    node = connect(new_module(name, list(args), NOWHERE), nodes if len(nodes) > 1 else nodes[0], here)
+    with pytest.raises(SpecError) as caught:
+        typed(nodes, node)
+    assert caught.value.code == "E0302"
+    assert words in said(caught.value)
+
+
+def test_sparse_pairs_of_value_0_count_nothing() -> None:
+    x = source(2, 2)
+    found = infer(gmodule([x], [connect(new_module("SparseLinear", [3, 2], NOWHERE), x, NOWHERE)], NOWHERE), "float64")
+    probe = Probe(found, [np.zeros((2, 2))])
+    parameters = probe.draw_parameters(np.random.default_rng(0), 0.5)
+    weight, bias = (value for key, value in sorted(parameters.items(), key=lambda item: -item[1].size))
+    (name,) = found.input_names
+    point = {**probe.point(parameters), name: np.array([[2.0, 3.0], [0.0, 0.0]])}
+    np.testing.assert_allclose(probe.forward(point)[0], 3 * weight[:, 1] + bias)
+    with pytest.raises(SpecError, match="index 4"):
+        probe.forward({**point, name: np.array([[2.0, 3.0], [4.0, 1.0]])})

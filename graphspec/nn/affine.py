@@ -24,11 +24,10 @@ def how_it_fits(dims: Sequence[Size], shape: Sequence[int]) -> str | None:
     last = dims[len(dims) - len(shape) :]
     if len(dims) >= len(shape) and all(n == 1 or d.value is None or d.value == n for d, n in zip(last, shape, strict=True)):
         return "axes"
-    for how, part in (("rows", dims[1:]), ("whole", dims)):
-        elements = product(part)
-        if part and (elements.value is None or elements.value == math.prod(shape)):
-            return how
-    return None
+    count = math.prod(shape)
+    if len(dims) > 1 and product(dims[1:]).value in (None, count):
+        return "rows"
+    return "whole" if product(dims) == count else None
 
 
 class ElementParameter(Record):

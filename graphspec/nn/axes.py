@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, only, set_input_dims, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, offset_of, only, set_input_dims, with_axis, without
 from graphspec.nn.shape import INDICES, BatchRule
 from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -276,6 +276,9 @@ class Convert(Record):
         sizes = dict(zip(single(a.given, dims), dims, strict=True))
         if a.wanted == "b" and "f" in sizes:
             s.equate(sizes["f"], ONE, list(sizes).index("f"))
+        elif a.wanted == "b" and "t" in sizes:
+            offset_of(1, sizes["t"])
+            s.at_most(1, sizes["t"])
         outcome = []
         for axis in a.wanted:
             if axis in sizes and sorted(a.given) == sorted(a.wanted) or axis == "b" and "b" in sizes:

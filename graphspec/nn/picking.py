@@ -117,7 +117,8 @@ class Index(Record):
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         t, index = s.table(x, 2)
         k = s.unknown("k")
-        s.set(index, [k], "int32")
+        s.set(index, dtype="int32")
+        s.set(index, [k])
         s.set(t, dtype=FLOAT)
         s.set(y, dtype=FLOAT)
         s.wish(t, usual_rank(m.args.dimension))

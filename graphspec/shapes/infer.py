@@ -18,6 +18,9 @@ from graphspec.shapes.hints import equal_outputs, fitting_input, repeat_hint
 from graphspec.shapes.ranks import rank_of
 from graphspec.sizes import Size, SizeLike
 
+MOST_AXES = 32
+"""The highest rank that is assumed, whatever dimension a module names."""
+
 
 @dataclass(eq=False)
 class Use:
@@ -86,7 +89,7 @@ class Types(Solver):
     def wish(self, x: Cell, rank: int) -> None:
         """Assume this rank for ``x`` if its rank stays unknown."""
         if self.is_table(x) is None:
-            self.current.wishes.append((x, rank))
+            self.current.wishes.append((x, min(rank, MOST_AXES)))
 
     def guess(self, action: Callable[[], None]) -> None:
         """State this (``equate``, ``set`` ...) if nothing decides otherwise."""
