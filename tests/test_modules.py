@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from graphspec.graph.record import Record, lua_call, lua_text
 from graphspec.tools import modules
 
 Said = tuple[int, str, str]
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -94,6 +98,45 @@ def test_a_record_of_a_plugin_is_described_too() -> None:
     page = modules.page(Mine())
     assert "`x` as it is" in page and "Other than in Torch: it is not in Torch." in page
     assert "| `n` | a size or a letter, any number of them |  |" in page
+
+
+def generator() -> Any:
+    """docs/modules.py, which writes the page and the proofs."""
+    spec = importlib.util.spec_from_file_location("modules_page", ROOT / "docs" / "modules.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+STALE = "records, samples or twins have changed since it was written: run `make modules` (python docs/modules.py)"
+
+
+def test_proofs_are_those_of_the_tests() -> None:
+    assert modules.PROOFS.read_text() == generator().proofs_text(), STALE
+
+
+def test_the_page_is_that_of_the_records() -> None:
+    page, written = generator(), (ROOT / "docs" / "modules.md").read_text()
+    assert written == page.page(), STALE
+
+
+def test_proofs_follow_from_samples_and_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = generator()
+    assert page.proofs()["Linear"] == [
+        "finite differences", "PyTorch twin", "symbolic sizes", "strided inputs", "tied use", "devices against reference",
+    ]  # fmt: skip
+    monkeypatch.delitem(page.TWINS, "Linear")
+    assert "PyTorch twin" not in page.proofs()["Linear"]
+    monkeypatch.setattr(type(REGISTRY["Linear"]), "samples", ())
+    assert page.proofs()["Linear"] == []
+
+
+def test_links_of_the_page_lead_somewhere() -> None:
+    text = (ROOT / "docs" / "modules.md").read_text()
+    headings = [re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in re.findall(r"^##+ (.*)$", text, re.M)]
+    assert len(headings) == len(set(headings)), "two headings have one anchor"
+    assert [link for link in re.findall(r"\]\(#([^)]*)\)", text) if link not in headings] == []
 
 
 @pytest.mark.parametrize(
