@@ -164,7 +164,7 @@ class _Walk:
             return TABLES[name](flows, self.parts)
         if len(flows) == 1 and name in ONE_INPUT:
             return ONE_INPUT[name](module, flows[0])
-        if len(flows) == 1 and flows[0].parts and name in ("Linear", "LinearNoBias", "CMul"):
+        if len(flows) == 1 and flows[0].parts and name in ("Linear", "LinearNoBias", "CMul") and "weight" in module.parameters:
             (x,), weight = flows, module.parameters["weight"].name
             if name == "CMul":
                 return x.after(float(np.abs(self.parameters[weight]).max()))
