@@ -96,6 +96,10 @@ def test_classes_from_zero() -> None:
         made = f"nn.{name}({3 if name == 'ClassSimplexCriterion' else ''})"
         classes = np.array([3, 1], np.int32)
         assert loss(made, X, classes - 1, index_base=0) == loss(made, X, classes)
+    for ignored, targets in ((0, [3, 0]), (2, [3, 2]), (-100, [3, -100])):
+        given = np.array(targets, np.int32)
+        made = f"nn.ClassNLLCriterion(nil, true, {ignored})"
+        assert loss(made, X, given - 1, index_base=0) == loss(made, X, given) == pytest.approx(-X[0, 2])
     several = np.array([[1, 3, 0], [2, 0, 0]], np.int32)
     assert loss("nn.MultiLabelMarginCriterion()", X, several - 1, index_base=0) == loss("nn.MultiLabelMarginCriterion()", X, several)
     x, lengths = np.random.default_rng(1).standard_normal((4, 2, 3)), np.array([2, 1], np.int32)

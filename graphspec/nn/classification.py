@@ -61,19 +61,20 @@ class ClassNLLCriterion(WeightedClasses):
     """``-log_p[target]``, the mean over all rows: ``{[..., n], int32 [...]} -> []``; classes count from 1.
 
     ``weights`` (a table of n numbers) makes it the weighted mean ``sum(-w[t] log_p[t]) / sum(w[t])``; with
-    ``sizeAverage = false`` it is the sum.  Targets that are ``ignoreIndex`` do not count, in the mean neither; ``ignoreIndex = 0``
-    is for targets of several lengths in one tensor, filled up with 0.
+    ``sizeAverage = false`` it is the sum.  Targets that are ``ignoreIndex``, a class or any other number, do not count, in the mean
+    neither; ``ignoreIndex = 0`` is for targets of several lengths in one tensor, filled up with 0.
     """
 
     name = "ClassNLLCriterion"
     doc = "the negative log likelihood of the target classes, from log-probabilities"
     source = PAGE + "classnllcriterion"
-    differs = "rows may have any number of leading axes; a target that is no class must be 0 to be ignored (Torch's default is -100)"
+    differs = "rows may have any number of leading axes; without ignoreIndex every target must be a class (Torch passes over -100)"
     arguments: ClassVar[tuple[Argument, ...]] = (WEIGHTS, SIZE_AVERAGE, Argument("ignoreIndex", "int", None))
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((), ((3, 4), Leaf((3,), index=True, high=4))),
         Sample((None, True, 0), ((2, 3, 4), Leaf((2, 3), index=True, high=4, values=(2, 0, 3, 4, 0, 0)))),
         Sample((None, False, 0), ((3, 4), Leaf((3,), index=True, high=4, values=(2, 0, 3)))),
+        Sample((None, True, -100), ((3, 4), Leaf((3,), index=True, values=(-100, 1, 4)))),
         Sample((Table((0.5, 2.0, 1.0)), True, 2), ((4, 3), Leaf((4,), index=True, high=3, values=(2, 1, 2, 3)))),
         Sample((None, False), ((2, 3), Leaf((2,), index=True, high=3))),
         Sample((Table((0.5, 2.0, 1.0)),), ((4, 3), Leaf((4,), index=True, high=3))),
@@ -85,8 +86,8 @@ class ClassNLLCriterion(WeightedClasses):
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         super().check(a, origin)
-        if getattr(a, "ignoreIndex", None) is not None and a.ignoreIndex < 0:
-            raise fail("E0422", f"nn.{self.name}: ignoreIndex must be a class, or 0, got {a.ignoreIndex}", origin)
+        if getattr(a, "ignoreIndex", None) is not None and abs(a.ignoreIndex) >= 2**31 - 1:
+            raise fail("E0422", f"nn.{self.name}: ignoreIndex must be an int32, got {a.ignoreIndex}", origin)
 
     def log_probabilities(self, b: Lowering, prediction: Value) -> Value:
         return prediction
@@ -108,10 +109,9 @@ class ClassNLLCriterion(WeightedClasses):
         """Classes from 0, in bounds, and which of them count (None: all)."""
         if ignored is None:
             return b.zero_based(target, classes), None
-        if ignored:
-            index = b.zero_based(target, classes)
-            return index, b.compare(index, b.full_like(index, ignored - b.session.index_base), "ne")
-        return b.classes_or_none(target, classes)
+        base = b.session.index_base
+        counts = b.compare(target, b.full_like(target, ignored - 1 + base), "ne")
+        return b.zero_based(b.where(counts, target, b.full_like(target, base)), classes), counts
 
 
 @register
