@@ -31,7 +31,7 @@ def params(chosen: list[tuple[Record, Sample, int]]) -> list[Any]:
     return [pytest.param(r, s, id=f"{r.name}-{i}") for r, s, i in chosen]
 
 
-INTEGERS = {"Constant", "LengthMask", "OneHot"}
+INTEGERS = {"ArgMax", "Constant", "LengthMask", "OneHot"}
 """Records through which nothing flows back."""
 
 OPEN = {("SplitTable", i) for i in range(4)} | {("View", 3), ("Reshape", 5)}

@@ -31,9 +31,13 @@ class Reduction(Record):
         """``x`` without that axis."""
         raise NotImplementedError
 
+    def dtype(self, a: SimpleNamespace) -> str:
+        """The type of the output."""
+        return FLOAT
+
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.set(x, dtype=FLOAT)
-        s.set(y, dtype=FLOAT)
+        s.set(y, dtype=self.dtype(m.args))
         dims, known, a = s.dims(x), s.dims(y), m.args
         if dims is not None:
             s.set(y, self.reduced(dims, axis_of(a.dimension, len(dims), a.nInputDims), a.squeeze))
@@ -143,3 +147,37 @@ class Min(Max):
 
     def reduce(self, b: Lowering, m: Module, x: Value, axis: int) -> Value:
         return b.neg(b.reduce_max(b.neg(x), [axis]))
+
+
+@register
+class ArgMax(Reduction):
+    """Where the largest along a dimension is, from 1, the first of equals; the dimension goes away (of a vector: one element).
+
+    With ``nInputDim`` a tensor with one axis more has a batch axis in front that is not counted.  The output is int32, or the model's float
+    type with ``asLong = false``.
+    """
+
+    name = "ArgMax"
+    doc = "the index of the largest along a dimension"
+    source = "https://github.com/Element-Research/dpnn#nn.ArgMax"
+    differs = "a negative dimension counts from the end"
+    arguments = (Argument("dim", "int", 1), Argument("nInputDim", "size", None), Argument("asLong", "flag", True))
+    samples = (
+        Sample((), apart(2, 3)),
+        Sample((2,), apart(2, 4)),
+        Sample((1, 2), apart(2, 3, 2)),
+        Sample((1, None, False), apart(3, 2)),
+        Sample((1,), apart(4)),
+    )
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        a.dimension, a.nInputDims, a.squeeze = a.dim, a.nInputDim, True
+
+    def dtype(self, a: SimpleNamespace) -> str:
+        return "int32" if a.asLong else FLOAT
+
+    def reduce(self, b: Lowering, m: Module, x: Value, axis: int) -> Value:
+        order = [i for i in range(x.type.rank) if i != axis]
+        found = b.argmax(b.transpose(x, [*order, axis]))
+        index = b.add(found, b.full_like(found, b.session.index_base))
+        return index if m.args.asLong else b.cast(index, b.dtype)

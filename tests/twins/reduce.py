@@ -23,9 +23,16 @@ def reduce(function: Callable[..., Any]) -> Twin:
     return twin
 
 
+def argmax(m: Module, x: Any, env: Env) -> Any:
+    a = m.args
+    index = torch.argmax(x, axis(a.dim, x.dim(), a.nInputDim), keepdim=x.dim() == 1) + 1
+    return index.int() if a.asLong else index.double()
+
+
 TWINS: dict[str, Twin] = {
     "Sum": reduce(lambda x, dim, keepdim: torch.sum(x, dim, keepdim=keepdim)),
     "Max": reduce(lambda x, dim, keepdim: torch.max(x, dim, keepdim=keepdim).values),
     "Min": reduce(lambda x, dim, keepdim: torch.min(x, dim, keepdim=keepdim).values),
+    "ArgMax": argmax,
     "Mean": reduce(lambda x, dim, keepdim: torch.mean(x, dim, keepdim=keepdim)),
 }
