@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ PROOFS = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(test_records.torch is None, reason="torch is not installed: no twins to compare with")
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: no twins to compare with")
 @pytest.mark.parametrize("proof", PROOFS, ids=["gradient", "letters", "twin", "strided", "tied", "device"])
 @pytest.mark.parametrize("name", MASKED)
 def test_masked(name: str, proof: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphspec.graph import Module
-from twins.common import Env, Twin
+from twins.common import Env, Twin, twin_of
 
 try:
     import torch
@@ -72,7 +72,47 @@ def gru(m: Module, x: Any, env: Env) -> Any:
     return keep(m, torch.lerp(fresh, h, z))
 
 
+def in_order(m: Module, steps: list[Any], env: Env) -> list[Any]:
+    """The module's twin at each step."""
+    STATES.append({})
+    found = [twin_of(m, x, env) for x in steps]
+    STATES.pop()
+    return found
+
+
+def over_steps(m: Module, x: Any, env: Env) -> Any:
+    if isinstance(x, list):
+        return in_order(m.args.module, x, env)
+    return torch.stack(in_order(m.args.module, list(x), env))
+
+
+def both_ways(m: Module, x: Any, env: Env) -> Any:
+    ahead = in_order(m.args.forward, list(x), env)
+    back = in_order(m.args.backward, list(x)[::-1], env)[::-1]
+    merged = in_order(m.args.merge, [list(pair) for pair in zip(ahead, back, strict=True)], env)
+    return merged if isinstance(x, list) else torch.stack(merged)
+
+
+def seq_brnn(m: Module, x: Any, env: Env) -> Any:
+    """torch's own bidirectional LSTM."""
+    x = x.transpose(0, 1) if m.args.batchFirst else x
+    n, width = m.args.inputDim, m.args.hiddenDim
+    order = torch.arange(4 * width).reshape(4, width)[[0, 1, 3, 2]].reshape(-1)
+    weights = []
+    for weight, bias in zip(*[iter(parameters(m, env)[:4])] * 2, strict=True):
+        weights += [weight[:n].t()[order], weight[n:].t()[order], bias[order], torch.zeros_like(bias)]
+    start = x.new_zeros(2, x.shape[1], width)
+    y = torch.lstm(x, (start, start), weights, True, 1, 0.0, True, True, False)[0]
+    y = y if m.args.merge is not None else sum(y.chunk(2, -1))
+    return y.transpose(0, 1) if m.args.batchFirst else y
+
+
 TWINS: dict[str, Twin] = {
+    "Sequencer": over_steps,
+    "BiSequencer": both_ways,
+    "Repeater": lambda m, x, env: in_order(m.args.module, [x] * m.args.rho, env),
+    "Recursor": lambda m, x, env: twin_of(m.args.module, x, env),
+    "SeqBRNN": seq_brnn,
     "LSTM": lstm,
     "FastLSTM": fast_lstm,
     "GRU": gru,
