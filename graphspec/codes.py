@@ -135,6 +135,7 @@ CODES: dict[str, str] = {
     "E0820": "a package that is not installed",
     "E0821": "a plugin that cannot be loaded",
     "E0822": "a plugin's module has a name that is taken",
+    "E0823": "a mistake in a plugin",
     "E0830": "a model without a scan has nothing to probe",
     "E0831": "a scan that cannot be probed",
     "E0832": "a recurrent weight that cannot be rescaled",

@@ -178,6 +178,8 @@ return experiment {
         ("import json", ["E0821", "registers no module"]), ("1 +", ["E0821", "SyntaxError", "odd.py:1"]),
         ("raise SystemExit(3)", ["E0821", "SystemExit: 3"]), ("import nowhere_else", ["E0821", "No module named 'nowhere_else'"]),
         ("x = 1\n1 / 0", ["E0821", "ZeroDivisionError", "at odd.py:2"]),
+        (SWISH.replace("    name =", "    title ="), ["E0821", "AttributeError", "at odd.py:6"]),
+        (SWISH.replace("b.sigmoid(x)", "b.sigmoyd(x)"), ["E0823", "odd: AttributeError", "at odd.py:16"]),
         (SWISH.replace('"Swish"', '"Linear"'), ["E0822", "nn.Linear, which graphspec.nn.linear has already"]),
     ],
 )  # fmt: skip
@@ -186,6 +188,14 @@ def test_what_does_not_load_is_told(said: Any, tmp_path: Path, text: str, told: 
     code, _, err = said("compile model.spec --plugin odd")
     assert code == 1
     assert all(part in err for part in told), err
+
+
+@pytest.mark.parametrize("name", ["", ".", "a b", "swishes.py", "./swishes.py", "..swishes", "1", "a..b", "-x"])
+def test_a_name_that_no_python_module_can_have(said: Any, name: str) -> None:
+    with pytest.raises(SpecError) as failure:
+        load_plugin(name)
+    assert failure.value.code == "E0821" and repr(name) in str(failure.value)
+    assert ("did you mean `swishes`?" in str(failure.value)) == ("swishes" in name)
 
 
 def test_a_plugin_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,15 @@ def command(words: list[str]) -> int:
         if isinstance(bug, OSError) and bug.filename is not None:  # a folder that may not be entered, a name that is too long
             out.failure(SpecError(error("E0801", f"{os.fspath(bug.filename)} cannot be read: {bug.strerror}")))
             return FAILED
+        from graphspec.graph import plugin_at_fault
+
+        found = plugin_at_fault(bug)
+        if found is not None:
+            plugin, place = found
+            helps = [f"`graphspec check-module NAME --plugin {plugin}` proves its modules one by one"]
+            told = error("E0823", f"a mistake in the plugin {plugin}: {type(bug).__name__}: {bug}", notes=[f"at {place}"], helps=helps)
+            out.failure(SpecError(told))
+            return FAILED
         text = f"a mistake in graphspec itself: {type(bug).__name__}: {bug}"
         helps = ["please report it with the spec; with GRAPHSPEC_TRACEBACK=1 in the environment it says where it happened"]
         out.failure(SpecError(error("E0901", text, helps=helps)))

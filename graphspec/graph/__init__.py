@@ -1,6 +1,6 @@
 """The gModule graph: modules, nodes, parameters, nngraph's construction rules, canonical names."""
 
-from graphspec.graph.lookup import about_missing, find_record, load_installed, load_plugin, load_remembered, plugins_used
+from graphspec.graph.lookup import about_missing, find_record, load_installed, load_plugin, load_remembered, plugin_at_fault, plugins_used
 from graphspec.graph.module import Module, new_module
 from graphspec.graph.names import name_parameters
 from graphspec.graph.node import GModule, Inputs, Node, connect, gmodule, leaves, split
@@ -11,6 +11,6 @@ __all__ = [
     "LEFT_OUT", "REGISTRY", "Argument", "FlatParameters", "GModule", "InitStep", "Inputs", "Leaf", "Make", "Module", "Node",
     "Parameter", "ParameterSpec", "ParameterView", "Record", "Sample", "Table", "about_missing", "connect", "find_record",
     "gmodule", "initial_value", "initial_values", "leaves", "load_installed", "load_plugin", "load_remembered",
-    "name_parameters", "new_module", "plugins_used",
+    "name_parameters", "new_module", "plugin_at_fault", "plugins_used",
     "register", "split",
 ]

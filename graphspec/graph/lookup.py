@@ -16,7 +16,7 @@ from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
-from traceback import extract_tb
+from traceback import extract_tb, walk_tb
 from typing import Any
 
 from graphspec.errors import SpecError, fail
@@ -78,6 +78,9 @@ def installed() -> tuple[tuple[str, str], ...]:
 
 def load_plugin(name: str) -> None:
     """Import a plugin: E0821 when it cannot be imported or registers nothing, E0822 when one of its names is taken."""
+    if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
+        stem = name.removesuffix(".py").strip("./").replace("/", ".")
+        raise fail("E0821", f"{name!r} is no name of a Python module", helps=did_you_mean(name, [stem]))
     before = set(REGISTRY)
     importlib.invalidate_caches()  # its file may be a moment old
     try:
@@ -136,11 +139,21 @@ def _unloadable(name: str, failure: BaseException) -> SpecError:
     places = [(f.filename, f.lineno) for f in extract_tb(failure.__traceback__)]
     if isinstance(failure, SyntaxError) and failure.filename:
         places.append((failure.filename, failure.lineno))
-    importing = ("<", __file__, os.path.dirname(importlib.__file__))
+    importing = ("<", os.path.dirname(os.path.dirname(__file__)) + os.sep, os.path.dirname(importlib.__file__))
     places = [place for place in places if not place[0].startswith(importing)]
     notes = [f"at {_short(places[-1][0])}:{places[-1][1]}"] if places else []
     said = str(failure) if isinstance(failure, SpecError) else f"{type(failure).__name__}: {getattr(failure, 'msg', failure)}"
     return fail("E0821", f"the plugin {name} cannot be imported: {said}", notes=notes)
+
+
+def plugin_at_fault(bug: BaseException) -> tuple[str, str] | None:
+    """The plugin in whose code an exception arose, or was on its way through, and the innermost place there."""
+    homes = {type(record).__module__ for record in REGISTRY.values()}
+    for frame, line in reversed(list(walk_tb(bug.__traceback__))):
+        home = frame.f_globals.get("__name__", "")
+        if home in homes and home.partition(".")[0] != "graphspec":
+            return home, f"{_short(frame.f_code.co_filename)}:{line}"
+    return None
 
 
 def _short(path: str) -> str:
