@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import graphspec
 from graphspec.cli.main import main
 from graphspec.codes import CODES
+from graphspec.nn import registry
 
 PAGES = Path(__file__).parent.parent / "docs" / "errors"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
@@ -43,6 +45,15 @@ def test_every_code_has_its_page_and_every_page_its_code() -> None:
 @pytest.mark.parametrize("code", ELSEWHERE)
 def test_what_no_page_shows_is_tested_elsewhere(code: str) -> None:
     assert code in (PAGES.parent.parent / ELSEWHERE[code]).read_text()
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Plugins of a page are forgotten after it."""
+    before = set(registry)
+    yield
+    for name in set(registry) - before:
+        sys.modules.pop(type(registry.pop(name)).__module__, None)
 
 
 @pytest.fixture
