@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, InitStep, Make, Module, ParameterSpec, Record, Sample, register
+from graphspec.graph import Argument, InitStep, Leaf, Make, Module, ParameterSpec, Record, Sample, register
 from graphspec.graph.parameter import linear_init, normal
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
@@ -71,6 +71,8 @@ class WeightNorm(Record):
         Sample((Make("Linear", (3, 2)), 2), (3,)),
         Sample((Make("Bilinear", (2, 3, 2, False)), 2), ((2, 2), (2, 3))),
         Sample((Make("CMul", (2, 3)),), (4, 2, 3)),
+        Sample((Make("SpatialConvolution", (2, 3, 2, 2)),), (2, 2, 3, 4)),
+        Sample((Make("LookupTable", (4, 3)), 2), Leaf((5,), index=True, high=4)),
     )
 
     def construct(self, args: Sequence[Any], origin: Origin) -> Module:
