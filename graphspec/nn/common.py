@@ -98,6 +98,15 @@ def drop_axis(b: Lowering, reduced: Value, like: Value, axis: int) -> Value:
     return b.broadcast(reduced, like.shape, [i for i in range(like.type.rank) if i != axis])
 
 
+def taken(b: Lowering, x: Value, axis: int, index: Value) -> Value:
+    """The elements of an axis that a list of positions (from 0) names."""
+    if axis == 0:
+        return b.gather(x, index)
+    swap = list(range(x.type.rank))
+    swap[0], swap[axis] = axis, 0
+    return b.transpose(b.gather(b.transpose(x, swap), index), swap)
+
+
 def equal_shapes(s: Types, m: Module, cells: Sequence[Cell]) -> None:
     """E0301 unless all inputs have the same type."""
     s.alike(cells, "E0301", f"{m.record.name} inputs must have equal shapes")

@@ -12,7 +12,7 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sampl
 from graphspec.graph.parameter import InitStep, fill, normal
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
-from graphspec.nn.common import only, rows
+from graphspec.nn.common import only, rows, taken
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -269,12 +269,3 @@ def reversed_axis(b: Lowering, x: Value, axis: int) -> Value:
     last = b.size_value(n - 1, "int32")
     index = b.sub(b.broadcast(last, (n,), ()), b.iota(n))
     return taken(b, x, axis, index)
-
-
-def taken(b: Lowering, x: Value, axis: int, index: Value) -> Value:
-    """The elements of an axis that a list of positions (from 0) names."""
-    if axis == 0:
-        return b.gather(x, index)
-    swap = list(range(x.type.rank))
-    swap[0], swap[axis] = axis, 0
-    return b.transpose(b.gather(b.transpose(x, swap), index), swap)
