@@ -40,6 +40,12 @@ OPEN |= {("Add", 2), ("CAdd", 7), ("CAdd", 8), ("CMul", 7), ("CMul", 8)}  # whet
 OPEN |= {("Squeeze", i) for i in (0, 2, 3, 4)}  # which sizes are 1
 CONVOLUTIONS = "Spatial SpatialDepthWise SpatialDilated Temporal TemporalRow Volumetric"
 OPEN |= {("SpatialConvolutionMM", 1), *((f"{name}Convolution", 1) for name in CONVOLUTIONS.split())}  # windows that move by more than 1
+POOLINGS = {
+    "SpatialAdaptiveAverage": (0, 2), "SpatialAdaptiveMax": (0, 2), "SpatialAverage": (1, 2, 3, 4), "SpatialLP": (0, 2),
+    "SpatialMax": (0, 1, 3), "TemporalMax": (0,), "VolumetricAverage": (0, 1), "VolumetricMax": (0, 2),
+}  # fmt: skip
+OPEN |= {(f"{name}Pooling", i) for name, samples in POOLINGS.items() for i in samples}
+OPEN |= {("SpatialSubSampling", 1), ("TemporalSubSampling", 1)}
 OPEN |= {("GatedLinearUnit", i) for i in range(4)}  # whether there are halves
 OPEN |= {("SpatialAutoCropMSECriterion", 0), ("SpatialAutoCropMSECriterion", 1)}  # how much is left out
 

@@ -50,7 +50,7 @@ class WeightedClasses(Classes):
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         super().check(a, origin)
-        check_weights(self, a, origin, lowest=0)
+        check_weights(self, a, origin)
 
     def buffers(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
         return weight_buffer(a)

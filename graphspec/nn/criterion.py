@@ -170,12 +170,11 @@ def numbers(value: Any) -> np.ndarray[Any, Any] | None:
         return None
 
 
-def check_weights(record: Record, a: SimpleNamespace, origin: Origin, lowest: float = -math.inf) -> None:
+def check_weights(record: Record, a: SimpleNamespace, origin: Origin) -> None:
     """E0422 unless ``weights`` are numbers in one row (or there are none)."""
     found = None if a.weights is None else numbers(a.weights)
-    if a.weights is not None and (found is None or found.ndim != 1 or found.min() < lowest):
-        start = "" if lowest == -math.inf else f" from {lowest:g}"
-        raise fail("E0422", f"nn.{record.name}: weights must be a table of numbers{start}, one for each class", origin)
+    if a.weights is not None and (found is None or found.ndim != 1):
+        raise fail("E0422", f"nn.{record.name}: weights must be a table of numbers, one for each class", origin)
 
 
 def weight_buffer(a: SimpleNamespace, name: str = "weights") -> dict[str, ParameterSpec]:

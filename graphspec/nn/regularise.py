@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, ParameterSpec, Record, Sample, register
@@ -22,17 +22,18 @@ class Dropout(Pointwise):
     """In training each element is 0 with probability p, else x / (1 - p); ``y = x`` in evaluation.
 
     With ``v1`` (Torch's first version) it is x in training and ``x * (1 - p)`` in evaluation.  A caller may inject the noise:
-    then ``y = x * noise`` in training, the noise being Torch's, with its factor 1 / (1 - p).
+    then ``y = x * noise`` in training, the noise being Torch's, with its factor 1 / (1 - p).  With ``stochasticInference`` evaluation
+    is as training.
     """
 
     name = "Dropout"
     doc = "zeroes elements at random in training"
     source = TORCH + "simple.md#dropout"
-    arguments = (Argument("p", "number", 0.5), Argument("v1", "flag", False), INPLACE)
+    arguments = (Argument("p", "number", 0.5), Argument("v1", "flag", False), INPLACE, Argument("stochasticInference", "flag", False))
     stochastic = True
     methods = ("setp",)
     samples = (Sample((), (4, 5)), Sample((0.2,), (7,)), Sample((0.3, True), (2, 3, 2)), Sample((0.3, True), (4,), evaluate=True),
-               Sample((0.3,), (4,), evaluate=True), Sample((0,), (3, 2)))
+               Sample((0.3,), (4,), evaluate=True), Sample((0,), (3, 2)), Sample((0.3, False, False, True), (4, 3), evaluate=True))
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         if not 0 <= a.p < 1:
@@ -44,7 +45,7 @@ class Dropout(Pointwise):
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         p, v1 = m.args.p, m.args.v1
-        if not b.training:
+        if not b.training and not m.args.stochasticInference:
             return b.scale(x, 1 - p) if v1 and p > 0 else x
         if b.injected is not None:
             return b.mul(x, b.injected)
@@ -77,7 +78,7 @@ class BatchNormalization(Record):
     doc = "normalises each feature over the batch"
     source = "Ioffe and Szegedy (2015); " + TORCH + "convolution.md"
     arguments = (Argument("n"), Argument("eps", "number", 1e-5), Argument("momentum", "number", 0.1), Argument("affine", "flag", True))
-    samples = (
+    samples: ClassVar[tuple[Sample, ...]] = (
         Sample((3,), (4, 3)),
         Sample((2, 1e-3, 0.3), (5, 2)),
         Sample((3, None, None, False), (4, 3)),

@@ -1,0 +1,41 @@
+"""PyTorch twins of what is done to images and volumes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphspec.graph import Module
+from twins.common import Env, Twin
+from twins.convolution import batched
+
+try:
+    import torch.nn.functional as F
+except ImportError:  # the tests that need it are skipped, with this reason
+    F = None  # type: ignore[assignment]
+
+
+def batch_norm(m: Module, x: Any, env: Env) -> Any:
+    mean, var = env.buffer(m, "running_mean").clone(), env.buffer(m, "running_var").clone()
+    y = F.batch_norm(x, mean, var, env.parameter(m, "weight"), env.parameter(m, "bias"), env.training, m.args.momentum, m.args.eps)
+    if env.training:
+        env.updated = {id(m.buffers["running_mean"]): mean, id(m.buffers["running_var"]): var}
+    return y
+
+
+def stretched(m: Module, x: Any, env: Env) -> Any:
+    size = [(n - 1) * (m.args.scale - 1) + n for n in x.shape[-2:]]
+    return batched(x, "HW", lambda b: F.interpolate(b, size, mode="bilinear", align_corners=True))
+
+
+def response(m: Module, x: Any, env: Env) -> Any:
+    a = m.args
+    return batched(x, "HW", lambda b: F.local_response_norm(b, a.size, a.alpha, a.beta, a.k))
+
+
+TWINS: dict[str, Twin] = {
+    "SpatialBatchNormalization": batch_norm,
+    "VolumetricBatchNormalization": batch_norm,
+    "SpatialCrossMapLRN": response,
+    "SpatialUpSamplingNearest": lambda m, x, env: batched(x, "HW", lambda b: F.interpolate(b, scale_factor=m.args.scale)),
+    "SpatialUpSamplingBilinear": stretched,
+}
