@@ -19,6 +19,10 @@ MASKED = {
     "SeqLSTMP": (GAPS, Make("SeqLSTMP", (2, 1, 2, None, True))),
     "SeqGRU": (GAPS, Make("SeqGRU", (2, 2, None, True))),
     "batchfirst": (GAPS, Make("SeqGRU", (2, 2, True, True))),
+    "MaskZero": (GAPS, Make("Sequencer", (Make("MaskZero", (Make("Linear", (2, 3)), 1)),))),
+    "MaskZero of all": (GAPS, Make("MaskZero", (Make("Linear", (2, 3)), 2))),
+    "maskZero": (GAPS, Make("Sequencer", (Make("LSTM", (2, 2), methods=(("maskZero", (1,)),)),))),
+    "trimZero": (GAPS, Make("Sequencer", (Make("GRU", (2, 2), methods=(("trimZero", (1,)),)),))),
 }
 
 PROOFS = [

@@ -48,6 +48,10 @@ class Stateful(Record):
         """The output and the new state."""
         raise NotImplementedError
 
+    def masked(self, b: Lowering, mask: Value, state: list[Value]) -> list[Value]:
+        """The state with zeros in the rows of the mask."""
+        return [cleared(b, mask, v) for v in state]
+
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         use = b.use
         held = b.scope.states.get(id(use))
@@ -56,7 +60,7 @@ class Stateful(Record):
         n = getattr(m.args, "masked", None)
         if n is not None:
             mask = zeros_of(b, x, n)
-            y, new = map_tree(lambda v: cleared(b, mask, v), y), [cleared(b, mask, v) for v in new]
+            y, new = map_tree(lambda v: cleared(b, mask, v), y), self.masked(b, mask, new)
         if held is not None:
             b.scope.states[id(use)] = [b.reshape(v, o.shape) for v, o in zip(new, old, strict=True)]
         return y

@@ -37,7 +37,9 @@ def remember(record: Record, m: Module, method: str, args: Sequence[Any], origin
 def zero_rows(b: Lowering, x: Value, first: int) -> Value:
     """Which elements of the leading ``first`` axes hold nothing but zeros (bool)."""
     axes = range(first, x.type.rank)
-    largest = b.reduce_max(b.abs(x), axes) if axes else b.abs(x)
+    if not axes:
+        return b.compare(x, b.full_like(x, 0), "eq")
+    largest = b.reduce_max(b.cast(b.compare(x, b.full_like(x, 0), "ne"), b.dtype), axes)
     return b.compare(largest, b.full_like(largest, 0), "eq")
 
 

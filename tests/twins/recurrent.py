@@ -24,7 +24,11 @@ def held(m: Module, *start: Any) -> Any:
     return STATES[-1].get(id(m), start) if STATES else start
 
 
-def keep(m: Module, *state: Any) -> Any:
+def keep(m: Module, x: Any, *state: Any) -> Any:
+    """The output, the first of the states; after maskZero(1) zeros where x is."""
+    if getattr(m.args, "masked", None):
+        alive = (x != 0).any(-1, keepdim=True).double()
+        state = tuple(part * alive for part in state)
     if STATES:
         STATES[-1][id(m)] = state
     return state[0]
@@ -47,7 +51,7 @@ def fast_lstm(m: Module, x: Any, env: Env) -> Any:
     shape = h.shape
     h, c = torch.lstm_cell(x.reshape(-1, x.shape[-1]), (h.reshape(-1, n), c.reshape(-1, n)), wx[order], wh[order], bias[order],
                            torch.zeros_like(bias))
-    return keep(m, h.reshape(shape), c.reshape(shape))
+    return keep(m, x, h.reshape(shape), c.reshape(shape))
 
 
 def lstm(m: Module, x: Any, env: Env) -> Any:
@@ -61,7 +65,7 @@ def lstm(m: Module, x: Any, env: Env) -> Any:
 
     i, f = torch.sigmoid(total(c)), torch.sigmoid(total(c))
     c = f * c + i * torch.tanh(total(None))
-    return keep(m, torch.sigmoid(total(c)) * torch.tanh(c), c)
+    return keep(m, x, torch.sigmoid(total(c)) * torch.tanh(c), c)
 
 
 def gru(m: Module, x: Any, env: Env) -> Any:
@@ -69,7 +73,7 @@ def gru(m: Module, x: Any, env: Env) -> Any:
     (h,) = held(m, zeros(m, x))
     r, z = torch.sigmoid(F.linear(x, wx, bias) + F.linear(h, wh)).chunk(2, -1)
     fresh = torch.tanh(F.linear(x, candidate, shift) + F.linear(r * h, reset))
-    return keep(m, torch.lerp(fresh, h, z))
+    return keep(m, x, torch.lerp(fresh, h, z))
 
 
 def in_order(m: Module, steps: list[Any], env: Env) -> list[Any]:
