@@ -245,6 +245,12 @@ class Model:
 
         return notebook_html(self._typed[None], self.opened.source.path, self.opened.entry)
 
+    def load_weights(self, path: str | Path, mapping: str | Path | Mapping[str, str] | None = None) -> None:
+        """Take parameters from a file of PyTorch or Torch, as a mapping says: :func:`graphspec.weights.load`."""
+        from graphspec.weights import load as load_weights
+
+        load_weights(self, path, mapping)
+
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _bind(self, inputs: Any) -> tuple[Typed, dict[str, Array]]:
@@ -331,14 +337,9 @@ def load(path: str | Path, *, device: str = "cpu", threads: int | None = None) -
     settings = saved["settings"]
     opened = Opened.from_json(saved)
     model = Model(
-        opened,
-        pick_module(opened),
-        dtype=settings["dtype"],
-        device=device,
-        index_base=settings["index_base"],
-        threads=threads,
+        opened, pick_module(opened), dtype=settings["dtype"], device=device, index_base=settings["index_base"], threads=threads,
         seed=settings["seed"],
-    )
+    )  # fmt: skip
     fill(model, tensors)
     model.steps, model.mode_training = settings["steps"], settings["training"]
     return model
@@ -369,12 +370,8 @@ def check_memory(parameters: Sequence[Parameter]) -> None:
     total = sum(p.size for p in parameters)
     if total > MAX_PARAMETERS:
         largest = max(parameters, key=lambda p: p.size)
-        raise fail(
-            "E0505",
-            f"the model has {total:,} parameters, more than {MAX_PARAMETERS:,}",
-            largest.origin,
-            f"{largest.name}: {list(largest.shape)}",
-        )
+        message = f"the model has {total:,} parameters, more than {MAX_PARAMETERS:,}"
+        raise fail("E0505", message, largest.origin, f"{largest.name}: {list(largest.shape)}")
 
 
 MAX_PARAMETERS = 2**33

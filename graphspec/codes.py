@@ -122,6 +122,11 @@ CODES: dict[str, str] = {
     "E0707": "a precision that the device does not have",
     "E0710": "the loss is not finite",
     "E0711": "where a number that is not finite comes from",
+    "E0720": "a file of weights that cannot be read",
+    "E0721": "a file of weights that names what must not run",
+    "E0722": "a line of a mapping that makes no sense",
+    "E0723": "a name that a mapping does not account for",
+    "E0724": "weights of another shape than the parameter",
     # Files and the command line
     "E0801": "a file cannot be read",
     "E0802": "a folder where a file is wanted, or the other way round",

@@ -66,6 +66,7 @@ LAYERS: dict[str, str] = {
     "training.lock": "errors tensorfile",
     "training.history": "errors training.checkpoint training.lock",
     "plots": "errors extras tensorfile training.history",
+    "weights": "errors suggest tensorfile",
     # On top, and only on top:
     "draw": "errors extras graph shapes program tensorfile",
     "api": "* of the above",

@@ -27,6 +27,7 @@ from graphspec.training.classonly import ClassOnly
 from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation, check_given, settings_of
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
+from graphspec.weights import load as load_weights
 
 Array = np.ndarray[Any, Any]
 
@@ -366,6 +367,10 @@ class Experiment:
             if place in now and now[place].get("sha256") != old.get("sha256"):
                 notes = [f"their SHA-256 is {now[place]['sha256'][:12]}..., and was {old['sha256'][:12]}..."]
                 raise fail("E0617", "the data are not those that the run began with", self.source.origin, notes=notes)
+
+    def load_weights(self, path: str | Path, mapping: str | Path | Mapping[str, str] | None = None) -> None:
+        """Take parameters from a file of PyTorch or Torch, as a mapping says: :func:`graphspec.weights.load`."""
+        load_weights(self, path, mapping)
 
     def save(self, path: str | Path) -> None:
         """Everything needed to go on or to sample, in one file."""
