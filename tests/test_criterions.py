@@ -128,7 +128,7 @@ REFUSED = [
     ("nn.MarginCriterion(0/0)", "margin must be a finite number"),
     ("nn.BCECriterion({{1, 2}, {3, 4}})", "a table of numbers, one for each class"),
     ("nn.WeightedMSECriterion({{1, 2}, {3}})", "such tables of one length"),
-    ("nn.ClassNLLCriterion({1, -1})", "a table of numbers from 0"),
+    ("nn.ClassNLLCriterion({1, {2}})", "a table of numbers, one for each class"),
     ("nn.ClassSimplexCriterion(1)", "nClasses must be from 2"),
     ("nn.MultiCriterion()", "no criterion has been added"),
     ("nn.MultiCriterion():add(nn.Tanh())", "does not fit"),

@@ -20,7 +20,7 @@ pytest.importorskip("expecttest", reason="torch's database of modules needs expe
 from torch.testing._internal.common_modules import module_db  # noqa: E402
 
 from judge import torch_losses, torch_recurrent  # noqa: E402, F401
-from judge.torch_modules import ADAPTERS, LEFT_OUT  # noqa: E402
+from judge.torch_modules import ADAPTERS, LEFT_OUT, PARTLY  # noqa: E402
 
 STORED = Path(__file__).with_name("modules.json")
 INFOS = {info.name: info for info in module_db}
@@ -87,6 +87,16 @@ def stored() -> dict[str, Any]:
 def test_every_module_is_judged_or_left_out_with_a_reason() -> None:
     assert sorted(INFOS) == sorted([*ADAPTERS, *LEFT_OUT])
     assert sorted(stored()) == sorted(ADAPTERS)
+
+
+def test_enough_agree() -> None:
+    agree, there = (sum(row[key] for row in stored().values()) for key in ("agree", "samples"))
+    assert sum(row["agree"] > 0 for row in stored().values()) >= 66
+    assert agree >= 0.95 * there
+
+
+def test_what_does_not_agree_has_a_reason() -> None:
+    assert sorted(name for name, row in stored().items() if row["agree"] < row["samples"]) == sorted(PARTLY)
 
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS))

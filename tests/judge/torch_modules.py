@@ -34,6 +34,19 @@ LEFT_OUT = {
 }
 """Modules that are not judged, each with the reason."""
 
+PARTLY = {
+    "nn.LPPool1d": "numbers below 0 have no power of 1.5, in PyTorch neither",
+    "nn.LPPool2d": "numbers below 0 have no power of 1.5, in PyTorch neither",
+    "nn.LPPool3d": "numbers below 0 have no power of 1.5, in PyTorch neither",
+    "nn.LocalResponseNorm": "an even size has no middle; Torch asks for an odd one",
+    "nn.MaxPool1d": "where the maxima were is a field of Torch's module, no output",
+    "nn.MaxPool2d": "where the maxima were is a field of Torch's module, no output",
+    "nn.MaxPool3d": "where the maxima were is a field of Torch's module, no output",
+    "nn.PoissonNLLLoss": "Stirling's term, of the target alone, has no module; it changes no gradient",
+    "nn.Softplus": "Torch's threshold is 20",
+}
+"""Modules some of whose samples do not agree, each with the reason."""
+
 
 def adapter(*names: str) -> Callable[[Adapter], Adapter]:
     def known(f: Adapter) -> Adapter:
@@ -267,10 +280,20 @@ def pool(name: str, m: Any, x: Any, n: int) -> Any:
     return plane(lambda x: spec(module if "x1" in module else f"{module}(x1)", x), x, n)
 
 
-@adapter("AvgPool1d", "AvgPool2d", "AvgPool3d")
+@adapter("AvgPool1d", "AvgPool2d")
 def average_pooling(m: Any, x: Any) -> Any:
-    n = int(type(m).__name__[-2])
-    return pool("VolumetricAveragePooling" if n == 3 else "SpatialAveragePooling", m, x, n)
+    return pool("SpatialAveragePooling", m, x, int(type(m).__name__[-2]))
+
+
+@adapter("AvgPool3d")
+def average_pooling_3d(m: Any, x: Any) -> Any:
+    """Torch's pads nothing: zeros are put around before."""
+    kernel = each(m.kernel_size, 3)
+    body = padded_with(0.0, [(-3 + i, n, n) for i, n in enumerate(each(m.padding, 3))], x.dim())
+    body = f"{call('VolumetricAveragePooling', *in_order(kernel, each(m.stride, 3)))}({body})"
+    if m.divisor_override is not None:
+        body = f"nn.MulConstant({int(np.prod(kernel))} / {m.divisor_override})({body})"
+    return spec(body, x)
 
 
 @adapter("MaxPool1d", "MaxPool2d", "MaxPool3d")
@@ -321,11 +344,16 @@ def margins(m: Any) -> list[tuple[int, int, int]]:
 
 @adapter(*(f"{kind}Pad{n}d" for kind in ("Zero", "Constant") for n in (1, 2, 3)))
 def constant_padding(m: Any, x: Any) -> Any:
+    return spec(padded_with(float(m.value), margins(m), x.dim()), x)
+
+
+def padded_with(value: float, margins: Sequence[tuple[int, int, int]], rank: int) -> str:
+    """x1 with so much of a value before and after along axes (counted from the end)."""
     body = "x1"
-    for axis, before, after in margins(m):
+    for axis, before, after in margins:
         for n in (-before, after):
-            body = f"{call('Padding', x.dim() + axis + 1, n, x.dim(), float(m.value))}({body})"
-    return spec(body, x)
+            body = f"{call('Padding', rank + axis + 1, n, rank, value)}({body})" if n else body
+    return body
 
 
 @adapter(*(f"{kind}Pad{n}d" for kind in ("Reflection", "Replication") for n in (1, 2, 3)))
@@ -377,7 +405,8 @@ def instance_normalisation(m: Any, x: Any) -> Any:
     examples = x.numel() // int(np.prod(x.shape[x.dim() - int(type(m).__name__[-2]) :])) // m.num_features
     kept = None if m.training or m.running_mean is None else (m.running_mean.repeat(examples), m.running_var.repeat(examples))
     channels = examples * m.num_features
-    return batch_norm(m, x.reshape(1, channels, 1, -1), channels=channels, statistics=kept).reshape(x.shape)
+    y = batch_norm(m, x.reshape(1, channels, 1, -1), channels=channels, statistics=kept)
+    return scaled(m, y.reshape(examples, m.num_features, -1), (1, m.num_features, 1)).reshape(x.shape)
 
 
 def scaled(m: Any, x: Any, shape: Sequence[int]) -> Any:
