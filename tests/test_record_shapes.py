@@ -173,6 +173,13 @@ ARGUMENTS = [
     ("ClassNLLCriterion", (Table(("a",)),), "a table of numbers"),
     ("LookupTable", (0, 3), "at least 1"),
     ("JoinTable", (1.5,), "whole number"),
+    ("HardTanh", (1, -1), "more than the lower"),
+    ("Clamp", (2, 2), "more than the lower"),
+    ("SoftShrink", (-1,), "lambda must be at least 0"),
+    ("RReLU", (0.5, 0.25), "0 <= l <= u"),
+    ("LeakyReLU", ("a",), "must be a number"),
+    ("WhiteNoise", (0, -1), "std must be at least 0"),
+    ("Power", (1e9,), "between -1e6 and 1e6"),
 ]
 
 

@@ -149,12 +149,12 @@ def test_sizes_equal_by_a_guard_only() -> None:
     backward_program(found, True)
 
 
-@pytest.mark.parametrize("factor", [None, 0.0, 0.5, 3.0])
+@pytest.mark.parametrize("factor", [None, 0.0, 0.5, 3.0, 1e9])
 def test_a_reversed_gradient(factor: float | None) -> None:
     x = source("B", 3)
     found = typed([x], use("GradientReversal", () if factor is None else (factor,), x))
     given, dy = np.array([[1.0, -2.0, 0.25]]), np.array([[3.0, 1.0, -1.0]])
-    np.testing.assert_allclose(run(found, True, given)["output"], given, rtol=1e-15)
+    assert np.array_equal(run(found, True, given)["output"], given)
     empty: dict[str, Any] = {"parameters": np.zeros(0), "gradients": np.zeros(0), "seed": 1, "step": 0}
     results = interpret(backward_program(found, True), {**empty, found.input_names[0]: given, "gradient:output": dy})
     np.testing.assert_allclose(results[f"gradient:{found.input_names[0]}"], -(1.0 if factor is None else factor) * dy)
@@ -175,6 +175,16 @@ def test_white_noise_has_its_mean_and_deviation() -> None:
     noise = run(found, True, np.zeros((4000, 3)))["output"]
     assert abs(noise.mean() - 0.5) < 0.06
     assert abs(noise.std() - 2.0) < 0.06
+    assert run(found, False, np.zeros((1, 3)))["output"].tolist() == [[0.5, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize("args", [("Dropout", (0.25, False, False, True)), ("SpatialDropout", (0.25, True))])
+def test_dropout_in_evaluation_too(args: tuple[str, tuple[Any, ...]]) -> None:
+    x = source(40, 50, 2, 2)
+    found = typed([x], use(*args, x))
+    kept = run(found, False, np.ones((40, 50, 2, 2)))["output"]
+    assert abs((kept > 0).mean() - 0.75) < 0.05
+    assert np.array_equal(kept, run(found, True, np.ones((40, 50, 2, 2)))["output"])
 
 
 @pytest.mark.parametrize(("name", "planes"), [("SpatialDropout", (40, 50)), ("VolumetricDropout", (40, 50))])

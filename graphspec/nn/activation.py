@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sample, register
@@ -11,7 +12,7 @@ from graphspec.graph.parameter import fill
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import INPLACE, TORCH, Pointwise, axis_of, only, unless_known
-from graphspec.nn.transfer import SoftMaxFamily, log_softmax, softmax, softplus
+from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 
@@ -89,6 +90,7 @@ class ReLU6(Bounded):
 class Shrink(Pointwise):
     """Base of the shrinking functions: 0 where ``|x| <= lambda``."""
 
+    differs = "a lambda below 0 is refused"
     arguments = (Argument("lambda", "number", 0.5),)
     samples = (Sample((), Leaf((6,), values=(-2.0, -0.9, -0.3, 0.4, 0.8, 1.7))),
                Sample((1.0,), Leaf((2, 3), values=(-2.0, -0.9, -0.3, 0.4, 1.8, 2.7))))
@@ -191,16 +193,19 @@ class Leaky(Pointwise):
 
 @register
 class LeakyReLU(Leaky):
-    """``y = x`` above 0, else ``negval * x``."""
+    """``y = x`` above 0, else ``negval * x``.  A flag in the place of ``negval`` stands for 0.01, as in Torch."""
 
     name = "LeakyReLU"
     doc = "y = x if x > 0 else negval * x"
     source = TORCH + "transfer.md#leakyrelu"
     arguments = (Argument("negval", "number", 0.01), INPLACE)
-    samples = (*(Sample((), leaf) for leaf in BENT), Sample((0.3, True), BENT[1]))
+    samples = (*(Sample((), leaf) for leaf in BENT), Sample((0.3, True), BENT[1]), Sample((True,), BENT[1]))
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         return self.leaky(b, x, b.full_like(x, m.args.negval))
+
+    def bind(self, args: Sequence[Any], origin: Origin) -> SimpleNamespace:
+        return super().bind([None, *args[1:]] if args and isinstance(args[0], bool) else args, origin)
 
 
 @register
@@ -304,6 +309,7 @@ class Threshold(Pointwise):
     name = "Threshold"
     doc = "y = x if x > th else v"
     source = TORCH + "transfer.md"
+    differs = "v may be more than th with inplace too, which means nothing here"
     arguments = (Argument("th", "number", 1e-6), Argument("v", "number", 0.0), INPLACE)
     samples = (Sample((), BENT[0]), Sample((0.0, -1.0), BENT[1]), Sample((1.0, 7.0, True), Leaf((3,), values=(0.2, 1.4, -1.0))))
 
@@ -347,53 +353,3 @@ class GatedLinearUnit(Record):
         n = x.shape[axis].value
         assert n is not None
         return b.mul(b.slice(x, axis, 0, n // 2), b.sigmoid(b.slice(x, axis, n // 2, n // 2)))
-
-
-@register
-class SoftMin(SoftMaxFamily):
-    """``y_i = exp(-x_i) / sum_j exp(-x_j)``."""
-
-    name = "SoftMin"
-    doc = "y_i = exp(-x_i) / sum_j exp(-x_j)"
-    source = TORCH + "transfer.md#softmin"
-
-    def apply(self, b: Lowering, x: Value, axis: int) -> Value:
-        return softmax(b, b.neg(x), axis)
-
-
-class Planes(Record):
-    """Base of softmaxes over the planes of images: ``[n, h, w]`` or ``[B, n, h, w]``."""
-
-    samples = (Sample((), (3, 2, 2)), Sample((), (2, 3, 2, 2)))
-
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        s.like(x, y, 4)
-        dims = s.dims(x)
-        if dims is not None and len(dims) not in (3, 4):
-            raise Mismatch(f"planes `[n, h, w]` or `[B, n, h, w]` are wanted, got {len(dims)} axes")
-
-
-@register
-class SpatialSoftMax(Planes):
-    """SoftMax over the planes, for each place of an image."""
-
-    name = "SpatialSoftMax"
-    doc = "y_i = exp(x_i) / sum_j exp(x_j) over the planes, at each place"
-    source = TORCH + "transfer.md#spatialsoftmax"
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        x = only(x)
-        return softmax(b, x, x.type.rank - 3)
-
-
-@register
-class SpatialLogSoftMax(Planes):
-    """LogSoftMax over the planes, for each place of an image."""
-
-    name = "SpatialLogSoftMax"
-    doc = "y_i = x_i - log(sum_j exp(x_j)) over the planes, at each place"
-    source = TORCH + "transfer.md#spatiallogsoftmax"
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        x = only(x)
-        return log_softmax(b, x, x.type.rank - 3)

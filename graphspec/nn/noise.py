@@ -63,7 +63,8 @@ class SpatialDropout(PlaneDropout):
     name = "SpatialDropout"
     doc = "zeroes whole planes of images at random in training"
     source = TORCH + "simple.md#spatialdropout"
-    samples = (Sample((), (3, 2, 2)), Sample((0.3,), (2, 3, 2, 2)), Sample((0.3,), (2, 3, 2, 2), evaluate=True))
+    samples = (Sample((), (3, 2, 2)), Sample((0.3,), (2, 3, 2, 2)), Sample((0.3,), (2, 3, 2, 2), evaluate=True),
+               Sample((0.3, True), (4, 2, 2), evaluate=True))
 
 
 @register
@@ -79,11 +80,12 @@ class VolumetricDropout(PlaneDropout):
 
 @register
 class WhiteNoise(Pointwise):
-    """``y = x + noise`` in training, the noise drawn from a normal distribution; ``y = x`` in evaluation."""
+    """``y = x + noise`` in training, the noise drawn from a normal distribution; ``y = x + mean`` in evaluation."""
 
     name = "WhiteNoise"
-    doc = "adds normal noise in training"
+    doc = "adds normal noise in training, its mean in evaluation"
     source = "https://github.com/torch/nn/blob/master/WhiteNoise.lua"
+    differs = "in evaluation there is a gradient too"
     arguments = (Argument("mean", "number", 0.0), Argument("std", "number", 0.1))
     stochastic = True
     samples = (Sample((), (2, 3)), Sample((0.5, 2.0), (4,)), Sample((0.5, 2.0), (4,), evaluate=True))
@@ -94,7 +96,7 @@ class WhiteNoise(Pointwise):
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         if not b.training:
-            return x
+            return b.shift_by(x, m.args.mean) if m.args.mean else x
         return b.add(x, b.shift_by(b.scale(b.draw("normal", x.shape), m.args.std), m.args.mean))
 
 
@@ -115,4 +117,4 @@ class GradientReversal(Pointwise):
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         turned = b.scale(x, -float(vars(m.args)["lambda"]))
-        return b.add(b.stop_gradient(b.sub(x, turned)), turned)
+        return b.add(b.stop_gradient(x), b.sub(turned, b.stop_gradient(turned)))  # x to the last bit: the difference is 0

@@ -13,8 +13,8 @@ from graphspec.nn.common import TORCH, Pointwise
 
 POSITIVE = Leaf((2, 3), 0.3, 2.0)
 
-MOST_FACTORS = 64
-"""Powers up to this one are products."""
+MOST_FACTORS = 10**6
+"""Powers up to this one are products, of twice as many factors as it has bits at most."""
 
 
 @register
@@ -75,15 +75,16 @@ def power(b: Lowering, x: Value, p: float) -> Value:
 
 @register
 class Power(Pointwise):
-    """``y = x ** p``; whole powers up to 64 take numbers of either sign, others those from 0."""
+    """``y = x ** p``, p between -1e6 and 1e6; whole powers take numbers of either sign, others those from 0."""
 
     name = "Power"
     doc = "y = x ** p"
     source = TORCH + "simple.md#power"
-    differs = "with a power below 1 the gradient at 0 is 0, not infinite; whole powers above 64 take positive numbers only"
+    differs = "with a power between 0 and 1 the gradient at 0 is 0, not infinite"
     arguments = (Argument("p", "number"),)
     samples = (Sample((2,), (5,)), Sample((3,), (2, 3)), Sample((0.5,), POSITIVE), Sample((-1.5,), POSITIVE),
-               Sample((-2,), Leaf((4,), gap=0.4)), Sample((0,), (2, 2)), Sample((7,), Leaf((2, 3, 2), -1.5, 1.5)))
+               Sample((-2,), Leaf((4,), gap=0.4)), Sample((0,), (2, 2)), Sample((7,), Leaf((2, 3, 2), -1.5, 1.5)),
+               Sample((101,), Leaf((3,), values=(-1.01, 0.98, 1.02))))
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         if not abs(a.p) <= 1e6:

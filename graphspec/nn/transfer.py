@@ -226,6 +226,56 @@ class LogSoftMax(SoftMaxFamily):
         return log_softmax(b, x, axis)
 
 
+@register
+class SoftMin(SoftMaxFamily):
+    """``y_i = exp(-x_i) / sum_j exp(-x_j)``."""
+
+    name = "SoftMin"
+    doc = "y_i = exp(-x_i) / sum_j exp(-x_j)"
+    source = TORCH + "transfer.md#softmin"
+
+    def apply(self, b: Lowering, x: Value, axis: int) -> Value:
+        return softmax(b, b.neg(x), axis)
+
+
+class Planes(Record):
+    """Base of softmaxes over the planes of images: ``[n, h, w]`` or ``[B, n, h, w]``; ``[n]`` and ``[B, n]`` are planes of one place."""
+
+    samples = (Sample((), (3, 2, 2)), Sample((), (2, 3, 2, 2)), Sample((), (4,)), Sample((), (2, 3)))
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.like(x, y, 4)
+        dims = s.dims(x)
+        if dims is not None:
+            SoftMaxFamily.axis(len(dims))
+
+
+@register
+class SpatialSoftMax(Planes):
+    """SoftMax over the planes, for each place of an image."""
+
+    name = "SpatialSoftMax"
+    doc = "y_i = exp(x_i) / sum_j exp(x_j) over the planes, at each place"
+    source = TORCH + "transfer.md#spatialsoftmax"
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        return softmax(b, x, SoftMaxFamily.axis(x.type.rank))
+
+
+@register
+class SpatialLogSoftMax(Planes):
+    """LogSoftMax over the planes, for each place of an image."""
+
+    name = "SpatialLogSoftMax"
+    doc = "y_i = x_i - log(sum_j exp(x_j)) over the planes, at each place"
+    source = TORCH + "transfer.md#spatiallogsoftmax"
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        return log_softmax(b, x, SoftMaxFamily.axis(x.type.rank))
+
+
 def centred(b: Lowering, x: Value, axis: int) -> Value:
     """x minus its largest element along the axis.  The shift changes no softmax, so no gradient goes through it."""
     return b.sub(x, drop_axis(b, b.stop_gradient(b.reduce_max(x, [axis])), x, axis))

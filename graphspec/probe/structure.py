@@ -147,7 +147,7 @@ class _Walk:
             for position in range(len(module.children)):
                 x = self._module(use.subs[position], x, path)
             return x
-        if name == "Identity" or (name == "Dropout" and not args.v1):  # in evaluation nothing is dropped
+        if name == "Identity" or (name == "Dropout" and not args.v1 and not args.stochasticInference):  # in evaluation nothing is dropped
             return x
         if name == "FlattenTable":
             return tuple(leaves(x))

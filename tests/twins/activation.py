@@ -6,7 +6,6 @@ from typing import Any
 
 from graphspec.graph import Module
 from twins.common import Env, Twin
-from twins.transfer import torch_axis
 
 try:
     import torch
@@ -42,7 +41,4 @@ TWINS: dict[str, Twin] = {
     "CReLU": crelu,
     "Threshold": lambda m, x, env: F.threshold(x, m.args.th, m.args.v),
     "GatedLinearUnit": lambda m, x, env: F.glu(x, -1 if m.args.dim is None else m.args.dim - 1),
-    "SoftMin": lambda m, x, env: F.softmin(x, torch_axis(x)),
-    "SpatialSoftMax": lambda m, x, env: torch.softmax(x, -3),
-    "SpatialLogSoftMax": lambda m, x, env: torch.log_softmax(x, -3),
 }

@@ -9,12 +9,12 @@ from twins.common import Env, Twin
 
 
 def plane_dropout(m: Module, x: Any, env: Env) -> Any:
-    return x * env.noise if env.training else x * (1 - m.args.p)
+    return x * env.noise if env.training or m.args.stochasticInference else x * (1 - m.args.p)
 
 
 TWINS: dict[str, Twin] = {
     "SpatialDropout": plane_dropout,
     "VolumetricDropout": plane_dropout,
     "GradientReversal": lambda m, x, env: x * 1,
-    "WhiteNoise": lambda m, x, env: x + (env.noise - 1),
+    "WhiteNoise": lambda m, x, env: x + (env.noise - 1 if env.training else m.args.mean),
 }
