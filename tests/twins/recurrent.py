@@ -87,7 +87,8 @@ def in_order(m: Module, steps: list[Any], env: Env) -> list[Any]:
 def over_steps(m: Module, x: Any, env: Env) -> Any:
     if isinstance(x, list):
         return in_order(m.args.module, x, env)
-    return torch.stack(in_order(m.args.module, list(x), env))
+    found = in_order(m.args.module, list(x), env)
+    return [torch.stack(part) for part in zip(*found, strict=True)] if isinstance(found[0], list) else torch.stack(found)
 
 
 def both_ways(m: Module, x: Any, env: Env) -> Any:
@@ -111,7 +112,25 @@ def seq_brnn(m: Module, x: Any, env: Env) -> Any:
     return y.transpose(0, 1) if m.args.batchFirst else y
 
 
+def recurrent(m: Module, x: Any, env: Env) -> Any:
+    a = m.args
+    given = twin_of(a.input, x, env)
+    state = held(m)
+    total = twin_of(a.merge, [given, twin_of(a.feedback, state[0], env)], env) if state else twin_of(a.start, given, env)
+    return keep(m, x, twin_of(a.transfer, total, env))
+
+
+def recurrence(m: Module, x: Any, env: Env) -> Any:
+    def start(sizes: Any) -> Any:
+        return [start(part) for part in sizes] if isinstance(sizes, list) else x.new_zeros(*x.shape[: x.dim() - m.args.nInputDim], *sizes)
+
+    (state,) = held(m, start(m.args.sizes))
+    return keep(m, x, twin_of(m.args.recurrentModule, [x, state], env))
+
+
 TWINS: dict[str, Twin] = {
+    "Recurrent": recurrent,
+    "Recurrence": recurrence,
     "Sequencer": over_steps,
     "BiSequencer": both_ways,
     "Repeater": lambda m, x, env: in_order(m.args.module, [x] * m.args.rho, env),
