@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ BACKWARD = [
     ("Sum", (2,), ("B", 4), "[B, n, 4]"),
     ("Mean", (-1,), ("B", 4), "[B, 4, n]"),
     ("LengthMask", (4,), ("B", 4), "[B]"),
+    ("GatedLinearUnit", (2,), ("B", "n"), "[B, 2*n]"),
+    ("SpatialRegionDropout", (), (3, "H", "W"), "[3, H, W]"),
 ]
 
 
@@ -180,6 +183,8 @@ ARGUMENTS = [
     ("LeakyReLU", ("a",), "must be a number"),
     ("WhiteNoise", (0, -1), "std must be at least 0"),
     ("Power", (1e9,), "between -1e6 and 1e6"),
+    ("TotalDropout", (1,), "at least 0 and less than 1"),
+    ("SpatialRegionDropout", (math.nan,), "at least 0 and less than 1"),
 ]
 
 

@@ -178,6 +178,45 @@ def test_white_noise_has_its_mean_and_deviation() -> None:
     assert run(found, False, np.zeros((1, 3)))["output"].tolist() == [[0.5, 0.5, 0.5]]
 
 
+def test_a_clipped_number_passes_its_gradient() -> None:
+    x = source("B")
+    found = typed([x], use("Clip", (-1, 2), x))
+    given, dy = np.array([-3.0, 0.1, 5.0]), np.array([1.0, 2.0, 3.0])
+    assert run(found, True, given)["output"].tolist() == [-1.0, 0.1, 2.0]
+    empty: dict[str, Any] = {"parameters": np.zeros(0), "gradients": np.zeros(0), "seed": 1, "step": 0}
+    results = interpret(backward_program(found, True), {**empty, found.input_names[0]: given, "gradient:output": dy})
+    assert results[f"gradient:{found.input_names[0]}"].tolist() == dy.tolist()
+
+
+def test_halves_of_two_of_something() -> None:
+    y = source("B", "n")
+    found = typed([y], use("GatedLinearUnit", (), use("JoinTable", (2,), [y, use("MulConstant", (0,), y)])))
+    assert run(found, True, np.array([[1.0, 2.0, 3.0]]))["output"].tolist() == [[0.5, 1.0, 1.5]]
+
+
+def test_total_dropout_keeps_all_or_nothing() -> None:
+    x = source("B", 3)
+    found = typed([x], use("TotalDropout", (0.25,), x))
+    steps = [run(found, True, np.ones((2, 3)), step=step)["output"] for step in range(400)]
+    assert all((y == y[0, 0]).all() for y in steps)
+    assert abs(np.mean([y[0, 0] for y in steps]) - 0.75) < 0.08
+
+
+@pytest.mark.parametrize(("p", "rows", "columns"), [(0.3, 3, 2), (0.29, 2, 2), (0.0, 0, 0)])
+def test_one_edge_is_dropped(p: float, rows: int, columns: int) -> None:
+    x = source(2, 10, "W")
+    found = typed([x], use("SpatialRegionDropout", (p,), x))
+    top, left = np.ones((10, 7)), np.ones((10, 7))
+    top[:rows], left[:, :columns] = 0, 0
+    wanted = {edge.tobytes() for edge in (top, top[::-1], left, left[:, ::-1])}
+    seen = set()
+    for step in range(60):
+        y = run(found, True, np.ones((2, 10, 7)), step=step)["output"] * (1 - p)
+        assert np.array_equal(y[0], y[1])
+        seen.add(np.round(y[0], 12).tobytes())
+    assert seen == wanted
+
+
 @pytest.mark.parametrize("args", [("Dropout", (0.25, False, False, True)), ("SpatialDropout", (0.25, True))])
 def test_dropout_in_evaluation_too(args: tuple[str, tuple[Any, ...]]) -> None:
     x = source(40, 50, 2, 2)

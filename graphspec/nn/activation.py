@@ -74,6 +74,21 @@ class Clamp(Bounded):
 
 
 @register
+class Clip(Pointwise):
+    """``y = max(min(x, maxval), minval)``; the gradient goes through as if y were x, outside of the bounds too."""
+
+    name = "Clip"
+    doc = "y = max(min(x, maxval), minval), with the gradient of y = x"
+    source = "https://github.com/Element-Research/dpnn/blob/master/Clip.lua"
+    arguments = (Argument("minval", "number"), Argument("maxval", "number"))
+    samples = (Sample((-2, 3), (5,)), Sample((-1.5, 1.5), (2, 3)))  # within the bounds; beyond them: tests/test_record_values.py
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        y = b.maximum(b.minimum(x, b.full_like(x, m.args.maxval)), b.full_like(x, m.args.minval))
+        return b.add(b.stop_gradient(y), b.sub(x, b.stop_gradient(x)))
+
+
+@register
 class ReLU6(Bounded):
     """``y = min(max(x, 0), 6)``."""
 
@@ -324,7 +339,7 @@ class GatedLinearUnit(Record):
     name = "GatedLinearUnit"
     doc = "y = a * sigmoid(c), a and c the halves of x along an axis"
     source = TORCH + "transfer.md#gatedlinearunit"
-    differs = "the size of the halved axis has to be known as a number"
+    differs = "the size of the halved axis has to be known as a number, or be written as two of something (`2*n`)"
     arguments = (Argument("dim", "int", None),)
     samples = (Sample((), (4,)), Sample((), (2, 6)), Sample((1,), (4, 3)), Sample((2,), (2, 4, 3)))
 
@@ -337,19 +352,23 @@ class GatedLinearUnit(Record):
         s.wish(x, 2)
         dims = s.dims(x)
         if dims is None:
+            halves = s.dims(y)
+            if halves is not None:
+                axis = self.axis(m, len(halves))
+                s.set(x, [*halves[:axis], halves[axis] * 2, *halves[axis + 1 :]])
             return
         axis = self.axis(m, len(dims))
-        n = dims[axis].value
-        if n is None:
+        half = dims[axis].divide(2)
+        if half is not None:
+            s.set(y, [*dims[:axis], half, *dims[axis + 1 :]], FLOAT)
+        elif dims[axis].value is not None:
+            raise Mismatch(f"an axis of {dims[axis]} has no halves")
+        else:
             unless_known(s, m, "the size of the axis that is halved has to be known", s.show(x))
-            return
-        if n % 2:
-            raise Mismatch(f"an axis of {n} has no halves")
-        s.set(y, [*dims[:axis], n // 2, *dims[axis + 1 :]], FLOAT)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
         axis = self.axis(m, x.type.rank)
-        n = x.shape[axis].value
-        assert n is not None
-        return b.mul(b.slice(x, axis, 0, n // 2), b.sigmoid(b.slice(x, axis, n // 2, n // 2)))
+        half = x.shape[axis].divide(2)
+        assert half is not None
+        return b.mul(b.slice(x, axis, 0, half), b.sigmoid(b.slice(x, axis, half, half)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, register
@@ -20,20 +20,27 @@ LEFT_OUT = {
 }
 
 
+DPNN = "https://github.com/Element-Research/dpnn/blob/master/"
+
+
+def check_chance(record: Record, p: float, origin: Origin) -> None:
+    if not 0 <= p < 1:
+        raise fail("E0422", f"nn.{record.name}: p must be at least 0 and less than 1, got {p:g}", origin)
+
+
 class PlaneDropout(Record):
     """Base of dropouts that zero whole planes in training; in evaluation ``y = x * (1 - p)``, as in Torch.
 
     With ``stochasticInference`` planes are dropped in evaluation too.
     """
 
-    arguments = (Argument("p", "number", 0.5), Argument("stochasticInference", "flag", False))
+    arguments: ClassVar[tuple[Argument, ...]] = (Argument("p", "number", 0.5), Argument("stochasticInference", "flag", False))
     stochastic = True
     methods = ("setp",)
     axes = 2
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
-        if not 0 <= a.p < 1:
-            raise fail("E0422", f"nn.{self.name}: p must be at least 0 and less than 1, got {a.p:g}", origin)
+        check_chance(self, a.p, origin)
 
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
         self.set(m, "p", args[0] if args else None, origin)
@@ -76,6 +83,68 @@ class VolumetricDropout(PlaneDropout):
     source = TORCH + "simple.md#volumetricdropout"
     axes = 3
     samples = (Sample((), (3, 1, 2, 2)), Sample((0.3,), (2, 3, 2, 1, 2)), Sample((0.3,), (3, 2, 1, 2), evaluate=True))
+
+
+@register
+class TotalDropout(Pointwise):
+    """In training the whole input is 0 with probability p, else left as it is; ``y = x`` in evaluation."""
+
+    name = "TotalDropout"
+    doc = "zeroes the whole input at random in training"
+    source = DPNN + "TotalDropout.lua"
+    differs = "in evaluation there is a gradient too"
+    arguments = (Argument("p", "number", 0.5),)
+    stochastic = True
+    samples = (Sample((0.001,), (2, 3)), Sample((0,), (4,)), Sample((0.3,), (2, 3, 2), evaluate=True))
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        check_chance(self, a.p, origin)
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        if not b.training:
+            return x
+        if b.injected is not None:
+            return b.mul(x, b.injected)
+        return b.mul(x, b.broadcast(bernoulli(b, b.full(0, (), x.dtype), 1 - m.args.p), x.shape, ()))
+
+
+@register
+class SpatialRegionDropout(PlaneDropout):
+    """Zeroes one edge of ``[n, h, w]`` or ``[B, n, h, w]`` in training: a share p of the rows at the top or at the bottom, or of the
+    columns at the left or at the right, which of the four being drawn once for the whole batch; the rest is divided by 1 - p.
+
+    The number of rows or columns is rounded down; ``y = x`` in evaluation.
+    """
+
+    name = "SpatialRegionDropout"
+    doc = "zeroes one edge of images in training, drawn from the four"
+    source = DPNN + "SpatialRegionDropout.lua"
+    differs = "in evaluation there is a gradient too"
+    arguments = (Argument("p", "number", 0.2),)
+    samples = (Sample((), (2, 5, 5)), Sample((0.5,), (2, 1, 4, 3)), Sample((0.3,), (1, 2, 2), evaluate=True))
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x, p = only(x), m.args.p
+        if not b.training:
+            return x
+        if b.injected is not None:
+            return b.mul(x, b.injected)
+        edge = b.draw("uniform", ())
+        rows = self.near(b, x, x.type.rank - 2, b.compare(edge, b.full_like(edge, 0.25), "lt"), p)
+        columns = self.near(b, x, x.type.rank - 1, b.compare(edge, b.full_like(edge, 0.75), "lt"), p)
+        upright = b.broadcast(edge, x.shape, ())
+        upright = b.compare(upright, b.full_like(upright, 0.5), "lt")
+        left, right = b.full_like(x, 0), b.full_like(x, 1 / (1 - p))
+        return b.mul(x, b.where(upright, b.where(rows, left, right), b.where(columns, left, right)))
+
+    @staticmethod
+    def near(b: Lowering, x: Value, axis: int, start: Value, p: float) -> Value:
+        """Which elements lie in the share p at the start of an axis, or at its end; in float64, where ``10 * 0.3`` is 3 as in Lua."""
+        n = x.shape[axis]
+        place = b.shift_by(b.cast(b.iota(n), "float64"), 1)
+        size = b.broadcast(b.size_value(n, "float64"), (n,), ())
+        place = b.where(b.broadcast(start, (n,), ()), place, b.sub(b.shift_by(size, 1), place))
+        return b.broadcast(b.compare(place, b.scale(size, p), "le"), x.shape, [axis])
 
 
 @register

@@ -28,6 +28,7 @@ def crelu(m: Module, x: Any, env: Env) -> Any:
 TWINS: dict[str, Twin] = {
     "HardTanh": lambda m, x, env: F.hardtanh(x, m.args.min_value, m.args.max_value),
     "Clamp": lambda m, x, env: torch.clamp(x, m.args.min_value, m.args.max_value),
+    "Clip": lambda m, x, env: x + (torch.clamp(x, m.args.minval, m.args.maxval) - x).detach(),
     "ReLU6": lambda m, x, env: F.relu6(x),
     "HardShrink": lambda m, x, env: F.hardshrink(x, vars(m.args)["lambda"]),
     "SoftShrink": lambda m, x, env: F.softshrink(x, vars(m.args)["lambda"]),

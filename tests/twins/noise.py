@@ -15,6 +15,8 @@ def plane_dropout(m: Module, x: Any, env: Env) -> Any:
 TWINS: dict[str, Twin] = {
     "SpatialDropout": plane_dropout,
     "VolumetricDropout": plane_dropout,
+    "TotalDropout": lambda m, x, env: x * env.noise if env.training else x,
+    "SpatialRegionDropout": lambda m, x, env: x * env.noise if env.training else x,
     "GradientReversal": lambda m, x, env: x * 1,
     "WhiteNoise": lambda m, x, env: x + (env.noise - 1 if env.training else m.args.mean),
 }
