@@ -5,11 +5,16 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import pytest
 
 import test_records
-from graphspec.graph import Leaf, Make, Sample, Table
+from gradcheck import Case, declared, show, source, typed, use
+from graphspec.errors import NOWHERE, Origin, Source, Span, SpecError
+from graphspec.graph import Leaf, Make, Sample, Table, connect, initial_value
 from graphspec.nn import registry
+from graphspec.samples import made
+from test_record_shapes import said
 
 GAPS = Leaf((3, 2, 2), values=(0.5, 0.9, -0.7, -0.6, -0.4, -0.3, 0.3, -0.7, -0.2, 0.4, -0.8, -0.9))
 """A sequence in which some steps of some rows are all zeros after a ReLU."""
@@ -66,3 +71,74 @@ def test_looped(name: str, proof: Any) -> None:
     inputs, module = LOOPED[name]
     first = () if inputs is not GAPS else (Make("ReLU"),)
     proof(registry["Sequential"], Sample((), inputs, children=(*first, module)))
+
+
+BACKWARD = [
+    # module, what its output is declared to be, what its input then is
+    (Make("SeqLSTM", (3, 2)), ("T", "B", 2), "[T, B, 3]"),
+    (Make("SeqGRU", (3, 2, True)), ("B", "T", 2), "[B, T, 3]"),
+    (Make("LSTM", (3, 2)), ("B", 2), "[B, 3]"),
+    (Make("GRU", (3, 2)), (2,), "[3]"),
+    (Make("Sequencer", (Make("GRU", (3, 2)),)), ("T", "B", 2), "[T, B, 3]"),
+    (Make("Sequencer", (Make("LookupTable", (9, 2)),)), ("T", "B", 2), "[T, B]"),
+    (SIMPLE, ("B", 2), "[B, 3]"),
+    (Make("SeqBRNN", (3, 2)), ("T", "B", 2), "[T, B, 3]"),
+    (Make("SpatialZeroPadding", (1, 2)), ("B", 3, 8, 9), "[B, 3, 6, 6]"),
+    (Make("SpatialReflectionPadding", (1,)), (3, "H", 9), "[3, H - 2, 7]"),
+    (Make("PixelShuffle", (2,)), ("B", 3, 8, 6), "[B, 12, 4, 3]"),
+]
+
+
+@pytest.mark.parametrize(("what", "output", "expected"), BACKWARD, ids=[f"{c[0].name}-{i}" for i, c in enumerate(BACKWARD)])
+def test_input_from_output(what: Make, output: Any, expected: str) -> None:
+    x = source()
+    found = typed([x], declared(connect(made(what), x, NOWHERE), output))
+    assert show(found.inputs) == expected
+    assert not found.assumed
+
+
+WRONG = [
+    ((3,), Make("SeqLSTM", (3, 2)), "[T, B, n] is wanted here"),
+    ((2, 3), Make("Sequencer", (Make("GRU", (4, 2)),)), "nn.Linear: the input does not fit"),
+    ((), Make("Sequencer", (Make("Identity"),)), "no time axis"),
+    ((2, 3), Make("LSTM", (3, 2), methods=(("maskZero", (3,)),)), "3 axes are wanted here"),
+    ((2, 3), Make("SpatialZeroPadding", (1,)), "[C, H, W] or [B, C, H, W] is wanted here"),
+    ((1, 2, 2), Make("SpatialReflectionPadding", (2,)), "an axis of at least 3 is wanted here, got 2"),
+    ((1, 2, 2), Make("SpatialZeroPadding", (-1,)), "an axis of at least 3 is wanted here, got 2"),
+    ((3, 2, 2), Make("PixelShuffle", (2,)), "3"),
+]
+
+
+@pytest.mark.parametrize(("dims", "what", "words"), WRONG, ids=[f"{c[1].name}-{i}" for i, c in enumerate(WRONG)])
+def test_what_does_not_fit_is_said(dims: Any, what: Make, words: str) -> None:
+    start = source(*dims) if dims else source(2)
+    x = start if dims else use("Select", (1, 1), start)
+    with pytest.raises(SpecError) as failure:
+        typed([start], connect(made(what), x, Origin(Span(Source("a.spec", "here"), 0, 4))))
+    assert failure.value.code == "E0302"
+    assert words in said(failure.value)
+
+
+@pytest.mark.parametrize("what", [Make("SeqLSTM", (2, 3)), Make("SeqLSTMP", (2, 3, 1)), Make("SeqGRU", (2, 3))], ids=lambda w: w.name)
+def test_the_second_gate_begins_open(what: Make) -> None:
+    module = made(what)
+    module.reset()
+    bias = initial_value(module.parameters["bias"], 1, "float64")
+    assert bias[:9].tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+
+
+def test_nothing_is_remembered() -> None:
+    module = made(Make("Sequencer", (Make("GRU", (2, 2)),)))
+    for method, args in (("remember", ["neither"]), ("forget", [])):
+        assert module.record.call(module, method, args, NOWHERE) is module
+    with pytest.raises(SpecError) as failure:
+        module.record.call(module, "remember", ["both"], NOWHERE)
+    assert failure.value.diagnostics[0].code == "E0422"
+
+
+def test_a_bare_module_makes_its_first_step() -> None:
+    """Each use outside of a loop begins with zeros, also the second of one module."""
+    case = Case(registry["GRU"], registry["GRU"].samples[0], uses=2)
+    first, second = case.typed.input_names
+    a, b = case.probe.forward({**case.point, second: case.point[first]})
+    np.testing.assert_array_equal(a, b)

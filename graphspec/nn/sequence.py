@@ -78,10 +78,14 @@ class OverTime(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.set(y, dtype=FLOAT)
-        if s.is_table(x) is None:
-            s.wish(x, 3)
-            if (dims := s.dims(y)) is not None:
+        if s.is_table(x) is None:  # x alone, unless something says that it is a table
+            dims = s.dims(y)
+            if dims is None:
+                s.wish(x, 3)
+            else:
                 self._whole(s, m, y, dims, m.args.outputsize)
+                wanted = (*dims[:-1], m.args.inputsize)
+                s.guess(lambda: s.set(x, wanted, FLOAT))
             return
         given = (s.items(x) or []) if s.is_table(x) else [x]
         if not 1 <= len(given) <= len(self.states) + 1:

@@ -341,7 +341,6 @@ class SeqBRNN(Record):
         return module
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        s.wish(x, 3)
         s.child("graph", m.args.graph, x, y)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
