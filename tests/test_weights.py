@@ -171,7 +171,7 @@ def test_what_a_mapping_can_say() -> None:
 
 @pytest.mark.parametrize(("text", "code"), [
     ("a.weight\nb = x", "E0722"), ("a.weight", "E0801"), ("= x", "E0722"), ("a b = x", "E0722"), ("a.weight =", "E0722"),
-    ("a.weight = x.*", "E0722"), ("a.weight = x{k}", "E0722"),
+    ("a.weight = x.*", "E0722"), ("a.weight = x{k}", "E0722"), ("*a*b*c*d* = nothing", "E0722"), ("nothing = *****", "E0722"),
     ("a.weight = x.weight [2 to 4]", "E0722"), ("a.weight = x.weight [3 of 2]", "E0722"), ("a.weight = x.weight [0 of 2]", "E0722"),
     ("a.weight = x.weight [1 of 0]", "E0722"), ("a.weight = x.weight [i of ii]", "E0722"), ("a.weight = x.weight [q of ifgo]", "E0722"),
     ("a.weight = x.weight [1 of 99999999999999999999]", "E0722"), ("a.weight =  + x.bias", "E0722"),

@@ -30,6 +30,8 @@ HOLE = re.compile(r"\*|\{([A-Za-z]\w*)([+-]\d{1,6})?\}")
 BLOCKS = re.compile(r"\[\s*(\S+)\s+of\s+(\S+)\s*\]")
 MAX_MAPPING = 2**20
 MAX_SHOWN = 5
+MAX_STARS = 4
+"""In a pattern: the ways to share a name among more of them are too many to try."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def parsed(source: Source) -> tuple[list[Line], list[Line]]:
         ours, equals, theirs = (part.strip() for part in text.partition("="))
         if not equals or not ours or not theirs or re.search(r"\s", ours):
             raise fail("E0722", "this line of a mapping is not OUR NAME = THEIR NAME", span)
+        if max(ours.count("*"), theirs.count("*") if ours == NOTHING else 0) > MAX_STARS:
+            raise fail("E0722", f"there are more than {MAX_STARS} stars in a name", span)
         if ours == NOTHING:
             unused.append(Line(theirs, (), span))
         elif theirs == NOTHING:

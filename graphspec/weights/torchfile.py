@@ -28,11 +28,12 @@ STORAGES = {
 
 def read_zip(path: Path) -> dict[str, Array]:
     """Tensors by name; E0721 for a pickle that names anything else, Damaged for all other mistakes."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return Archive(path, archive).tensors()
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, struct.error) as failure:
-        raise Damaged(f"its zip archive is damaged ({failure})") from None
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return Archive(path, archive).tensors()
+        except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, OverflowError, struct.error) as failure:
+            raise Damaged(f"its zip archive is damaged ({failure})") from None  # OSError: places that are none
 
 
 class Archive:
