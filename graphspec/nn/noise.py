@@ -17,6 +17,8 @@ from graphspec.shapes.infer import Types
 
 LEFT_OUT = {
     "L1Penalty": "its gradient is not that of its output: add `nn.MulConstant(weight)(nn.L1Cost()(x))` to the loss, which says the same",
+    "CategoricalEntropy": "its gradient is not that of its output: add minus the entropy of the mean row, written with "
+                          "`nn.Mean(1)`, `nn.AddConstant(1e-6)`, `nn.Log` and `nn.CMulTable`, to the loss",
 }
 
 
@@ -34,6 +36,7 @@ class PlaneDropout(Record):
     With ``stochasticInference`` planes are dropped in evaluation too.
     """
 
+    differs = "p has to be less than 1, as that of Dropout; in evaluation there is a gradient too"
     arguments: ClassVar[tuple[Argument, ...]] = (Argument("p", "number", 0.5), Argument("stochasticInference", "flag", False))
     stochastic = True
     methods = ("setp",)
