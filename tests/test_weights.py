@@ -219,6 +219,21 @@ def test_the_command_lists_and_takes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "E0807" in capsys.readouterr().err
 
 
+def test_a_run_begins_with_weights_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("to be or not to be, that is the question\n" * 20)
+    given = [str(SPECS / "char_lm.spec"), "data.path=text.txt", "data.batch=2", "data.seq_len=5", "rnn_size=4"]
+    assert main(["run", *given, "--steps", "2", "--out", "first"]) == 0
+    taken = ["weights", "first/checkpoints/best.safetensors", "--into", *given, "--map", "nothing = *:*; * = *", "-o", "second"]
+    assert main(taken) == 0
+    begun = graphspec.Experiment.load("second")
+    np.testing.assert_array_equal(begun.flat_parameters, graphspec.Experiment.load("first").flat_parameters)
+    assert begun.steps == 0 and not any(state.any() for state in begun.optimizer_state.values())
+    assert main(["run", *given, "--steps", "1", "--out", "second", "--resume"]) == 0
+    assert graphspec.Experiment.load("second", last=True).steps == 1
+    assert main(taken) == 1  # the folder holds a run already
+
+
 def test_an_experiment_goes_on_with_weights_from_elsewhere(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("to be or not to be, that is the question\n" * 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from graphspec.api import DTYPES, Model, check_settings
@@ -12,6 +13,8 @@ from graphspec.cli.output import Output, amount
 from graphspec.errors import fail
 from graphspec.open import pick_module
 from graphspec.training.experiment import Experiment
+from graphspec.training.loop import Progress
+from graphspec.training.rundir import RunDir
 from graphspec.weights import Mapped, load, read
 
 
@@ -23,8 +26,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     words = "a file that says which is which, or its text (OURS = THEIRS; ...); without, names are the same"
     sub.add_argument("--map", type=place, metavar="MAP", help=words)
     sub.add_argument("--dtype", choices=DTYPES, default="float32", help="of the parameters (default: float32)")
-    words = "the model, for `graphspec.load`, or the experiment, for `graphspec eval` and `sample`"
-    sub.add_argument("-o", "--out", type=place, metavar="FILE", help=words)
+    words = "a model, for `graphspec.load`; an experiment as a .safetensors file, or as a run folder that `run --resume` goes on with"
+    sub.add_argument("-o", "--out", type=place, metavar="FILE|DIR", help=words)
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -53,7 +56,7 @@ def into(args: argparse.Namespace, out: Output) -> int:
         made = Model(found, pick_module(found), dtype=args.dtype, device=args.device, threads=args.threads)
     sources = load(made, args.file, args.map)
     if args.out:
-        made.save(args.out)
+        keep(made, Path(args.out), out)
     if args.json:
         out.json({"parameters": {name: source(one) for name, one in sources.items()}, "out": args.out})
         return 0
@@ -62,6 +65,19 @@ def into(args: argparse.Namespace, out: Output) -> int:
         kind = "experiment" if isinstance(made, Experiment) else "model"
         out.note(f"the {kind} is in {Path(args.out)}")
     return 0
+
+
+def keep(made: Model | Experiment, path: Path, out: Output) -> None:
+    """Write it; an experiment into a folder as a run that has made no step."""
+    if not isinstance(made, Experiment) or path.suffix == ".safetensors":
+        made.save(path)
+        return
+    folder = RunDir(path)
+    try:
+        out.warnings([*folder.lock(), *folder.open(made, resume=False)])
+        folder.save(made, asdict(Progress()))
+    finally:
+        folder.close()
 
 
 def source(one: Mapped) -> str | None:
