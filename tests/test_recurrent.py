@@ -11,8 +11,10 @@ import pytest
 import test_records
 from gradcheck import Case, declared, show, source, typed, use
 from graphspec.errors import NOWHERE, Origin, Source, Span, SpecError
-from graphspec.graph import Leaf, Make, Sample, Table, connect, initial_value
+from graphspec.graph import Leaf, Make, Sample, Table, connect, gmodule, initial_value
+from graphspec.ir.verify import verify
 from graphspec.nn import registry
+from graphspec.program import backward_program, noise_types
 from graphspec.samples import made
 from test_record_shapes import said
 
@@ -71,6 +73,31 @@ def test_looped(name: str, proof: Any) -> None:
     inputs, module = LOOPED[name]
     first = () if inputs is not GAPS else (Make("ReLU"),)
     proof(registry["Sequential"], Sample((), inputs, children=(*first, module)))
+
+
+BESIDE = {
+    "noise, other at each step": Make("Sequencer", (Make("Sequential", (), (Make("Dropout"), Make("GRU", (3, 2)))),)),
+    "running statistics": Make("Sequencer", (Make("Sequential", (), (Make("BatchNormalization", (3,)), Make("GRU", (3, 2)))),)),
+    "both ways": Make("BiSequencer", (Make("Dropout"), Make("BatchNormalization", (3,)))),
+}
+"""Modules that a loop hands on more for than parameters."""
+
+
+@pytest.mark.parametrize("proof", [PROOFS[0], PROOFS[1], PROOFS[5]], ids=["gradient", "letters", "device"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_goes_along(name: str, proof: Any) -> None:
+    proof(registry["Sequential"], Sample((), (3, 2, 3), children=(BESIDE[name],)))
+
+
+def test_noise_in_a_sequencer_has_a_time_axis() -> None:
+    inner = source()
+    noisy = use("Dropout", (), inner)
+    noisy.annotations["name"] = "drop"
+    x = source("T", "B", 3)
+    found = typed([x], use("Sequencer", [gmodule([inner], [use("GRU", (3, 2), noisy)], NOWHERE)], x))
+    (noise,) = noise_types(found, ["drop"]).items()
+    assert noise[0] == "drop" and show(noise[1]) == "[T, B, 3]"
+    verify(backward_program(found, True, dict([noise])))
 
 
 BACKWARD = [
