@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # type checkers know the name; typing itself would make t
 if TYPE_CHECKING:
     from typing import Any
 
+    from graphspec import weights
     from graphspec.api import Model, compile, load
     from graphspec.errors import Diagnostic, SpecError
     from graphspec.training.experiment import Experiment, experiment
@@ -23,10 +24,12 @@ _HOMES = {
     "SpecError": "graphspec.errors", "Diagnostic": "graphspec.errors",
 }  # fmt: skip
 
-__all__ = ["Diagnostic", "Experiment", "Model", "SpecError", "__version__", "compile", "experiment", "load"]
+__all__ = ["Diagnostic", "Experiment", "Model", "SpecError", "__version__", "compile", "experiment", "load", "weights"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "weights":
+        return import_module("graphspec.weights")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'graphspec' has no attribute {name!r}")

@@ -19,7 +19,8 @@ from test_cli import CHAR_LM, LINEAR, SMALL
 LINES = {
     "compile": "linear.spec", "run": f"{CHAR_LM} {SMALL} --steps 2 --out second", "eval": "first", "sample": "first --length 5",
     "probe": "first --steps 3", "plot": "first", "runs": ".", "draw": "linear.spec", "check": "linear.spec", "fmt": "--diff ugly.spec",
-    "doctor": "", "explain": "E0301", "profile": f"{CHAR_LM} {SMALL} --steps 1", "cache": "",
+    "doctor": "", "explain": "E0301", "profile": f"{CHAR_LM} {SMALL} --steps 1", "cache": "", "modules": "Linear", "check-module": "Linear",
+    "weights": "first/checkpoints/best.safetensors",
 }  # fmt: skip
 """A command line that prints something, for each command."""
 
