@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
@@ -31,6 +34,7 @@ class MM(Record):
     name = "MM"
     doc = "the matrix product of two (batches of) matrices"
     source = TORCH + "simple.md#mm"
+    differs = "more batch axes than one are taken too"
     arguments = (Argument("transA", "flag", False), Argument("transB", "flag", False))
     samples = (
         Sample((), ((2, 3), (3, 4))),
@@ -72,6 +76,7 @@ class MV(Record):
     name = "MV"
     doc = "the product of a matrix and a vector (or batches of them)"
     source = TORCH + "simple.md#mv"
+    differs = "more batch axes than one are taken too"
     arguments = (Argument("trans", "flag", False),)
     samples = (
         Sample((), ((2, 3), (3,))),
@@ -190,6 +195,7 @@ class MixtureTable(Record):
     name = "MixtureTable"
     doc = "a weighted sum of experts"
     source = TORCH + "table.md#mixturetable"
+    differs = "a negative dim counts from the end"
     arguments = (Argument("dim", "int", None),)
     samples = (
         Sample((), ((2, 3), ((2, 4), (2, 4), (2, 4)))),
@@ -198,6 +204,10 @@ class MixtureTable(Record):
         Sample((3,), ((2, 3), (2, 4, 3))),
         Sample((), ((3,), (3, 2))),
     )
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        if a.dim == 0:
+            raise fail("E0422", f"nn.{self.name}: dim counts from 1, or from the end with -1", origin)
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         gater, experts = s.table(x, 2)
@@ -209,6 +219,8 @@ class MixtureTable(Record):
             raise Mismatch(f"the gater must be [n] or [B, n], got {s.show(gater)}")
         if s.is_table(experts):
             items = s.items(experts) or []
+            if not items:
+                raise Mismatch("an empty table of experts")
             s.last_axis(gater, len(items))
             for item in items:
                 s.same(item, y)

@@ -200,7 +200,7 @@ class CAddTensorTable(Record):
 
 
 LEFT_OUT = {
-    "Print": "a module that prints while the network runs: ask for the value of the node by its name instead",
+    "Print": "A program has no place to print at: leave nn.Print away, and ask for the value of a node by its name.",
 }
 
 
