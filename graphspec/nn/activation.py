@@ -29,7 +29,7 @@ class Bounded(Pointwise):
     """Base of what keeps x between two bounds; the gradient is 0 outside of them and at them."""
 
     def bounds(self, a: SimpleNamespace) -> tuple[float, float]:
-        raise NotImplementedError
+        return a.min_value, a.max_value
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         low, high = self.bounds(a)
@@ -54,9 +54,6 @@ class HardTanh(Bounded):
                Sample((-0.5, 2.0), Leaf((2, 3), values=(-2.0, -0.9, -0.3, 0.4, 1.8, 2.7))),
                Sample((-2.0, 0.5, True), Leaf((1, 2, 3), values=(-2.5, -1.9, -0.3, 0.4, 0.8, 1.7))))
 
-    def bounds(self, a: SimpleNamespace) -> tuple[float, float]:
-        return a.min_value, a.max_value
-
 
 @register
 class Clamp(Bounded):
@@ -68,9 +65,6 @@ class Clamp(Bounded):
     arguments = (Argument("min_value", "number"), Argument("max_value", "number"))
     samples = (Sample((-0.5, 1.5), Leaf((6,), values=(-2.0, -0.9, -0.3, 0.4, 0.8, 1.7))),
                Sample((0.0, 1.0), Leaf((2, 3), values=(-2.0, -0.9, 0.3, 0.4, 1.8, 2.7))))
-
-    def bounds(self, a: SimpleNamespace) -> tuple[float, float]:
-        return a.min_value, a.max_value
 
 
 @register
