@@ -235,3 +235,28 @@ class Bilinear(Record):
         if a.bias:
             y = b.add(y, b.broadcast_last(b.parameter(m, "bias"), y))
         return b.reshape(y, (*first.shape[:-1], a.outputSize))
+
+
+@register
+class Maxout(Projection):
+    """The largest of ``maxoutNumber`` linear maps, for each output: ``[..., inputSize] -> [..., outputSize]``.
+
+    The weight is that of one Linear to ``maxoutNumber * outputSize`` numbers, map after map.  Goodfellow et al. (2013).
+    """
+
+    name = "Maxout"
+    doc = "y_j = max_k (W_k x + b_k)_j"
+    source = "https://github.com/torch/nn/blob/master/Maxout.lua"
+    differs = "more leading axes than one are taken too; what is done before the maximum (preprocess) is written out in a spec"
+    arguments = (Argument("inputSize"), Argument("outputSize"), Argument("maxoutNumber"))
+    samples = (Sample((4, 3, 2), (2, 4)), Sample((3, 2, 4), (3,)), Sample((2, 3, 1), (2, 2, 2)))
+
+    def parameters(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
+        init, n = linear_init(a.inputSize), a.outputSize * a.maxoutNumber
+        return {"weight": ParameterSpec((n, a.inputSize), init), "bias": ParameterSpec((n,), init)}
+
+    def map(self, b: Lowering, m: Module, x: Value) -> Value:
+        y = b.matmul(x, b.transpose(b.parameter(m, "weight"), (1, 0)))
+        y = b.add(y, b.broadcast_last(b.parameter(m, "bias"), y))
+        maps = b.reshape(y, (x.shape[0], m.args.maxoutNumber, m.args.outputSize))
+        return b.reduce_max(maps, [1])

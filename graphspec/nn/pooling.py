@@ -26,6 +26,7 @@ LEFT_OUT = {
     "SpatialMaxUnpooling": UNPOOLING,
     "VolumetricMaxUnpooling": UNPOOLING,
     "SpatialFractionalMaxPooling": "its windows are drawn at random, and their places cannot be given; write SpatialMaxPooling",
+    "VolumetricFractionalMaxPooling": "its windows are drawn at random, and their places cannot be given; write VolumetricMaxPooling",
     "TemporalDynamicKMaxPooling": "how many frames come out depends on how many go in; write TemporalMaxPooling",
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, Module, Record, Sample, register
+from graphspec.graph import Argument, Module, Record, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, only, rows
@@ -15,12 +16,14 @@ from graphspec.nn.regularise import BatchNormalization
 from graphspec.nn.windowed import Sweep, cut
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
+from graphspec.sizes import Size
 
 PAGE = TORCH + "convolution.md#nn."
 
 FIXED = "its kernel is fixed, and its edges have weights of their own; write SpatialCrossMapLRN or SpatialBatchNormalization"
 
 LEFT_OUT = {
+    "UpSampling": "one name for what has two; write SpatialUpSamplingNearest or SpatialUpSamplingBilinear, for images",
     "SpatialSubtractiveNormalization": FIXED,
     "SpatialDivisiveNormalization": FIXED,
     "SpatialContrastiveNormalization": FIXED,
@@ -115,6 +118,28 @@ class SpatialCrossMapLRN(Image):
         return b.div(x, power(b, b.shift_by(b.scale(around, a.alpha / a.size), a.k), a.beta))
 
 
+def repeated(b: Lowering, x: Value, axis: int, n: int) -> Value:
+    """Each element n times along an axis."""
+    shape: tuple[Size | int, ...] = (*x.shape[: axis + 1], n, *x.shape[axis + 1 :])
+    y = b.broadcast(x, shape, [i for i in range(len(shape)) if i != axis + 1])
+    return b.reshape(y, (*x.shape[:axis], x.shape[axis] * n, *x.shape[axis + 1 :]))
+
+
+def stretched(b: Lowering, x: Value, axis: int, out: Size) -> Value:
+    """Linear in between along an axis, whose ends stay its ends: place i of ``out`` is place ``i (n - 1) / (out - 1)`` of n."""
+    n, last = x.shape[axis], x.type.rank - 1
+    swapped = [*range(x.type.rank)]
+    swapped[axis], swapped[last] = last, axis
+    x = b.transpose(x, swapped)
+    one = b.full(1, ())
+    step = b.div(b.size_value(n - 1), b.maximum(b.size_value(out - 1), one))
+    places = b.mul(b.iota(out, x.dtype), b.broadcast(step, (out,), ()))
+    distance = b.abs(b.sub(b.broadcast(places, (n, out), (1,)), b.broadcast(b.iota(n, x.dtype), (n, out), (0,))))
+    hats = b.maximum(b.shift_by(b.neg(distance), 1), b.full_like(distance, 0))  # how much each of the n counts
+    y = b.reshape(b.matmul(rows(b, x), hats), (*x.shape[:-1], out))
+    return b.transpose(y, swapped)
+
+
 @register
 class SpatialUpSamplingNearest(Image):
     """Each element ``scale`` times along height and width: ``[..., h, w] -> [..., h scale, w scale]``."""
@@ -131,44 +156,47 @@ class SpatialUpSamplingNearest(Image):
             s.set(y, [*dims[:-2], dims[-2] * m.args.scale, dims[-1] * m.args.scale])
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        x, n = only(x), m.args.scale
-        *lead, high, wide = x.shape
-        first = len(lead)
-        y = b.broadcast(x, (*lead, high, n, wide, n), (*range(first + 1), first + 2))
-        return b.reshape(y, (*lead, high * n, wide * n))
+        x = only(x)
+        return repeated(b, repeated(b, x, x.type.rank - 1, m.args.scale), x.type.rank - 2, m.args.scale)
 
 
 @register
 class SpatialUpSamplingBilinear(Image):
-    """An image of ``(h - 1) (scale - 1) + h`` by ``(w - 1) (scale - 1) + w`` places, its corners those of x, linear in between."""
+    """An image stretched, linear in between, its corners those of x.
+
+    With a ``scale`` it has ``(h - 1) (scale - 1) + h`` by ``(w - 1) (scale - 1) + w`` places; with ``{oheight=H, owidth=W}`` H by W.
+    """
 
     name = "SpatialUpSamplingBilinear"
     doc = "an image stretched, linear between the places of x, whose corners stay corners"
     source = PAGE + "SpatialUpSamplingBilinear"
-    differs = "it takes a scale, not a table of oheight and owidth"
-    arguments = (Argument("scale"),)
-    samples = (Sample((2,), (1, 2, 2, 3)), Sample((3,), (2, 3, 2)), Sample((2,), (1, 1, 4)))
+    differs = "with a scale the sizes are those of Torch's page; its code makes h * scale by w * scale"
+    arguments = (Argument("scale", "table"),)
+    samples = (Sample((2,), (1, 2, 2, 3)), Sample((3,), (2, 3, 2)), Sample((2,), (1, 1, 4)),
+               Sample((Table((), {"oheight": 5, "owidth": 2}),), (2, 1, 3, 4)),
+               Sample((Table((), {"oheight": 1, "owidth": 3}),), (1, 2, 2)))
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        fields, items = a.scale.fields, a.scale.items
+        given = [fields.get("oheight"), fields.get("owidth")] if set(fields) == {"oheight", "owidth"} and not items else list(items)
+        whole = all(isinstance(n, (int, float)) and not isinstance(n, bool) and float(n).is_integer() and 1 <= n < 2**31 for n in given)
+        if not whole or len(given) != (2 if fields else 1):
+            raise fail("E0422", f"nn.{self.name}: a whole number from 1, or {{oheight = H, owidth = W}} of such numbers, is wanted", origin)
+        a.sizes = [int(n) for n in given]
+
+    @staticmethod
+    def sizes(m: Module, dims: Sequence[Size]) -> list[Size]:
+        """Height and width of the result."""
+        if len(m.args.sizes) == 2:
+            return [Size.const(n) for n in m.args.sizes]
+        return [(n - 1) * (m.args.sizes[0] - 1) + n for n in dims[-2:]]
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         dims = s.dims(x)
         if self.image(s, x, y) and dims is not None:
-            s.set(y, [*dims[:-2], *((n - 1) * (m.args.scale - 1) + n for n in dims[-2:])])
+            s.set(y, [*dims[:-2], *self.sizes(m, dims)])
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
-        for axis in (x.type.rank - 1, x.type.rank - 2):
-            swapped = [*range(x.type.rank)]
-            swapped[axis], swapped[-1] = swapped[-1], swapped[axis]
-            x = b.transpose(self.stretched(b, b.transpose(x, swapped), m.args.scale), swapped)
-        return x
-
-    @staticmethod
-    def stretched(b: Lowering, x: Value, scale: int) -> Value:
-        """The last axis: place i of the new one is place ``i / scale`` of the old, a mean of its two neighbours by distance."""
-        n = x.shape[-1]
-        out = (n - 1) * (scale - 1) + n
-        places = b.broadcast(b.scale(b.iota(out, x.dtype), 1 / scale), (n, out), (1,))
-        distance = b.abs(b.sub(places, b.broadcast(b.iota(n, x.dtype), (n, out), (0,))))
-        hats = b.maximum(b.shift_by(b.neg(distance), 1), b.full_like(distance, 0))
-        flat = rows(b, x)
-        return b.reshape(b.matmul(flat, hats), (*x.shape[:-1], out))
+        high, wide = self.sizes(m, x.shape)
+        return stretched(b, stretched(b, x, x.type.rank - 1, wide), x.type.rank - 2, high)

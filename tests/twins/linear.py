@@ -28,7 +28,13 @@ def bilinear(m: Module, x: Any, env: Env) -> Any:
     return F.bilinear(x[0], x[1], env.parameter(m, "weight"), env.parameter(m, "bias"))
 
 
+def maxout(m: Module, x: Any, env: Env) -> Any:
+    y = F.linear(x, env.parameter(m, "weight"), env.parameter(m, "bias"))
+    return y.unflatten(-1, (m.args.maxoutNumber, m.args.outputSize)).amax(-2)
+
+
 TWINS: dict[str, Twin] = {
+    "Maxout": maxout,
     "Identity": lambda m, x, env: x,
     "Linear": linear,
     "LinearNoBias": linear,

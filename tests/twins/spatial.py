@@ -23,7 +23,8 @@ def batch_norm(m: Module, x: Any, env: Env) -> Any:
 
 
 def stretched(m: Module, x: Any, env: Env) -> Any:
-    size = [(n - 1) * (m.args.scale - 1) + n for n in x.shape[-2:]]
+    sizes = m.args.sizes
+    size = sizes if len(sizes) == 2 else [(n - 1) * (sizes[0] - 1) + n for n in x.shape[-2:]]
     return batched(x, "HW", lambda b: F.interpolate(b, size, mode="bilinear", align_corners=True))
 
 
