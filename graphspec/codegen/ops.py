@@ -166,10 +166,11 @@ def _overlap(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: 
     def each(add: Callable[[str], None]) -> None:
         out.add(f"gs_int w = p - ({k} - 1) * {dilation};", f"w = w > 0 ? (w + {stride - 1}) / {stride} : 0;")
         with out.block(f"for (; w < {length} && w * {stride} <= p; ++w)"):
-            out.add(f"const gs_int away = p - w * {stride};")
+            away = f"(p - w * {stride})"  # no variable: windows of one element do not read it
             if dilation > 1:
-                out.add(f"if (away % {dilation}) continue;")
-            add(x.load(at([*lead, "w", f"(away / {dilation})" if dilation > 1 else "away", *rest], x.strides)))
+                out.add(f"if ({away} % {dilation}) continue;")
+                away = f"({away} / {dilation})"
+            add(x.load(at([*lead, "w", away, *rest], x.strides)))
 
     def alone() -> None:
         out.add(f"{o.type} total = 0;")
