@@ -84,6 +84,7 @@ define(
             Case((((3, 2, 2), "float64"),), {"axis": 0, "size": size(7), "stride": 2, "dilation": 1}),
             Case((((2, 2, 3), "float64"),), {"axis": 1, "size": size(8), "stride": 3, "dilation": 2}),
             Case((((2, 5), "float64"),), {"axis": 0, "size": size(6), "stride": 1, "dilation": 1}),
+            Case((((3, 1, 2), "float64"),), {"axis": 0, "size": size(5), "stride": 2, "dilation": 1}),
         ),
     )
 )
