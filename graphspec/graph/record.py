@@ -132,10 +132,13 @@ class Record:
         return f"nn.{self.name}({', '.join(map(str, self.arguments))})"
 
     def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        """A module of this kind from constructor arguments."""
+        """A module of this kind from constructor arguments; those that are modules are its children."""
         from graphspec.graph.module import Module
 
-        return Module(self, self.bind(args, origin), origin)
+        module = Module(self, self.bind(args, origin), origin)
+        given = [getattr(module.args, argument.name) for argument in self.arguments if argument.kind == "module"]
+        module.children = [child for child in given if child is not None]
+        return module
 
     def parameters(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
         """Trainable tensors, in Torch's order."""

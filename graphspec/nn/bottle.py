@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from graphspec.errors import Origin
@@ -34,11 +33,6 @@ class Bottle(Record):
         Sample((Make("Sum", (3,)), 3, 2), (2, 2, 3, 4)),
         Sample((Make("BatchNormalization", (2,)),), (3, 2, 2)),
     )
-
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        made = super().construct(args, origin)
-        made.children = [made.args.module]
-        return made
 
     def set(self, m: Module, name: str, value: Any, origin: Origin) -> None:
         super().set(m, name, value, origin)

@@ -138,11 +138,6 @@ class Decorator(Criterion):
 
     arguments: ClassVar[tuple[Argument, ...]] = (CRITERION,)
 
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        module = super().construct(args, origin)
-        module.children = [value for value in vars(module.args).values() if isinstance(value, Module)]
-        return module
-
 
 @register
 class CriterionTable(Decorator):

@@ -256,11 +256,6 @@ class MapTable(Container):
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.own = getattr(a, "own", 1)
 
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        made = super().construct(args, origin)
-        made.children = [] if made.args.module is None else [made.args.module]
-        return made
-
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
         n = self.bind_one(Argument("n"), args, origin)
         self._single(m, origin)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
-from graphspec.errors import Origin
 from graphspec.graph import Argument, Leaf, Make, Module, ParameterSpec, Record, Sample, register
 from graphspec.graph.parameter import normal
 from graphspec.lower import Lowering, Tree, map_tree
@@ -43,11 +41,6 @@ class MaskZero(Record):
         Sample((Make("Linear", (3, 2)), 1, True), (2, 3)),
         Sample((Make("CAddTable"), 2), ((2, 3), (2, 3))),
     )
-
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        module = super().construct(args, origin)
-        module.children = [module.args.module]
-        return module
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.child("module", m.args.module, x, y)

@@ -50,12 +50,6 @@ class Recurrent(Stateful):
         bound.merge = bound.merge if bound.merge is not None else new_module("CAddTable", [], origin)
         return bound
 
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        module = super().construct(args, origin)
-        a = module.args
-        module.children = [a.start, a.input, a.feedback, a.transfer, a.merge]
-        return module
-
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         a = m.args
         if not s.current.subs:
@@ -120,11 +114,6 @@ class Recurrence(Stateful):
         if not numbers or len(numbers) != len(given.items) or given.fields:
             raise fail("E0422", "nn.Recurrence: outputSize is a size, a table of sizes, or a table of such tables", origin)
         return tuple(int(n) for n in numbers)
-
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        module = super().construct(args, origin)
-        module.children = [module.args.recurrentModule]
-        return module
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         n = m.args.nInputDim

@@ -70,11 +70,6 @@ class Scan(Record):
                 others=[(a.cell.origin, "this is the cell")],
             )
 
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        module = super().construct(args, origin)
-        module.children = [module.args.cell]
-        return module
-
     def _bare(self, s: Types, use: Use) -> bool | None:
         """Whether the whole input is xs alone (a single node), rather than a list of inputs; None while unknown."""
         node = use.node

@@ -253,11 +253,6 @@ class Repeater(Record):
         if a.rho > MOST_PIECES:
             raise fail("E0422", f"nn.{self.name}: rho must be at most {MOST_PIECES}, got {a.rho}", origin)
 
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        module = super().construct(args, origin)
-        module.children = [module.args.module]
-        return module
-
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.equate(s.unknown("T"), m.args.rho)
         use = s.current.subs.get("module")
@@ -287,11 +282,6 @@ class Recursor(Record):
 
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
         return remember(self, m, method, args, origin)
-
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        module = super().construct(args, origin)
-        module.children = [module.args.module]
-        return module
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.child("module", m.args.module, x, y)
