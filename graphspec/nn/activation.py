@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sampl
 from graphspec.graph.parameter import fill
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import INPLACE, TORCH, Pointwise, axis_of, only, unless_known
+from graphspec.nn.common import INPLACE, TORCH, Pointwise, axis_of, only, unless_known, with_gradient_of
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -79,7 +79,7 @@ class Clip(Pointwise):
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         y = b.maximum(b.minimum(x, b.full_like(x, m.args.maxval)), b.full_like(x, m.args.minval))
-        return b.add(b.stop_gradient(y), b.sub(x, b.stop_gradient(x)))
+        return with_gradient_of(b, y, x)
 
 
 @register
@@ -193,15 +193,13 @@ class ELU(Pointwise):
         return above(b, x, 0, x, b.scale(b.shift_by(b.exp(bounded), -1), m.args.alpha))
 
 
-class Leaky(Pointwise):
-    """Base of what multiplies x by a slope where it is at most 0."""
-
-    def leaky(self, b: Lowering, x: Value, slope: Value) -> Value:
-        return above(b, x, 0, x, b.mul(x, slope))
+def leaky(b: Lowering, x: Value, slope: Value) -> Value:
+    """x, multiplied by a slope where it is at most 0."""
+    return above(b, x, 0, x, b.mul(x, slope))
 
 
 @register
-class LeakyReLU(Leaky):
+class LeakyReLU(Pointwise):
     """``y = x`` above 0, else ``negval * x``.  A flag in the place of ``negval`` stands for 0.01, as in Torch."""
 
     name = "LeakyReLU"
@@ -211,14 +209,14 @@ class LeakyReLU(Leaky):
     samples = (*(Sample((), leaf) for leaf in BENT), Sample((0.3, True), BENT[1]), Sample((True,), BENT[1]))
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        return self.leaky(b, x, b.full_like(x, m.args.negval))
+        return leaky(b, x, b.full_like(x, m.args.negval))
 
     def bind(self, args: Sequence[Any], origin: Origin) -> SimpleNamespace:
         return super().bind([None, *args[1:]] if args and isinstance(args[0], bool) else args, origin)
 
 
 @register
-class RReLU(Leaky):
+class RReLU(Pointwise):
     """``y = x`` above 0, else ``r * x``: in training r is drawn for each element from ``[l, u)``, in evaluation it is ``(l + u) / 2``.
 
     Xu, Wang, Chen and Li (2015).
@@ -238,8 +236,8 @@ class RReLU(Leaky):
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         low, high = m.args.l, m.args.u
         if not b.training or low == high:
-            return self.leaky(b, x, b.full_like(x, (low + high) / 2))
-        return self.leaky(b, x, b.shift_by(b.scale(b.draw("uniform", x.shape), high - low), low))
+            return leaky(b, x, b.full_like(x, (low + high) / 2))
+        return leaky(b, x, b.shift_by(b.scale(b.draw("uniform", x.shape), high - low), low))
 
 
 @register
@@ -274,8 +272,7 @@ class PReLU(Record):
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x, weight = only(x), b.parameter(m, "weight")
         planes = [min(1, x.type.rank - 1)] if m.args.nOutputPlane else []
-        slope = b.broadcast(weight if planes else b.reshape(weight, ()), x.shape, planes)
-        return above(b, x, 0, x, b.mul(x, slope))
+        return leaky(b, x, b.broadcast(weight if planes else b.reshape(weight, ()), x.shape, planes))
 
 
 @register

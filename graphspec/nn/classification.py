@@ -13,7 +13,16 @@ from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Sam
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, mean_of, pair
-from graphspec.nn.criterion import SIZE_AVERAGE, WEIGHTS, Criterion, Losses, check_weights, targets_of, weight_buffer
+from graphspec.nn.criterion import (
+    SIZE_AVERAGE,
+    WEIGHTS,
+    Criterion,
+    Losses,
+    check_weights,
+    prediction_and_classes,
+    targets_of,
+    weight_buffer,
+)
 from graphspec.nn.transfer import log_softmax
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
@@ -31,11 +40,7 @@ class Classes(Criterion):
         return len(weights.items) if weights is not None else s.unknown("n")
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        prediction, target = s.table(x, 2)
-        s.set(prediction, dtype=FLOAT)
-        s.set(target, dtype="int32")
-        s.set(y, (), FLOAT)
-        s.wish(prediction, 2)
+        prediction, target = prediction_and_classes(s, x, y)
         n = self.classes(s, m)
         s.last_axis(prediction, n)
         dims, given = s.dims(prediction), s.dims(target)

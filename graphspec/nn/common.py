@@ -107,6 +107,11 @@ def taken(b: Lowering, x: Value, axis: int, index: Value) -> Value:
     return b.transpose(b.gather(b.transpose(x, swap), index), swap)
 
 
+def with_gradient_of(b: Lowering, value: Value, other: Value) -> Value:
+    """The value, to the last bit, through which gradients go as if it were ``other``: the difference added to it is 0."""
+    return b.add(b.stop_gradient(value), b.sub(other, b.stop_gradient(other)))
+
+
 def equal_shapes(s: Types, m: Module, cells: Sequence[Cell]) -> None:
     """E0301 unless all inputs have the same type."""
     s.alike(cells, "E0301", f"{m.record.name} inputs must have equal shapes")

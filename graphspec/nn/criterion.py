@@ -125,6 +125,16 @@ class WeightedElements(Compared):
         return Losses(values)
 
 
+def prediction_and_classes(s: Types, x: Cell, y: Cell) -> tuple[Cell, Cell]:
+    """``{prediction, target}`` of float rows and int32 classes, for a scalar loss."""
+    prediction, target = s.table(x, 2)
+    s.set(prediction, dtype=FLOAT)
+    s.set(target, dtype="int32")
+    s.set(y, (), FLOAT)
+    s.wish(prediction, 2)
+    return prediction, target
+
+
 def targets_of(s: Types, dims: Sequence[Size], target: Cell) -> None:
     """The target has these sizes; where there is one element alone it may be a scalar or ``[1]``, since Torch has no scalars."""
     given = s.dims(target)

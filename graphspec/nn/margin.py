@@ -10,9 +10,9 @@ from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.classification import PAGE, WeightedClasses
 from graphspec.nn.common import drop_axis, mean_of, pair
-from graphspec.nn.criterion import SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, positive
+from graphspec.nn.criterion import SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, positive, prediction_and_classes
 from graphspec.nn.transfer import softplus
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 
 
@@ -75,11 +75,7 @@ class MultiLabelMarginCriterion(Criterion):
     )
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        prediction, target = s.table(x, 2)
-        s.set(prediction, dtype=FLOAT)
-        s.set(target, dtype="int32")
-        s.set(y, (), FLOAT)
-        s.wish(prediction, 2)
+        prediction, target = prediction_and_classes(s, x, y)
         s.relate(prediction, target, lambda dims: dims, lambda dims: dims)
         if s.dims(prediction) == ():
             raise Mismatch("a scalar has no last axis")

@@ -10,8 +10,8 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, Pointwise, only
-from graphspec.nn.regularise import bernoulli
+from graphspec.nn.common import TORCH, Pointwise, only, with_gradient_of
+from graphspec.nn.regularise import bernoulli, check_chance
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 
@@ -23,11 +23,6 @@ LEFT_OUT = {
 
 
 DPNN = "https://github.com/Element-Research/dpnn/blob/master/"
-
-
-def check_chance(record: Record, p: float, origin: Origin) -> None:
-    if not 0 <= p < 1:
-        raise fail("E0422", f"nn.{record.name}: p must be at least 0 and less than 1, got {p:g}", origin)
 
 
 class PlaneDropout(Record):
@@ -189,4 +184,4 @@ class GradientReversal(Pointwise):
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         turned = b.scale(x, -float(vars(m.args)["lambda"]))
-        return b.add(b.stop_gradient(x), b.sub(turned, b.stop_gradient(turned)))  # x to the last bit: the difference is 0
+        return with_gradient_of(b, x, turned)

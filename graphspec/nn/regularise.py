@@ -17,6 +17,11 @@ from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 
 
+def check_chance(record: Record, p: float, origin: Origin) -> None:
+    if not 0 <= p < 1:
+        raise fail("E0422", f"nn.{record.name}: p must be at least 0 and less than 1, got {p:g}", origin)
+
+
 @register
 class Dropout(Pointwise):
     """In training each element is 0 with probability p, else x / (1 - p); ``y = x`` in evaluation.
@@ -36,8 +41,7 @@ class Dropout(Pointwise):
                Sample((0.3,), (4,), evaluate=True), Sample((0,), (3, 2)), Sample((0.3, False, False, True), (4, 3), evaluate=True))
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
-        if not 0 <= a.p < 1:
-            raise fail("E0422", f"nn.{self.name}: p must be at least 0 and less than 1, got {a.p:g}", origin)
+        check_chance(self, a.p, origin)
 
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
         self.set(m, "p", args[0] if args else None, origin)
