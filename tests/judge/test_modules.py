@@ -19,7 +19,7 @@ pytest.importorskip("expecttest", reason="torch's database of modules needs expe
 
 from torch.testing._internal.common_modules import module_db  # noqa: E402
 
-from judge import torch_losses, torch_recurrent  # noqa: E402, F401
+from judge import torch_losses, torch_recurrent, torch_spatial  # noqa: E402, F401
 from judge.torch_modules import ADAPTERS, LEFT_OUT, PARTLY  # noqa: E402
 
 STORED = Path(__file__).with_name("modules.json")
