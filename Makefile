@@ -26,7 +26,9 @@ demo: $(VENV)/.installed
 	$(BIN)/graphspec run specs/char_lm.spec --threads 1 --steps $(STEPS) --out $(RUN_DIR)
 	$(BIN)/graphspec sample $(RUN_DIR)
 
-test: PYTEST_OPTIONS := -m "not slow"
+# A process for each core, up to 8 (each holds some 700 MB); whoever is done takes tests from another.
+PYTEST_OPTIONS := --numprocesses auto --maxprocesses 8 --dist worksteal
+test: PYTEST_OPTIONS += -m "not slow"
 test test-full: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy

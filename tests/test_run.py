@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -97,9 +98,10 @@ def test_runs_killed_at_random_moments_and_resumed_are_the_uninterrupted_run(tmp
     assert hit == kills
 
 
-def test_a_disk_that_fails_at_any_place_is_told_and_the_last_good_checkpoint_loads(tmp_path: Path, corpus: Path) -> None:
-    told, place = set(), 0
-    while True:
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_disk_that_fails_at_any_place_is_told_and_the_last_good_checkpoint_loads(tmp_path: Path, corpus: Path, stride: int) -> None:
+    told = set()
+    for place in itertools.count(step=stride):
         folder = tmp_path / f"run {place}"
         faults = Faults(place)
         try:
@@ -115,7 +117,6 @@ def test_a_disk_that_fails_at_any_place_is_told_and_the_last_good_checkpoint_loa
             assert graphspec.Experiment.load(folder, last=True).steps in (2, 4)
         events(small(corpus), steps=4, out=folder, resume=True)
         assert graphspec.Experiment.load(folder, last=True).steps == 4
-        place += 1
     assert place > 20 and told == {"E0805"}
 
 
