@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "modules.md"
 COMMAND = "python docs/modules.py"
+ELSEWHERE_TITLE = "Names in PyTorch and Keras"
 
 if str(ROOT / "tests") not in sys.path:
     sys.path.append(str(ROOT / "tests"))
 
 import test_records as proved  # noqa: E402
-from graphspec.graph import LEFT_OUT, Record  # noqa: E402
+from graphspec.graph import LEFT_OUT, REGISTRY, Record  # noqa: E402
+from graphspec.graph.elsewhere import ELSEWHERE  # noqa: E402
 from graphspec.tools import modules  # noqa: E402
 from twins import TWINS  # noqa: E402
 
@@ -76,18 +79,27 @@ def proofs_text() -> str:
 
 
 def page() -> str:
-    text = HEAD
-    families = modules.families(ours())
-    text += "\n"
-    for title, records in families.items():
-        text += f"* [{title}](#{_anchor(title)}): " + ", ".join(f"[{r.name}](#nn{r.name.lower()})" for r in records) + "\n"
-    text += "* [Left out](#left-out)\n" if LEFT_OUT else ""
-    for title, records in families.items():
-        text += f"\n## {title}\n" + "".join(f"\n{modules.page(record, 3)}" for record in records)
+    text, chapters = HEAD, modules.chapters(ours())
+    for chapter, families in chapters.items():
+        text += f"\n**{chapter}**\n\n"
+        for title, records in families.items():
+            text += f"* [{title}](#{_anchor(title)}): " + ", ".join(f"[{r.name}](#nn{r.name.lower()})" for r in records) + "\n"
+    text += f"\n**Names**\n\n* [{ELSEWHERE_TITLE}](#{_anchor(ELSEWHERE_TITLE)})\n" + ("* [Left out](#left-out)\n" if LEFT_OUT else "")
+    for families in chapters.values():
+        for title, records in families.items():
+            text += f"\n## {title}\n" + "".join(f"\n{modules.page(record, 3)}" for record in records)
+    text += f"\n## {ELSEWHERE_TITLE}\n\nThose that differ in more than upper and lower case.\n\n| there | here |\n|---|---|\n"
+    text += "".join(f"| `{name}` | {_here(said)} |\n" for name, said in sorted(ELSEWHERE.items(), key=lambda pair: pair[0].lower()))
     if LEFT_OUT:
         text += "\n## Left out\n\nWhat Torch has and a spec cannot have, or has in another way.\n\n| module | |\n|---|---|\n"
         text += "".join(f"| `nn.{name}` | {reason} |\n" for name, reason in sorted(LEFT_OUT.items()))
     return text
+
+
+def _here(said: str) -> str:
+    """What a name of PyTorch or Keras is here, with a link to the module."""
+    name = re.split(r"\W", said)[0]
+    return f"[{name}](#nn{name.lower()}){said.removeprefix(name)}" if name in REGISTRY else said
 
 
 def _anchor(title: str) -> str:

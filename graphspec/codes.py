@@ -158,6 +158,7 @@ CODES: dict[str, str] = {
     "W0219": "a local that is never read",
     "W0220": "a local that hides another one",
     "W0306": "input shapes were assumed",
+    "W0308": "a recurrent module is in no loop",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0705": "a damaged checkpoint is skipped",
     "W0711": "a run goes on under other conditions",

@@ -17,8 +17,9 @@ from graphspec.graph import Module, Parameter, name_parameters
 from graphspec.ir.core import Guard, Port, Program, TensorType, Value, tensor
 from graphspec.ir.rewrite import erase_stops
 from graphspec.lower import Lowering, Scope, Session, Tree, flatten, name_nodes, unflatten
+from graphspec.nn.sequencer import forgetting_uses
 from graphspec.shapes.cells import Cell
-from graphspec.shapes.infer import Types, Use, name_letters
+from graphspec.shapes.infer import Types, Use, merge_repeats, name_letters
 from graphspec.shapes.ranks import MAX_TRIES, Attempt, search
 from graphspec.sizes import Size, product
 
@@ -259,18 +260,19 @@ def noise_types(typed: Typed, names: Iterable[str]) -> dict[str, TensorType]:
 
 
 def assumptions(typed: Typed) -> list[Diagnostic]:
-    """The warnings of inference, and one for shapes that nobody stated."""
-    if not typed.assumed:
-        return typed.types.warnings
-    return [
-        *typed.types.warnings,
-        error(
-            "W0306",
-            f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}",
-            typed.module.origin,
-            severity="warning",
-        ),
-    ]
+    """The warnings of inference, one for recurrent modules that are in no loop, and one for shapes that nobody stated."""
+    found = [*typed.types.warnings, *merge_repeats([_forgetting(use) for use in forgetting_uses(typed.use)])]
+    if typed.assumed:
+        text = f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}"
+        found.append(error("W0306", text, typed.module.origin, severity="warning"))
+    return found
+
+
+def _forgetting(use: Use) -> Diagnostic:
+    name = use.module.record.name if use.module is not None else ""
+    helps = [f"over the steps of a sequence: `nn.Sequencer(nn.{name}(...))`; a state that is an input: `nn.Scan`"]
+    return error("W0308", f"nn.{name} makes one step from a state of zeros here: no nn.Sequencer is around it", use.origin,
+                 severity="warning", helps=helps)  # fmt: skip
 
 
 def named_parameters(module: Module) -> list[Parameter]:

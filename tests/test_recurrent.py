@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import graphspec
 import test_records
 from gradcheck import Case, declared, show, source, typed, use
 from graphspec.errors import NOWHERE, Origin, Source, Span, SpecError
@@ -169,3 +170,27 @@ def test_a_bare_module_makes_its_first_step() -> None:
     first, second = case.typed.input_names
     a, b = case.probe.forward({**case.point, second: case.point[first]})
     np.testing.assert_array_equal(a, b)
+
+
+SCAN = """
+local v, h = nn.Identity()(), nn.Identity{'B', 2}()
+local all = nn.Scan(nn.gModule({v, h}, {nn.CAddTable()({nn.GRU(3, 2)(v), h}), nn.Tanh()(h)})){xs = x}
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("nn.GRU(3, 2)", ["nn.GRU"]),
+        ("nn.Sequential():add(nn.FastLSTM(3, 2)):add(nn.LSTM(2, 2))", ["nn.FastLSTM", "nn.LSTM"]),
+        ("nn.Sequencer(nn.GRU(3, 2))", []),
+        ("nn.Sequencer(nn.Sequential():add(nn.GRU(3, 2)):add(nn.Recurrence(nn.CAddTable(), 2, 1)))", []),
+        ("nn.BiSequencer(nn.MaskZero(nn.FastLSTM(3, 2), 1))", []),
+        ("nn.Sequential()", ["nn.GRU"]),  # that in the Scan
+    ],
+)
+def test_a_recurrent_module_in_no_loop_is_told(module: str, told: list[str]) -> None:
+    """As PyTorch's nn.GRU is used, nothing would be recurrent."""
+    scan = SCAN if module == "nn.Sequential()" else "local all = x"
+    text = f"local x = nn.Identity{{'T', 'B', 3}}()\n{scan}\nreturn nn.gModule({{x}}, {{{module}(all)}})"
+    assert [w.message.split()[0] for w in graphspec.compile(text).warnings if w.code == "W0308"] == told

@@ -7,7 +7,7 @@ import argparse
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.graph import LEFT_OUT, about_missing, find_record, load_installed
-from graphspec.tools.modules import describe, every, families, page
+from graphspec.tools.modules import chapters, describe, every, page
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -39,10 +39,11 @@ def _list(args: argparse.Namespace, out: Output) -> None:
     if args.json:
         out.json([describe(record) for record in every()])
         return
-    for title, records in families(every()).items():
-        out.text(f"{title}\n")
-        out.table([(record.name, record.doc) for record in records])
-        out.text("")
+    for families in chapters(every()).values():
+        for title, records in families.items():
+            out.text(f"{title}\n")
+            out.table([(record.name, record.doc) for record in records])
+            out.text("")
     out.text(f"{len(every())} modules; more about one: graphspec modules NAME")
     if LEFT_OUT:
         out.text(f"{len(LEFT_OUT)} of Torch's are left out, each for a reason: graphspec modules --left-out")

@@ -20,6 +20,7 @@ from traceback import extract_tb, walk_tb
 from typing import Any
 
 from graphspec.errors import SpecError, fail
+from graphspec.graph.elsewhere import named_elsewhere
 from graphspec.graph.record import LEFT_OUT, REGISTRY, NameTaken, Record
 from graphspec.suggest import did_you_mean
 
@@ -53,10 +54,14 @@ def load_installed(wanted: str = "") -> None:
 
 
 def about_missing(name: str) -> dict[str, Any]:
-    """What an error says of a name that no record has: why it was left out, or the nearest name, and which plugins could not be asked."""
+    """What an error says of a name that no record has: why it was left out, what it is called here if it is PyTorch's or Keras', or the
+    nearest name, and which plugins could not be asked."""
     notes = [LEFT_OUT[name]] if name in LEFT_OUT else []
     notes += [f"an installed plugin could not be loaded: {d.message}" for failure in BROKEN.values() for d in failure.diagnostics]
-    return {"notes": notes, "helps": [] if name in LEFT_OUT else did_you_mean(name, REGISTRY, "nn.{}")}
+    if name in LEFT_OUT:
+        return {"notes": notes, "helps": []}
+    elsewhere = named_elsewhere(name)
+    return {"notes": notes, "helps": [elsewhere] if elsewhere else did_you_mean(name, REGISTRY, "nn.{}")}
 
 
 @contextmanager

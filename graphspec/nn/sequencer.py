@@ -47,6 +47,17 @@ def recurrent_uses(use: Use) -> Iterator[Use]:
             yield from recurrent_uses(sub)
 
 
+def forgetting_uses(use: Use, carried: bool = False) -> Iterator[Use]:
+    """The uses of recurrent modules whose state no loop around them carries: each step of theirs begins with zeros."""
+    record = use.module.record if use.module is not None else None
+    if isinstance(record, Stateful) and not carried:
+        yield use
+        return
+    inside = isinstance(record, Loops) or (carried and not (record is not None and record.loops))
+    for sub in use.subs.values():
+        yield from forgetting_uses(sub, inside)
+
+
 def form(tree: Tree) -> Any:
     """The nesting of a tree."""
     return tuple(form(item) for item in tree) if isinstance(tree, tuple) else None

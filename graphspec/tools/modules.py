@@ -20,6 +20,39 @@ from graphspec.samples import graph_of, module_of, ranks_of, show_table, written
 PROOFS = Path(__file__).parent / "proofs.json"
 """What the tests of this repository prove of each record; ``docs/modules.py`` writes it from the tests' own tables."""
 
+CHAPTERS = {
+    "Containers and graphs": {"container": "Containers", "bottle": "Bottle", "node": "Graphs"},
+    "Layers": {
+        "linear": "Linear layers", "lookup": "Embeddings", "sparse": "Sparse inputs", "affine": "Weights for each element",
+        "distance": "Distances from learned vectors", "weightnorm": "Weight normalisation", "normalise": "Normalisation of rows",
+        "regularise": "Dropout and batch normalisation", "noise": "Dropout of planes, noise, reversed gradients",
+        "penalty": "Penalties",
+    },
+    "Transfer functions": {
+        "transfer": "Transfer functions", "activation": "Thresholds and slopes", "pointwise": "Powers and absolute values",
+    },
+    "Images and sequences": {
+        "convolution": "Convolutions", "temporal": "Convolutions over time", "pooling": "Poolings", "fractional": "Poolings at random places",
+        "lp": "Poolings by norms", "unpooling": "Unpoolings", "glimpse": "Glimpses", "contrast": "Contrast",
+        "spatial": "Normalisation and larger images", "padding": "Borders and finer planes",
+    },
+    "Shapes": {"shape": "Reshaping", "axes": "Axes, types, layouts", "picking": "Slices, padding, constants", "reduce": "Reductions"},
+    "Tables": {
+        "table": "Arithmetic, joining, splitting", "rearrange": "Rearranging tables", "compare": "Comparing vectors",
+        "attention": "Products, masks, mixtures", "memory": "Memories, sampling",
+    },
+    "Recurrent": {
+        "recurrent": "Recurrent modules", "recurrence": "Recurrent modules of one's own", "sequencer": "Over the steps of a sequence",
+        "sequence": "Whole sequences", "maskzero": "Masked steps", "scan": "Scan",
+    },
+    "Reinforcement": {"reinforce": "Draws", "reward": "Rewards"},
+    "Criterions": {
+        "classification": "Classes", "regression": "Real numbers", "margin": "Margins", "embedding": "Likeness",
+        "likelihood": "Distributions", "ctc": "Sequences without alignment", "composite": "Criterions made of criterions",
+    },
+}  # fmt: skip
+"""In the order of a reader's questions: the families of each chapter, by the files that records stand in."""
+
 ARGUMENT_KINDS = {
     "size": "a size", "int": "a whole number", "number": "a number", "flag": "true or false", "text": "a string", "sizes": "sizes",
     "table": "a table", "module": "a module",
@@ -49,14 +82,17 @@ def family(record: Record) -> str:
     return home.rpartition(".")[2] if ours(record) else home
 
 
-def families(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Records by what their file says it is about, both in the order of the alphabet."""
-    found: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: (family(r), r.name)):
-        said = (sys.modules[type(record).__module__].__doc__ or family(record)).strip()
-        end = r"\.(?=\s|$)" if said.startswith("nn.") else r"[:.](?=\s|$)"  # "nn.Scan: ..." names a module, not what it is about
-        found.setdefault(re.split(end, said)[0].replace("\n", " "), []).append(record)
-    return dict(sorted(found.items()))
+def chapters(records: Iterable[Record]) -> dict[str, dict[str, list[Record]]]:
+    """Records by chapter and family; what is in none, such as a plugin's, at the end, by what its file says it is about."""
+    places = {home: (chapter, title) for chapter, families in CHAPTERS.items() for home, title in families.items()}
+    found: dict[str, dict[str, list[Record]]] = {chapter: {} for chapter in CHAPTERS}
+    for home, (chapter, title) in places.items():
+        found[chapter][title] = [r for r in records if ours(r) and family(r) == home]
+    for record in records:
+        if not ours(record) or family(record) not in places:
+            about = re.split(r"[:.](?=\s|$)", (sys.modules[type(record).__module__].__doc__ or family(record)).strip())[0]
+            found.setdefault("Others", {}).setdefault(about.replace("\n", " "), []).append(record)
+    return {chapter: kept for chapter, families in found.items() if (kept := {t: those for t, those in families.items() if those})}
 
 
 def every() -> list[Record]:
