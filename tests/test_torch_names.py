@@ -29,6 +29,7 @@ VALUES = {
     "torch.cat(torch.ones(2), torch.zeros(3)):size(1)": "5",
     "torch.cat({torch.ones(2, 1), torch.zeros(2, 3)}, 2):size(2)": "4",
     "torch.randperm(5):sum()": "15",
+    "torch.LongStorage{8, 2}[1]": "8",
     # asking
     "torch.ones(2, 3):dim()": "2",
     "torch.ones(2, 3):nElement()": "6",
@@ -78,6 +79,17 @@ def test_the_seed_of_the_run_is_that_of_its_tensors() -> None:
     text = "local x, l = nn.Identity{1}(), nn.Linear(1, 1)\nl.weight:copy(torch.randn(1))\nreturn nn.gModule({x}, {l(x)})"
     weights = [graphspec.compile(text, seed=seed).parameters["l.weight"][0, 0] for seed in (1, 1, 2)]
     assert weights[0] == weights[1] != weights[2]
+
+
+@pytest.mark.parametrize(
+    ("module", "given"),
+    [("View({})", "16"), ("Reshape({})", "16"), ("Reshape({}, false)", "16"), ("CMul({})", "8, 2"), ("CAdd({})", "8, 2"),
+     ("Recurrent({}, nn.Identity(), nn.Identity())", "8, 2")],
+)  # fmt: skip
+def test_sizes_are_given_as_torch_gives_them(module: str, given: str) -> None:
+    made = module.format("torch.LongStorage{8, 2}")
+    model = graphspec.compile(f"local x = nn.Identity{{{given}}}()\nreturn nn.gModule({{x}}, {{nn.{made}(x)}})")
+    assert [n.value for n in model.outputs.shape] == [8, 2]
 
 
 ERRORS = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
     from graphspec.build.options import Options
 
-TENSORS = ("Tensor", "FloatTensor", "DoubleTensor", "LongTensor", "IntTensor", "ByteTensor", "CudaTensor")
+TENSORS = ("Tensor", "FloatTensor", "DoubleTensor", "LongTensor", "IntTensor", "ByteTensor", "CudaTensor", "LongStorage")
 
 
 def _tensor(lua: Interpreter, args: list[Value]) -> list[Value]:

@@ -57,13 +57,13 @@ class HardTanh(Bounded):
 
 @register
 class Clamp(Bounded):
-    """``y = min(max(x, min_value), max_value)``; both bounds have to be given."""
+    """HardTanh by another name, without inplace; as in Torch's code the bounds are -1 and 1 unless given."""
 
     name = "Clamp"
     doc = "y = min(max(x, min_value), max_value)"
     source = TORCH + "simple.md#clamp"
-    arguments = (Argument("min_value", "number"), Argument("max_value", "number"))
-    samples = (Sample((-0.5, 1.5), Leaf((6,), values=(-2.0, -0.9, -0.3, 0.4, 0.8, 1.7))),
+    arguments = HardTanh.arguments[:2]
+    samples = (Sample((), Leaf((3,), values=(-1.7, 0.4, 1.2))), Sample((-0.5, 1.5), Leaf((6,), values=(-2.0, -0.9, -0.3, 0.4, 0.8, 1.7))),
                Sample((0.0, 1.0), Leaf((2, 3), values=(-2.0, -0.9, 0.3, 0.4, 1.8, 2.7))))
 
 

@@ -46,7 +46,10 @@ class Squeeze(CountedAxes):
     name = "Squeeze"
     doc = "drops axes of size 1"
     source = TORCH + "simple.md#squeeze"
-    differs = "without dim an axis whose size is a letter stays, whatever a run makes of it; with dim a size that is a letter is 1"
+    differs = (
+        "without dim an axis whose size is a letter stays, whatever a run makes of it; with dim a size that is a letter is 1; of a batch "
+        "of one row of one element `[1]` is left, not `[1, 1]`"
+    )
     arguments = (Argument("dim", "size", None), INPUT_DIMS)
     samples = (
         Sample((), (1, 3, 1, 2)),

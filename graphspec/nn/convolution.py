@@ -92,6 +92,7 @@ class SpatialConvolution(Convolution):
     name = "SpatialConvolution"
     doc = "y = W * windows of an image + b"
     source = PAGE + "SpatialConvolution"
+    differs = "padH is padW unless given, as in Torch's code; its page says 0"
     arguments: ClassVar[tuple[Argument, ...]] = (*PLANES, *kernel_arguments("WH")[:-1], Argument("padH", "int", None))
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((2, 3, 2, 3), (2, 2, 4, 4)),
@@ -140,6 +141,7 @@ class VolumetricConvolution(Convolution):
     name = "VolumetricConvolution"
     doc = "y = W * windows of a volume + b"
     source = PAGE + "VolumetricConvolution"
+    differs = "padW is padT and padH is padW unless given, as in Torch's code; its page says 0"
     axes = "THW"
     arguments: ClassVar[tuple[Argument, ...]] = (
         *PLANES, *kernel_arguments("TWH")[:-2], Argument("padW", "int", None), Argument("padH", "int", None),

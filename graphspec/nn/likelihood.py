@@ -107,8 +107,8 @@ class NCECriterion(Criterion):
     doc = "how well targets are told from samples of noise, by the model's and the noise's probabilities of both"
     source = "Mnih and Teh (2012), https://arxiv.org/abs/1206.6426; https://github.com/Element-Research/dpnn#nn.NCECriterion"
     differs = (
-        "there is no target, which dpnn's takes and does not read; the noise's probabilities have gradients too;"
-        " sizeAverage may be given to the constructor"
+        "there is no target, which dpnn's takes and does not read; the noise's probabilities have gradients too; gradients are those of "
+        "the formula, where dpnn adds 1e-7 once more; sizeAverage may be given to the constructor"
     )
     arguments = (SIZE_AVERAGE,)
     samples = (

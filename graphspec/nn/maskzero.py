@@ -33,7 +33,7 @@ class MaskZero(Record):
     name = "MaskZero"
     doc = "a module whose output is zeros where the input is"
     source = RNN + "MaskZero"
-    differs = "A row whose squares are too small for the float type is not taken for zeros; silent changes nothing, there is no warning"
+    differs = "a row whose squares are too small for the float type is not taken for zeros; silent changes nothing, there is no warning"
     arguments = (Argument("module", "module"), Argument("nInputDim"), Argument("silent", "flag", False))
     samples = (
         Sample((Make("LookupTableMaskZero", (3, 2)), 1), ROWS),
@@ -67,7 +67,7 @@ class LookupTableMaskZero(IndexRecord):
     name = "LookupTableMaskZero"
     doc = "the rows of a weight matrix at the given indices, zeros for 0"
     source = RNN + "LookupTableMaskZero"
-    differs = "The first row, Torch's zeros, is never read: its values are whatever they began as"
+    differs = "the first row, Torch's zeros, is never read: its values are whatever they began as"
     arguments = (Argument("nIndex"), Argument("nOutput"))
     samples = (
         Sample((5, 3), Leaf((4,), index=True, values=(0, 5, 1, 0))),

@@ -24,6 +24,7 @@ class Abs(Pointwise):
     name = "Abs"
     doc = "y = |x|"
     source = TORCH + "simple.md#abs"
+    differs = "the gradient at 0 is 0, not 1"
     samples = (Sample((), Leaf((5,), gap=0.1)), Sample((), Leaf((2, 3), gap=0.1)), Sample((), Leaf((2, 3, 2), gap=0.1)))
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:

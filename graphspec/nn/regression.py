@@ -235,6 +235,7 @@ class MultiLabelSoftMarginCriterion(WeightedElements):
     name = "MultiLabelSoftMarginCriterion"
     doc = "the binary cross entropy of sigmoid(x) with targets from 0 to 1"
     source = PAGE + "multilabelsoftmargincriterion"
+    differs = SIZES
     samples = (
         Sample((), (Leaf((2, 3), -3.0, 3.0), Leaf((2, 3), values=(0, 1, 1, 0, 1, 0)))),
         Sample((Table((0.5, 2.0, 1.0)), False), ((2, 3), Leaf((2, 3), 0.1, 0.9))),

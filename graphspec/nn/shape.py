@@ -35,6 +35,7 @@ class Reshape(BatchRule):
     name = "Reshape"
     doc = "the same elements in another shape, batch axis kept"
     source = TORCH + "simple.md#reshape"
+    differs = "sizes may be given as a table; a size of -1 is refused: nn.View takes it"
     arguments = (Argument("size", "sizes", letters=True, rest=True), Argument("batchMode", "flag", None))
     samples = (
         Sample((3, 2), (6,)),
@@ -55,7 +56,8 @@ class Reshape(BatchRule):
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         for n in a.size:
             if n.value is not None and n.value < 1:
-                raise fail("E0422", f"nn.{self.name}: sizes must be at least 1, got {n}", origin)
+                helps = ["nn.View takes -1 for what is left"] if n == -1 else []
+                raise fail("E0422", f"nn.{self.name}: sizes must be at least 1, got {n}", origin, helps=helps)
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.same_dtype(x, y)
@@ -213,6 +215,7 @@ class Select(Record):
     name = "Select"
     doc = "one element of a dimension"
     source = TORCH + "simple.md#select"
+    differs = "a vector is taken too, and gives a scalar"
     arguments = (Argument("dimension", "int"), Argument("index", "int"))
     samples = (Sample((1, 2), (3, 2)), Sample((2, -1), (3, 2)), Sample((-1, 1), (2, 3, 2)), Sample((1, 3), (4,)), Sample((2, 1), INDICES))
 

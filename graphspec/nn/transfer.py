@@ -127,30 +127,30 @@ class Square(Pointwise):
 
 @register
 class AddConstant(Pointwise):
-    """``y = x + constant``."""
+    """``y = x + constant_scalar``."""
 
     name = "AddConstant"
-    doc = "y = x + constant"
+    doc = "y = x + constant_scalar"
     source = TORCH + "simple.md#addconstant"
-    arguments = (Argument("constant", "number"), INPLACE)
+    arguments = (Argument("constant_scalar", "number"), INPLACE)
     samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0,), (2, 3, 2)))
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        return b.shift_by(x, m.args.constant)
+        return b.shift_by(x, m.args.constant_scalar)
 
 
 @register
 class MulConstant(Pointwise):
-    """``y = x * constant``."""
+    """``y = x * constant_scalar``."""
 
     name = "MulConstant"
-    doc = "y = x * constant"
+    doc = "y = x * constant_scalar"
     source = TORCH + "simple.md#mulconstant"
-    arguments = (Argument("constant", "number"), INPLACE)
+    arguments = (Argument("constant_scalar", "number"), INPLACE)
     samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0,), (2, 3, 2)))
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        return b.scale(x, m.args.constant)
+        return b.scale(x, m.args.constant_scalar)
 
 
 class SoftMaxFamily(Record):
@@ -162,6 +162,7 @@ class SoftMaxFamily(Record):
     """
 
     source = TORCH + "transfer.md#softmax"
+    differs = "on three axes there is a warning (W0315), and an error where it would normalise the time axis of nn.Scan (E0316)"
     samples = (Sample((), (5,)), Sample((), (2, 3)), Sample((), (3, 2, 2)), Sample((), (2, 3, 2, 2)), Sample((), Leaf((3, 4), -9.0, 9.0)))
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:

@@ -80,7 +80,7 @@ ONE_INPUT: dict[str, Rule] = {
     "ReLU": _slope(1.0),
     "SoftPlus": _slope(1.0),
     "AddConstant": _move,
-    "MulConstant": _same_gate(lambda args: abs(float(args.constant))),
+    "MulConstant": _same_gate(lambda args: abs(float(args.constant_scalar))),
     "View": _move, "Reshape": _move, "Transpose": _move, "Select": _move, "Narrow": _move, "SplitTable": _move,
 }  # fmt: skip
 """Modules of one tensor without weights whose Lipschitz constant is known."""

@@ -31,6 +31,6 @@ TWINS: dict[str, Twin] = {
     "Exp": lambda m, x, env: torch.exp(x),
     "Log": lambda m, x, env: torch.log(x),
     "Square": lambda m, x, env: torch.square(x),
-    "AddConstant": lambda m, x, env: x + m.args.constant,
-    "MulConstant": lambda m, x, env: x * m.args.constant,
+    "AddConstant": lambda m, x, env: x + m.args.constant_scalar,
+    "MulConstant": lambda m, x, env: x * m.args.constant_scalar,
 }
