@@ -51,6 +51,7 @@ CODES: dict[str, str] = {
     "E0318": "JoinTable inputs must be equal in all other dims",
     "E0319": "no node has this name",
     "E0322": "gradients cannot be checked where outputs are not finite",
+    "E0323": "an unpooling whose pooling does not run before it",
     # Building graphs
     "E0401": "there is no such module",
     "E0402": "an input that is no node",

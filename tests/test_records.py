@@ -20,7 +20,8 @@ from graphspec.nn.common import Pointwise
 from graphspec.prove import twin_errors
 from twins import TWINS
 
-ELSEWHERE = {"gModule": "tests of the graph", "Scan": "tests/test_scan.py"}
+ELSEWHERE = {"gModule": "tests of the graph", "Scan": "tests/test_scan.py",
+             **dict.fromkeys(("SpatialMaxUnpooling", "VolumetricMaxUnpooling"), "tests/test_unpooling.py")}
 """Records that take a graph apart or run one: they have test files of their own."""
 
 RECORDS = [record for name, record in sorted(registry.items()) if name not in ELSEWHERE]
@@ -45,7 +46,9 @@ POOLINGS = {
     "SpatialMax": (0, 1, 3), "TemporalMax": (0,), "VolumetricAverage": (0, 1), "VolumetricMax": (0, 2),
 }  # fmt: skip
 OPEN |= {(f"{name}Pooling", i) for name, samples in POOLINGS.items() for i in samples}
-OPEN |= {("SpatialSubSampling", 1), ("TemporalSubSampling", 1)}
+OPEN |= {("SpatialSubSampling", 1), ("TemporalSubSampling", 1), ("FeatureLPPooling", 1), ("FeatureLPPooling", 5)}
+OPEN |= {("TemporalDynamicKMaxPooling", 1), ("TemporalDynamicKMaxPooling", 3)}  # how many are a share of the frames
+OPEN |= {("SpatialFractionalMaxPooling", 1), ("VolumetricFractionalMaxPooling", 1)}
 OPEN |= {("GatedLinearUnit", i) for i in range(4)}  # whether there are halves
 OPEN |= {("SpatialAutoCropMSECriterion", 0), ("SpatialAutoCropMSECriterion", 1)}  # how much is left out
 

@@ -98,13 +98,25 @@ def drop_axis(b: Lowering, reduced: Value, like: Value, axis: int) -> Value:
     return b.broadcast(reduced, like.shape, [i for i in range(like.type.rank) if i != axis])
 
 
+def exchanged(b: Lowering, x: Value, one: int, other: int) -> Value:
+    """With two axes in each other's place."""
+    axes = list(range(x.type.rank))
+    axes[one], axes[other] = other, one
+    return b.transpose(x, axes)
+
+
 def taken(b: Lowering, x: Value, axis: int, index: Value) -> Value:
     """The elements of an axis that a list of positions (from 0) names."""
-    if axis == 0:
-        return b.gather(x, index)
-    swap = list(range(x.type.rank))
-    swap[0], swap[axis] = axis, 0
-    return b.transpose(b.gather(b.transpose(x, swap), index), swap)
+    return exchanged(b, b.gather(exchanged(b, x, 0, axis), index), 0, axis)
+
+
+def of_rows(b: Lowering, x: Value, index: Value) -> Value:
+    """Elements of each row by their positions (int32, from 0): ``x [*lead, n], index [*lead, *k] -> [*lead, *k]``."""
+    *lead, n = x.shape
+    count = product(lead)
+    starts = b.mul(b.iota(count), b.broadcast(b.size_value(n, "int32"), (count,), ()))
+    places = b.add(index, b.broadcast(b.reshape(starts, lead), index.shape, range(len(lead))))
+    return b.gather(b.reshape(x, (count * n,)), places)
 
 
 def with_gradient_of(b: Lowering, value: Value, other: Value) -> Value:

@@ -12,23 +12,14 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Sample, regis
 from graphspec.graph.parameter import uniform
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, only
-from graphspec.nn.pointwise import power
+from graphspec.nn.common import TORCH, exchanged, only
 from graphspec.nn.windowed import LOWEST, Windowed, around, cut_all, kernel_arguments
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
 PAGE = TORCH + "convolution.md#nn."
-
-UNPOOLING = "it puts values back where another module's maxima were, which no table of tensors tells; write SpatialUpSamplingNearest"
-
-LEFT_OUT = {
-    "SpatialMaxUnpooling": UNPOOLING,
-    "VolumetricMaxUnpooling": UNPOOLING,
-    "SpatialFractionalMaxPooling": "its windows are drawn at random, and their places cannot be given; write SpatialMaxPooling",
-    "VolumetricFractionalMaxPooling": "its windows are drawn at random, and their places cannot be given; write VolumetricMaxPooling",
-    "TemporalDynamicKMaxPooling": "how many frames come out depends on how many go in; write TemporalMaxPooling",
-}
+PLACES = "indices"
+"""What max poolings call the places of the maxima in their windows."""
 
 
 def windows_last(b: Lowering, cuts: Value, n: int) -> Value:
@@ -90,7 +81,10 @@ class MaxPooling(Rounded):
                 raise fail("E0422", f"nn.{self.name}: padding must be at most half of the kernel, got {sweep.pad}", origin)
 
     def pool(self, b: Lowering, m: Module, x: Value) -> Value:
-        return largest(b, self.seen(b, m, x))
+        seen = self.seen(b, m, x)
+        places = b.argmax(b.stop_gradient(seen))
+        b.scope.made[(id(b.use), PLACES)] = places  # for an unpooling further on
+        return b.pick(seen, places)
 
 
 def distinct(*shape: int) -> Leaf:
@@ -242,30 +236,6 @@ class VolumetricAveragePooling(Pooling):
         return b.scale(b.reduce_sum(seen, [x.type.rank]), 1 / math.prod(sweep.k for sweep in self.sweeps(m.args)))
 
 
-@register
-class SpatialLPPooling(Pooling):
-    """``(sum x ** pnorm) ** (1 / pnorm)`` of each window; dW and dH are kW and kH unless given."""
-
-    name = "SpatialLPPooling"
-    doc = "the p-norm of each window of an image, without absolute values"
-    source = PAGE + "SpatialLPPooling"
-    arguments = (Argument("nInputPlane"), Argument("pnorm", "number"), *kernel_arguments("WH", None, pad=False))
-    samples = (Sample((2, 2, 2, 2), (1, 2, 4, 4)), Sample((1, 3, 2, 2, 1, 1), Leaf((1, 3, 4), 0.2, 1.0)),
-               Sample((1, 1.5, 2, 1), Leaf((1, 1, 2, 4), 0.2, 1.0)))
-
-    def check(self, a: SimpleNamespace, origin: Origin) -> None:
-        super().check(a, origin)
-        if not a.pnorm > 0:
-            raise fail("E0422", f"nn.{self.name}: pnorm must be more than 0, got {a.pnorm:g}", origin)
-
-    def planes(self, a: SimpleNamespace) -> tuple[int | None, int | None]:
-        return a.nInputPlane, a.nInputPlane
-
-    def pool(self, b: Lowering, m: Module, x: Value) -> Value:
-        p = m.args.pnorm
-        return power(b, b.reduce_sum(self.seen(b, m, power(b, x, p)), [x.type.rank]), 1 / p)
-
-
 class SubSampling(Pooling):
     """Base of ``weight * (sum of each window) + bias``, both one number for each plane."""
 
@@ -315,6 +285,7 @@ class AdaptivePooling(Pooling):
     """Base of poolings to an image of ``H x W``: window i of an axis of n is ``floor(i n / H) .. ceil((i + 1) n / H) - 1``."""
 
     arguments = (Argument("W"), Argument("H"))
+    unsized = "a number of windows"
     differs = "sizes of the image have to be known as numbers, unless one number is made of all of an axis"
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
@@ -336,7 +307,7 @@ class AdaptivePooling(Pooling):
 
     def pool(self, b: Lowering, m: Module, x: Value) -> Value:
         for axis, out in ((3, m.args.W), (2, m.args.H)):
-            last = b.transpose(x, (0, 1, 5 - axis, axis))
+            last = exchanged(b, x, axis, 3)
             n = x.shape[axis]
             if out == 1:
                 parts = [last]
@@ -345,7 +316,7 @@ class AdaptivePooling(Pooling):
                 starts = [(i * n.value // out, -(-(i + 1) * n.value // out)) for i in range(out)]
                 parts = [b.slice(last, 3, start, end - start) for start, end in starts]
             x = b.concat([b.unsqueeze(self.reduce(b, part), 3) for part in parts], 3)
-            x = b.transpose(x, (0, 1, 5 - axis, axis))
+            x = exchanged(b, x, axis, 3)
         return x
 
 

@@ -28,8 +28,6 @@ LEFT_OUT = {
     **dict.fromkeys(("Reinforce", "ReinforceBernoulli", "ReinforceCategorical", "ReinforceGamma", "ReinforceNormal"), DRAWN),
     "RecurrentAttention": "Its glimpses are placed by draws that REINFORCE trains, outside of the graph's gradient. Write the loop as "
     "`nn.Scan(cell, {steps = 'T'})` with a cell that computes where to look, and train that by its gradient.",
-    "SpatialGlimpse": "It cuts patches at positions that are computed in the run, and has no gradient to them. Weigh all positions "
-    "instead: nn.SoftMax over them, and nn.MM with the patches.",
     "NormStabilizer": "It adds to the gradient what belongs in the loss. Add the squared differences of the norms to the loss.",
     "BiSequencerLM": "Write what it does with two nn.Sequencer, one between two nn.ReverseTable, and nn.NarrowTable on each.",
     "CopyGrad": "It changes gradients by hand in place of those of what it computes. nn.Identity hands gradients on.",

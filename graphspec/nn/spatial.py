@@ -10,7 +10,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, only, rows
+from graphspec.nn.common import TORCH, exchanged, only, rows
 from graphspec.nn.pointwise import power
 from graphspec.nn.regularise import BatchNormalization
 from graphspec.nn.windowed import Sweep, cut
@@ -20,13 +20,9 @@ from graphspec.sizes import Size
 
 PAGE = TORCH + "convolution.md#nn."
 
-FIXED = "its kernel is fixed, and its edges have weights of their own; write SpatialCrossMapLRN or SpatialBatchNormalization"
-
 LEFT_OUT = {
-    "UpSampling": "one name for what has two; write SpatialUpSamplingNearest or SpatialUpSamplingBilinear, for images",
-    "SpatialSubtractiveNormalization": FIXED,
-    "SpatialDivisiveNormalization": FIXED,
-    "SpatialContrastiveNormalization": FIXED,
+    "SpatialBinaryConvolution": "its gradients are not those of its output: weights are taken for their signs on the way forward only, and "
+    "another factor is put in on the way back; write SpatialConvolution",
 }
 
 
@@ -128,16 +124,14 @@ def repeated(b: Lowering, x: Value, axis: int, n: int) -> Value:
 def stretched(b: Lowering, x: Value, axis: int, out: Size) -> Value:
     """Linear in between along an axis, whose ends stay its ends: place i of ``out`` is place ``i (n - 1) / (out - 1)`` of n."""
     n, last = x.shape[axis], x.type.rank - 1
-    swapped = [*range(x.type.rank)]
-    swapped[axis], swapped[last] = last, axis
-    x = b.transpose(x, swapped)
+    x = exchanged(b, x, axis, last)
     one = b.full(1, ())
     step = b.div(b.size_value(n - 1), b.maximum(b.size_value(out - 1), one))
     places = b.mul(b.iota(out, x.dtype), b.broadcast(step, (out,), ()))
     distance = b.abs(b.sub(b.broadcast(places, (n, out), (1,)), b.broadcast(b.iota(n, x.dtype), (n, out), (0,))))
     hats = b.maximum(b.shift_by(b.neg(distance), 1), b.full_like(distance, 0))  # how much each of the n counts
     y = b.reshape(b.matmul(rows(b, x), hats), (*x.shape[:-1], out))
-    return b.transpose(y, swapped)
+    return exchanged(b, y, axis, last)
 
 
 @register
@@ -177,26 +171,92 @@ class SpatialUpSamplingBilinear(Image):
                Sample((Table((), {"oheight": 1, "owidth": 3}),), (1, 2, 2)))
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
-        fields, items = a.scale.fields, a.scale.items
-        given = [fields.get("oheight"), fields.get("owidth")] if set(fields) == {"oheight", "owidth"} and not items else list(items)
-        whole = all(isinstance(n, (int, float)) and not isinstance(n, bool) and float(n).is_integer() and 1 <= n < 2**31 for n in given)
-        if not whole or len(given) != (2 if fields else 1):
-            raise fail("E0422", f"nn.{self.name}: a whole number from 1, or {{oheight = H, owidth = W}} of such numbers, is wanted", origin)
-        a.sizes = [int(n) for n in given]
-
-    @staticmethod
-    def sizes(m: Module, dims: Sequence[Size]) -> list[Size]:
-        """Height and width of the result."""
-        if len(m.args.sizes) == 2:
-            return [Size.const(n) for n in m.args.sizes]
-        return [(n - 1) * (m.args.sizes[0] - 1) + n for n in dims[-2:]]
+        a.sizes = target(self, a.scale, ("oheight", "owidth"), origin)
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         dims = s.dims(x)
         if self.image(s, x, y) and dims is not None:
-            s.set(y, [*dims[:-2], *self.sizes(m, dims)])
+            s.set(y, [*dims[:-2], *larger(m.args.sizes, dims[-2:])])
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
-        high, wide = self.sizes(m, x.shape)
-        return stretched(b, stretched(b, x, x.type.rank - 1, wide), x.type.rank - 2, high)
+        return stretched_all(b, x, larger(m.args.sizes, x.shape[-2:]))
+
+
+def target(record: Record, given: Table, names: tuple[str, ...], origin: Origin) -> list[int]:
+    """A scale, or sizes by name; all but the last two names may be left out.  E0422 for what is neither."""
+    fields, items = given.fields, list(given.items)
+    found = [fields[name] for name in names if name in fields] if fields else items
+    whole = all(isinstance(n, (int, float)) and not isinstance(n, bool) and 1 <= n < 2**31 and float(n).is_integer() for n in found)
+    named = set(names[-2:]) <= set(fields) <= set(names) and not items
+    if not whole or not (named if fields else len(found) == 1):
+        wanted = ", ".join([*(f"[{name} = {name[1].upper()}]" for name in names[:-2]), "oheight = H", "owidth = W"])
+        raise fail("E0422", f"nn.{record.name}: a whole number from 1, or {{{wanted}}} of such numbers, is wanted", origin)
+    return [int(n) for n in found]
+
+
+def larger(sizes: Sequence[int], dims: Sequence[Size]) -> list[Size]:
+    """Sizes of what is stretched by a scale, or to sizes."""
+    if len(sizes) == 1:
+        return [(n - 1) * (sizes[0] - 1) + n for n in dims]
+    return [Size.const(n) for n in sizes[-len(dims) :]]
+
+
+def stretched_all(b: Lowering, x: Value, sizes: Sequence[Size]) -> Value:
+    """The last axes, stretched to these sizes."""
+    for back, n in enumerate(reversed(sizes), 1):
+        x = stretched(b, x, x.type.rank - back, n)
+    return x
+
+
+@register
+class UpSampling(Record):
+    """A batch of images or volumes made larger: ``[B, planes, h, w]`` or ``[B, planes, d, h, w]``.
+
+    With ``mode`` "nearest", which it is unless given, each element stands ``params`` times along height, width and depth.  With "linear"
+    ("bilinear" and "trilinear" say the same) it is stretched, linear in between, its corners those of x: by a scale n places become
+    ``(n - 1) (scale - 1) + n``; with ``{oheight=H, owidth=W}``, for volumes ``{odepth=D, oheight=H, owidth=W}``, there are so many.
+    """
+
+    name = "UpSampling"
+    doc = "images or volumes made larger, each element repeated, or linear in between"
+    source = PAGE + "UpSampling"
+    differs = "linear with a scale, the sizes are those of Torch's page; its code makes n * scale"
+    arguments = (Argument("params", "table"), Argument("mode", "text", None))
+    samples = (
+        Sample((2,), (1, 2, 2, 3)), Sample((2, "nearest"), (1, 1, 2, 1, 2)), Sample((2, "linear"), (1, 2, 2, 3)),
+        Sample((2, "trilinear"), (1, 1, 2, 1, 2)), Sample((Table((), {"oheight": 5, "owidth": 2}), "bilinear"), (2, 1, 3, 4)),
+        Sample((Table((), {"odepth": 3, "oheight": 1, "owidth": 4}), "linear"), (1, 2, 2, 2, 3)),
+    )
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        a.linear = a.mode in ("linear", "bilinear", "trilinear")
+        a.sizes = target(self, a.params, ("odepth", "oheight", "owidth"), origin)
+        if len(a.sizes) > 1 and not a.linear:
+            raise fail("E0422", f"nn.{self.name}: sizes are for the mode 'linear'; 'nearest' takes a scale", origin)
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.set(x, dtype=FLOAT)
+        s.set(y, dtype=FLOAT)
+        s.wish(x, 4)
+        dims = s.dims(x)
+        if dims is None:
+            return
+        if len(dims) not in (4, 5):
+            raise Mismatch(f"a batch of images or volumes, [B, planes, h, w] or [B, planes, d, h, w], is wanted, got {len(dims)} axes")
+        if len(dims) == 5 and len(m.args.sizes) == 2:
+            raise Mismatch("a volume needs odepth beside oheight and owidth")
+        s.set(y, [*dims[:2], *self.made(m, dims)])
+
+    @staticmethod
+    def made(m: Module, dims: Sequence[Size]) -> list[Size]:
+        """What comes out, without batch and planes."""
+        return larger(m.args.sizes, dims[2:]) if m.args.linear else [n * m.args.sizes[0] for n in dims[2:]]
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        x = only(x)
+        if m.args.linear:
+            return stretched_all(b, x, self.made(m, x.shape))
+        for axis in range(2, x.type.rank):
+            x = repeated(b, x, axis, m.args.sizes[0])
+        return x

@@ -59,16 +59,26 @@ class Sweep:
         """What is missing behind an axis of n for the last window (less than 0: what is left over)."""
         return (count - 1) * self.stride + self.reach - n - self.pad
 
+    def after(self, n: Size, count: Size) -> Size | int:
+        """How many elements have to be put behind an axis of n for the last window."""
+        lack = self.lack(n, count)
+        return max(lack.value, 0) if lack.value is not None else lack
+
 
 def cut(b: Lowering, x: Value, axis: int, sweep: Sweep, fill: float = 0.0) -> Value:
     """``[..., n, ...] -> [..., windows, k, ...]``, with ``fill`` around the axis."""
     n = x.shape[axis]
     count = sweep.length(n)
     assert count is not None, "inference left an axis unsized"
-    lack = sweep.lack(n, count)
-    after = max(lack.value, 0) if lack.value is not None else lack
-    x = around(b, x, axis, sweep.pad, after, fill)
+    x = around(b, x, axis, sweep.pad, sweep.after(n, count), fill)
     return b.windows(x, axis, count, sweep.k, sweep.stride, sweep.dilation)
+
+
+def uncut(b: Lowering, x: Value, axis: int, sweep: Sweep, n: Size) -> Value:
+    """The windows of :func:`cut` back in their places on an axis of n, added up where they overlap; zeros where no window was."""
+    after = sweep.after(n, x.shape[axis])
+    y = b.overlap(x, axis, n + sweep.pad + after, sweep.stride, sweep.dilation)
+    return y if sweep.pad == 0 and after == 0 else b.slice(y, axis, sweep.pad, n)
 
 
 def around(b: Lowering, x: Value, axis: int, before: int, after: Size | int, fill: float) -> Value:
@@ -105,6 +115,8 @@ class Windowed(Record):
     axes: ClassVar[str] = "HW"
     """One letter for each axis, as they lie in the tensor."""
     frames: ClassVar[bool] = False
+    unsized: ClassVar[str] = "a window that moves by more than 1"
+    """What needs an axis whose size is a number."""
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.ceil_mode = getattr(a, "ceil_mode", False)
@@ -185,7 +197,7 @@ class Windowed(Record):
             if n.value is None:
                 self.bounds(s, m, i, n)
             if size is None:
-                unless_known(s, m, f"a window that moves by more than 1 needs a size that is a number, and {n} is none",
+                unless_known(s, m, f"{self.unsized} needs a size that is a number, and {n} is none",
                              f"dim {first + i + 1} of the input is {n}")
                 size = s.unknown("out", i)
             out[first + i] = size

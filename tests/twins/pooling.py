@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from graphspec.graph import Module
@@ -51,6 +52,18 @@ def subsampling(m: Module, x: Any, env: Env) -> Any:
     return F.conv1d(x.transpose(-1, -2), kernel, bias, a.dW, groups=a.inputFrameSize).transpose(-1, -2)
 
 
+def feature_lp(m: Module, x: Any, env: Env) -> Any:
+    axis = int(m.args.batch_mode)
+    windows = x.unfold(axis, m.args.width, m.args.stride)
+    return windows.pow(m.args.power).sum(-1).pow(1 / m.args.power)
+
+
+def k_largest(m: Module, x: Any, env: Env) -> Any:
+    axis = x.dim() - 2
+    k = max(m.args.minK, math.ceil(m.args.factor * x.shape[axis]))
+    return x.gather(axis, x.topk(k, axis).indices.sort(axis).values)
+
+
 TWINS: dict[str, Twin] = {
     "SpatialMaxPooling": maximum("max_pool2d", "HW"),
     "SpatialDilatedMaxPooling": maximum("max_pool2d", "HW", dilation="dilation"),
@@ -60,6 +73,8 @@ TWINS: dict[str, Twin] = {
     "SpatialAveragePooling": average,
     "VolumetricAveragePooling": volume_average,
     "SpatialLPPooling": lp,
+    "FeatureLPPooling": feature_lp,
+    "TemporalDynamicKMaxPooling": k_largest,
     "SpatialSubSampling": subsampling,
     "TemporalSubSampling": subsampling,
     "SpatialAdaptiveAveragePooling": lambda m, x, env: F.adaptive_avg_pool2d(x, (m.args.H, m.args.W)),

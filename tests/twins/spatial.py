@@ -28,6 +28,18 @@ def stretched(m: Module, x: Any, env: Env) -> Any:
     return batched(x, "HW", lambda b: F.interpolate(b, size, mode="bilinear", align_corners=True))
 
 
+def upsampled(m: Module, x: Any, env: Env) -> Any:
+    """As large as the page says, which is one place less for each but the first than PyTorch's scale."""
+    a = m.args
+    if a.mode in (None, "nearest"):
+        return F.interpolate(x, scale_factor=a.params.items[0], mode="nearest")
+    if a.params.fields:
+        size = [a.params.fields[name] for name in ("odepth", "oheight", "owidth")[-(x.dim() - 2) :]]
+    else:
+        size = [(n - 1) * (a.params.items[0] - 1) + n for n in x.shape[2:]]
+    return F.interpolate(x, size, mode="bilinear" if x.dim() == 4 else "trilinear", align_corners=True)
+
+
 def response(m: Module, x: Any, env: Env) -> Any:
     a = m.args
     return batched(x, "HW", lambda b: F.local_response_norm(b, a.size, a.alpha, a.beta, a.k))
@@ -39,4 +51,5 @@ TWINS: dict[str, Twin] = {
     "SpatialCrossMapLRN": response,
     "SpatialUpSamplingNearest": lambda m, x, env: batched(x, "HW", lambda b: F.interpolate(b, scale_factor=m.args.scale)),
     "SpatialUpSamplingBilinear": stretched,
+    "UpSampling": upsampled,
 }
