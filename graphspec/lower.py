@@ -235,3 +235,12 @@ def name_nodes(use: Use) -> dict[tuple[int, ...], str]:
 
     visit(use, ())
     return names
+    def items(self, x: Tree, count: int) -> Sequence[Tree]:
+        """The elements of a table."""
+        assert isinstance(x, tuple) and len(x) == count
+        return x
+
+    def own(self, what: str, *xs: Tree) -> Tree:
+        assert self.use.module is not None
+        raise NotImplementedError(f"nn.{self.use.module.record.name} computes something itself, so its record says how, in `lower`")
+

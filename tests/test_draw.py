@@ -13,9 +13,11 @@ import graphspec
 from browser import FOUND, browser
 from graphspec import SpecError
 from graphspec.draw import make_scene, to_html, to_svg
-from graphspec.draw.scene import Box
+from graphspec.draw.scene import Box, Item, Scene
+from graphspec.graph import REGISTRY
 from graphspec.open import open_spec, pick_module
 from graphspec.program import Typed, infer, named_parameters
+from graphspec.samples import graph_of, module_of
 
 ROOT = Path(__file__).parent.parent
 BAHDANAU = ROOT / "tests" / "specs" / "bahdanau.spec"
@@ -62,12 +64,73 @@ def test_the_listing_shows_its_calls_names_shapes_and_parameters() -> None:
 
 def test_scans_are_boxes_with_their_loop() -> None:
     scene = make_scene(typed(BAHDANAU), "bahdanau")
-    scans = [item for item in scene.root.walk() if isinstance(item, Box) and item.kind == "nn.Scan"]
+    scans = [box for box in boxes(scene) if box.kind == "nn.Scan"]
     assert len(scans) == 3
     assert all(box.loops for box in scans)
     shown = texts(to_svg(scene))
     assert shown.count("next step") == 3
     assert any("backwards" in words for words in shown)
+
+
+def outline(item: Item) -> str:
+    """What is in a box, in words, and the loops in it."""
+    kind = item.note if isinstance(item, Box) else "" if item.kind in (item.title, f"nn.{item.title}") else item.kind.removeprefix("nn.")
+    inside = [outline(child) for child in item.children] if isinstance(item, Box) else []
+    loops = [f"{loop.source.title} -{loop.text}-> {loop.target.title}" for loop in item.loops] if isinstance(item, Box) else []
+    return " ".join(filter(None, [item.title, kind])) + (f" ({', '.join([*inside, *loops])})" if inside else "")
+
+
+BOTH = "nn.ConcatTable():add(nn.SelectTable(1)):add(nn.SelectTable(2))"
+OPENED = {
+    "nn.Sequential():add(nn.Linear(3, 2)):add(nn.Tanh())": "Sequential (Linear, Tanh)",
+    "nn.ConcatTable():add(nn.Tanh()):add(nn.Sequential():add(nn.Linear(3, 2)))": "ConcatTable (Tanh, Sequential (Linear))",
+    "nn.DepthConcat(1):add(nn.Tanh()):add(nn.Narrow(1, 1, 2))": "DepthConcat (Tanh, Narrow, joined along dimension 1 DepthConcat)",
+    "nn.Bottle(nn.Sequential():add(nn.Linear(3, 2)):add(nn.Bottle(nn.Linear(2, 3))))": "Bottle (Sequential (Linear, Bottle (Linear)))",
+    "nn.Sequencer(nn.GRU(3, 2))": "Sequencer over T (GRU, GRU -h-> GRU)",
+    "nn.BiSequencer(nn.LSTM(3, 2), nn.GRU(3, 2))":
+        "BiSequencer over T (forward LSTM, backward GRU, merge JoinTable, forward -h, c-> forward, backward -h-> backward)",
+    "nn.Sequencer(nn.Recurrent(2, nn.Linear(3, 2), nn.Linear(2, 2)))":
+        "Sequencer over T (Recurrent (input Linear, start Add, feedback Linear, merge CAddTable, first or later step Recurrent, transfer "
+        "Sigmoid), transfer -y-> feedback)",
+    f"nn.Sequencer(nn.Recurrence(nn.Sequential():add({BOTH}):add(nn.CMulTable()), 3, 1))":
+        "Sequencer over T (Recurrence (Sequential (ConcatTable (SelectTable, SelectTable), CMulTable), y before), CMulTable -y-> y before)",
+    "nn.SeqLSTM(3, 2)": "SeqLSTM over T (SeqLSTM, SeqLSTM -h, c-> SeqLSTM)",
+    "nn.WeightNorm(nn.Linear(3, 2))": "WeightNorm",
+    "nn.GRU(3, 2)": "GRU",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", OPENED)
+def test_a_module_made_of_others_is_opened(module: str) -> None:
+    """With branches and what is carried; what a record makes for itself stays one thing."""
+    scene = make_scene(typed(f"local x = nn.Identity{{'T', 'B', 3}}()\nreturn nn.gModule({{x}}, {{{module}(x)}})"), "it")
+    assert outline(scene.root.children[1]) == OPENED[module]
+    ElementTree.fromstring(to_svg(scene))
+
+
+MADE_OF_OTHERS = [(name, i) for name, record in sorted(REGISTRY.items()) for i, sample in enumerate(record.samples)
+                  if record.children or record.loops or record.carries or any(a.kind == "module" for a in record.arguments)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "number"), MADE_OF_OTHERS)
+def test_what_is_inside_is_joined(name: str, number: int) -> None:
+    """Every value that goes in is read, every leaf is on a way from the inputs to the output, and all parameters are counted."""
+    sample = REGISTRY[name].samples[number]
+    module = module_of(REGISTRY[name], sample)
+    graph = graph_of(module, sample.inputs)
+    named_parameters(graph)
+    scene = make_scene(infer(graph), name)
+    ElementTree.fromstring(to_svg(scene))
+    lines = [(e.source, e.target) for e in scene.edges] + [(loop.source, loop.target) for box in boxes(scene) for loop in box.loops]
+    read, fed = {source for source, _ in lines}, {target for _, target in lines}
+    leaves = list(scene.root.leaves())
+    assert [leaf.title for leaf in leaves if leaf not in read and leaf.look != "output"] == []
+    assert [leaf.title for leaf in leaves if leaf not in fed and leaf.look != "input" and leaf.title != "zeros"] == []
+    assert sum(item.count for item in scene.root.children) == scene.count
+
+
+def boxes(scene: Scene) -> list[Box]:
+    return [item for item in scene.root.walk() if isinstance(item, Box)]
 
 
 def test_tied_modules_are_marked() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby, takewhile
-from typing import Union
 
+from graphspec.draw.inside import Ends, Inside, carried, flatten
 from graphspec.draw.scene import MAX_LINES, Box, Edge, Facts, Item, Key, Leaf, Loop, Scene, fold
 from graphspec.errors import Frame, Origin, describe, fail
 from graphspec.graph import GModule, Inputs, Module, Node, Parameter
@@ -18,14 +18,11 @@ MAX_LEAVES = 500
 
 MAX_TEXT = 32
 
-Ends = Union[Leaf, tuple["Ends", ...]]
-"""The leaf that makes a value, or a table of them."""
-
 
 def make_scene(model: Typed, title: str = "", most: int = MAX_LEAVES) -> Scene:
     """The model as boxes, leaves and edges; at most ``most`` leaves, E0510 when folding cannot bring it down to that."""
     root = Box(title or "model", "picture")
-    gather = _Gather(model)
+    gather = Gather(model)
     module = model.module
     ends: Ends = ()
     if isinstance(module, GModule):
@@ -50,11 +47,15 @@ def make_scene(model: Typed, title: str = "", most: int = MAX_LEAVES) -> Scene:
     return scene
 
 
-class _Gather:
+class Gather:
+    """What is drawn of a model, as it is found."""
+
     def __init__(self, model: Typed) -> None:
         self.model = model
         self.edges: list[Edge] = []
         self.parameters: dict[Item, list[Parameter]] = {}
+        self.loops: list[Box] = []
+        """The boxes of the loops that are being drawn, outermost first."""
 
     # -- graphs ------------------------------------------------------------------------------------------------------
 
@@ -104,67 +105,62 @@ class _Gather:
             source = ends[node.inputs]
             leaf = self.leaf(node, node.name or f"{index + 1} of {count}", f"piece {index + 1} of {count}", shape, "piece", box)
             picked = source[index] if isinstance(source, tuple) and len(source) == count else source
-            return self.joined(flatten(picked), leaf)
+            return self.read(picked, leaf)
         assert node.module is not None and use.module is not None
-        module = use.module
         if node.is_source:
             leaf = self.leaf(node, node.name or "input", "input", shape, "input", box)
-            return self.joined(flatten(given[node]) if node in given else [], leaf)
-        argument = _ends(node.inputs, ends)
-        if module.record.name == "Scan" and "cell" in use.subs and "T" in use.fresh:
-            return self.scan(node, use, module, argument, box, around)
-        if isinstance(module, GModule) and all(n in use.subs for n in module.nodes):
-            inner = self.inner_box(node, module, module, "gModule", box, around)
-            return self.graph(use, module, inner, _hand(module.inputs, argument), around)[0]
-        return self.plain(node, use, module, argument, box, node.name or module.name or module.record.name)
+            return self.read(given.get(node, ()), leaf)
+        return self.inner(use, _ends(node.inputs, ends), box, around, node.name or "")
 
-    def plain(self, node: Node | None, use: Use, module: Module, argument: Ends, box: Box, title: str) -> Ends:
-        """A module that is no graph: a leaf, or a box with its children when they stand one after another."""
-        if module.record.name == "Sequential" and module.children:
-            inner = Box(title, "nn.Sequential", self.facts(use.origin, module), note="" if title == "Sequential" else "Sequential")
-            box.add(inner)
-            for position, child in enumerate(module.children):
-                argument = self.plain(None, use.subs[position], child, argument, inner, child.name or child.record.name)
-            return argument
+    def inner(self, use: Use, argument: Ends, box: Box, around: tuple[Key, ...], name: str, alone: bool = False) -> Ends:
+        """A use of a module, called by ``name``, its own one or its kind: a leaf, or a box with what is inside.
+
+        ``alone``: it is all there is in its box, so that a graph needs none of its own.
+        """
+        module = use.module
+        assert module is not None
+        record, title = module.record, name or module.name or module.record.name
+        if isinstance(module, GModule):
+            if any(node not in use.subs for node in module.nodes):  # where inference failed
+                return self.plain(use, argument, box, title)
+            place = box if alone else self.box_of(use, module, box, around, name)
+            return self.graph(use, module, place, _hand(module.inputs, argument), around)[0]
+        looped = record.loops and "T" in use.fresh
+        inside = [sub.module for sub in use.subs.values()]
+        opened = record.tells(use) and not record.closed and not module.parameters and all(child in inside for child in module.children)
+        if not opened and not looped:
+            leaf = self.plain(use, argument, box, title)
+            if record.carries and self.loops:
+                self.loops[-1].loops.append(Loop(leaf, leaf, ", ".join(record.carries)))
+            return leaf
+        graph = inside[0] if len(inside) == 1 and isinstance(inside[0], GModule) else None
+        place = self.box_of(use, graph or module, box, around, name)
+        if looped:
+            place.over = str(self.model.types.resolve(use.fresh["T"]))
+            kind = "" if place.title == record.name else f"{record.name} "
+            place.note = f"{kind}over {place.over}" + (", backwards" if getattr(module.args, "reverse", False) else "")
+            self.loops.append(place)
+        if opened:
+            walk = Inside(self, use, place, around)
+            found: Ends = record.inside(walk, module, argument)
+            if isinstance(found, Leaf) and found in walk.made:
+                found.shape = self.shape(use.y)
+        else:
+            found = self.plain(use, argument, place, record.name)
+            place.loops.append(Loop(found, found, ", ".join(record.carries)))
+        if looped:
+            self.loops.pop()
+        return found
+
+    def plain(self, use: Use, argument: Ends, box: Box, title: str) -> Leaf:
+        """A leaf for a module."""
+        module = use.module
+        assert module is not None
         look = module.record.__class__.__module__.rpartition(".")[2]
-        leaf = Leaf(_cut(title), f"nn.{module.record.name}", self.facts(use.origin, module), look=look)
-        leaf.shape = self.shape(use.y)
+        leaf = Leaf(_cut(title), f"nn.{module.record.name}", self.facts(use.origin, module), shape=self.shape(use.y), look=look)
         self.parameters[leaf] = module.all_parameters()
         box.add(leaf)
-        return self.joined(flatten(argument), leaf)
-
-    def scan(self, node: Node, use: Use, module: Module, argument: Ends, box: Box, around: tuple[Key, ...]) -> Ends:
-        """A box with one step inside; the state goes round."""
-        cell: GModule = module.args.cell
-        inner = self.inner_box(node, module, cell, "Scan", box, around)
-        trip = self.model.types.resolve(use.fresh["T"])
-        inner.note += f" over {trip}" + (", backwards" if module.args.reverse else "")
-        free = module.args.steps is not None and not module.args.feedback
-        names = [*([] if free else ["first" if module.args.feedback else "xs"]), "s0", "context", "lengths"]
-        labels: Sequence[str] = node.labels or names
-        values = argument if isinstance(argument, tuple) and isinstance(node.inputs, tuple) else (argument,)
-        by_name = dict(zip(labels, values, strict=False))
-        given: dict[Node, Ends] = {}
-        for source, name in zip(cell.inputs, names[: len(cell.inputs)], strict=False):
-            if name in by_name:
-                given[source] = by_name[name]
-        for name, value in by_name.items():
-            for leaf in flatten(value):
-                inner.inlets[leaf] = ", ".join(filter(None, [inner.inlets.get(leaf), name]))
-                if name == "lengths":
-                    self.edges.append(Edge(leaf, inner))
-        outs, ends = self.graph(use.subs["cell"], cell, inner, given, around)
-        assert isinstance(outs, tuple)
-        y, state = outs
-        for end, name in ((y, "ys"), (state, "sT")):
-            for leaf in flatten(end):
-                inner.outlets.setdefault(leaf, name)
-        loops = [(state, cell.inputs[0 if free else 1], "next step")]
-        if module.args.feedback:
-            loops.append((y, cell.inputs[0], f"fed back: {module.args.feedback}"))
-        for end, entry, text in loops:
-            inner.loops += [Loop(source, target, text) for source in flatten(end)[:1] for target in flatten(ends[entry])]
-        return (y, state, y) if module.args.feedback else (y, state)
+        return self.read(argument, leaf)
 
     def shape(self, cell: Cell) -> str:
         """A type in few characters: equal parts of a table are counted."""
@@ -183,16 +179,23 @@ class _Gather:
         box.add(leaf)
         return leaf
 
-    def joined(self, sources: Iterable[Leaf], leaf: Leaf) -> Leaf:
-        self.edges += [Edge(source, leaf) for source in sources]
+    def read(self, ends: Ends, leaf: Leaf) -> Leaf:
+        """The leaf reads what these make."""
+        self.edges += [Edge(source, leaf) for source in flatten(ends)]
+        for value in carried(ends):
+            value.readers.append(leaf)
         return leaf
 
-    def inner_box(self, node: Node, module: Module, graph: GModule, kind: str, box: Box, around: tuple[Key, ...]) -> Box:
-        """A box for a nested graph, titled by its variable, else by the function that closed it (if that is not drawn around it)."""
-        makers = [f for f in graph.origin.frames if f.kind == "call"][:1]
-        maker = next((f.name for f in makers if _key(f) not in around), None)
-        name = node.name or module.name or (graph.name if maker is None else None) or maker
-        inner = Box(_cut(name or kind), f"nn.{kind}", self.facts(node.origin, module), note=kind if name else "")
+    def box_of(self, use: Use, module: Module, box: Box, around: tuple[Key, ...], name: str) -> Box:
+        """A box for what is inside a use, which is a ``module``: titled by its variable, else by the function that closed the graph (if
+        that is not drawn around it), else by its kind."""
+        assert use.module is not None
+        kind, maker = use.module.record.name, None
+        if isinstance(module, GModule):
+            makers = [f for f in module.origin.frames if f.kind == "call"][:1]
+            maker = next((f.name for f in makers if _key(f) not in around), None)
+        title = name or use.module.name or (module.name if maker is None else None) or maker
+        inner = Box(_cut(title or kind), f"nn.{kind}", self.facts(use.origin, use.module), note=kind if title and title != kind else "")
         box.add(inner)
         return inner
 
@@ -219,11 +222,6 @@ class _Gather:
                 known, number = _letters(number), number + 1
             for leaf in marked:
                 leaf.tied = leaf.tied or known
-
-
-def flatten(ends: Ends) -> list[Leaf]:
-    """The leaves of a table of makers."""
-    return [leaf for item in ends for leaf in flatten(item)] if isinstance(ends, tuple) else [ends]
 
 
 def _ends(inputs: Inputs | None, ends: dict[Node, Ends]) -> Ends:

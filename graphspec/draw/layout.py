@@ -125,7 +125,7 @@ def columns(scene: Scene, cut: int) -> Iterator[None]:
 
 
 def labels(plan: Plan, box: Box) -> Iterator[Text]:
-    """The names that a Scan gives to its ports."""
+    """The names that a module gives to its ports."""
     for leaf, name in box.inlets.items():
         if (box, ("in", leaf)) in plan.ports:
             yield Text(box.x + plan.ports[box, ("in", leaf)][0] + 5, box.y + HEADER + LABELS - 4, name)

@@ -35,7 +35,7 @@ def count(n: int) -> str:
 def second_line(leaf: Leaf) -> list[tuple[str, str]]:
     """What stands below a leaf's title: (class, text) pieces."""
     kind = leaf.kind.removeprefix("nn.")
-    named = leaf.look not in ("input", "piece") and kind != leaf.title
+    named = leaf.look not in ("input", "piece", "own") and kind != leaf.title
     pieces = [("k", kind)] if named else []
     pieces += [("s", leaf.shape)] if leaf.shape else []
     pieces += [("p", f"θ {count(leaf.count)}")] if leaf.count else []

@@ -12,7 +12,7 @@ from graphspec.draw.scene import Box, Edge, Item, Leaf, Loop
 from graphspec.draw.wires import End, Net, Points, Port, Stretch, Wires, head, stretches, tail
 
 HEADER, LABELS, PAD, ROW, LOOP = 21.0, 15.0, 10.0, 14.0, 16.0
-"""Pixels: a box's heading, the names of a Scan's ports, the margin inside a box, the least distance of layers, the room for a loop."""
+"""Pixels: a box's heading, the names of ports, the margin inside a box, the least distance of layers, the room for a loop."""
 
 NEST = 5.0
 """Between loops at their upper and lower ends."""
@@ -181,7 +181,7 @@ class Plan:
 
     @staticmethod
     def port_width(box: Box, port: Port) -> float:
-        """Room for the name beside a Scan's port."""
+        """Room for the name beside a port."""
         names = box.inlets if port[0] == "in" else box.outlets if port[0] == "out" else {}
         text = names.get(port[1], "") if isinstance(port[1], Leaf) else ""
         return width(text, SMALL) + 8 if text else 0.0

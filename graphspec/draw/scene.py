@@ -1,6 +1,7 @@
 """What a picture shows: leaves (uses of modules, pieces, inputs, outputs) in nested boxes, and edges between leaves.
 
-A box is a call of a Lua function, a turn of a loop, a nested gModule, a Sequential, or a Scan with the graph of one step inside.
+A box is a call of a Lua function, a turn of a loop, a nested gModule, or a module made of others; one that runs them over and over has one
+step inside, and what goes from step to step.
 An edge goes from the leaf that makes a value to the leaf that reads it, through as many box walls as lie between.
 """
 
@@ -69,9 +70,11 @@ class Box(Item):
     """Items that belong together."""
 
     note: str = ""
+    over: str = ""
+    """How many times what is inside runs, where it is a loop."""
     children: list[Item] = field(default_factory=list)
     inlets: dict[Leaf, str] = field(default_factory=dict)
-    """What a Scan calls the values that come in and go out, by the leaf that makes them."""
+    """What a module calls the values that come in and go out, by the leaf that makes them."""
     outlets: dict[Leaf, str] = field(default_factory=dict)
     loops: list[Loop] = field(default_factory=list)
 
@@ -100,7 +103,7 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """A value that goes from the end of one step of a Scan to the start of the next."""
+    """A value that goes from the end of one step to the start of the next."""
 
     source: Leaf
     target: Leaf

@@ -11,7 +11,7 @@ from graphspec.draw.scene import Box, Item, Leaf, Scene
 from graphspec.draw.theme import style
 from graphspec.draw.wires import Points
 
-LOOKS = {"transfer": "act", "input": "io", "output": "io", "piece": "piece", "folded": "folded", "wrong": "wrong"}
+LOOKS = {"transfer": "act", "own": "piece", "input": "io", "output": "io", "piece": "piece", "folded": "folded", "wrong": "wrong"}
 
 
 def to_svg(scene: Scene) -> str:
@@ -57,7 +57,7 @@ def text(value: str) -> str:
 
 
 def _box(box: Box) -> str:
-    classes = ["b", "d" if len(box.walls) % 2 == 0 else "", "scan" if box.kind == "nn.Scan" else ""]
+    classes = ["b", "d" if len(box.walls) % 2 == 0 else "", "scan" if box.over else ""]
     rect = f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.w:g}" height="{box.h:g}" rx="8"/>'
     return f'<g class="{" ".join(filter(None, classes))}" data-i="{box.number}">{rect}</g>'
 

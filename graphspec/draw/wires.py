@@ -11,7 +11,7 @@ from graphspec.draw.scene import Box, Edge, Item, Leaf, Loop
 Points = list[tuple[float, float]]
 Net = Leaf | Loop
 Port = tuple[str, Net]
-"""("in" or "out", value); or ("start" or "end", loop), inside a Scan's wall."""
+"""("in" or "out", value); or ("start" or "end", loop), inside the wall of a loop's box."""
 
 End = Item | Port
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from graphspec.errors import Origin, fail
 from graphspec.graph.parameter import InitStep
@@ -100,6 +100,34 @@ class Leaf:
     values: tuple[float, ...] | None = None
 
 
+class Walk(Protocol):
+    """What goes through a module is followed: values of the IR, what a picture draws, what the probe knows of a tensor."""
+
+    use: Any
+    """The use of the module whose inside is followed."""
+
+    @property
+    def types(self) -> Any: ...
+
+    def child(self, key: Any, x: Any) -> Any:
+        """What the module inside that inference knows by this key gives for ``x``."""
+
+    def items(self, x: Any, count: int) -> Sequence[Any]:
+        """The elements of a table."""
+
+    def own(self, what: str, *xs: Any) -> Any:
+        """A tensor that the module itself makes of these; ``what`` it does, in two words."""
+
+    def carried(self, text: str, start: Any = None) -> Any:
+        """What the step before has left (to begin with, ``start``; zeros if there is none), to be handed to :meth:`carry`."""
+
+    def carry(self, before: Any, new: Any) -> None:
+        """Leave ``new`` to the next step, where ``before`` was."""
+
+    def ports(self, ins: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
+        """What is called how that goes in and comes out."""
+
+
 class Record:
     """Base of all records.  Subclasses are registered by :func:`register` and never instantiated by users."""
 
@@ -120,6 +148,10 @@ class Record:
     stochastic: ClassVar[bool] = False
     loops: ClassVar[bool] = False
     """Runs the modules inside once for each of as many steps as it calls T (``s.unknown("T")``)."""
+    carries: ClassVar[tuple[str, ...]] = ()
+    """What it hands from each step to the next, by name, in its own loop or in that of a module around it."""
+    closed: ClassVar[bool] = False
+    """What is inside is made by the record and nobody's but its own: pictures show it as one thing."""
     sourceless: ClassVar[bool] = False
     """Makes its output from no input at all."""
     parts: ClassVar[tuple[str, ...]] = ()
@@ -156,11 +188,21 @@ class Record:
         raise NotImplementedError
 
     def set(self, m: Module, name: str, value: Any, origin: Origin) -> None:
-        """``module.name = value`` for a constructor argument (``criterion.sizeAverage = false``); E0426 for another name."""
+        """``module.name = value`` for a constructor argument (``criterion.sizeAverage = false``); E0426 for another name.
+
+        One that is a module is taken as the constructor takes it, with all that follows; E0424 for a module around this one.
+        """
         for argument in self.arguments:
             if argument.name == name and not argument.rest:
                 changed = SimpleNamespace(**{**vars(m.args), name: self._convert(argument, value, origin)})
-                self.check(changed, origin)
+                if argument.kind == "module":
+                    if any(m is inner for inner in value.walk()):
+                        raise fail("E0424", "a module cannot contain itself", origin)
+                    made = self.construct([getattr(changed, a.name) for a in self.arguments], origin)
+                    m.children, m.parameters, m.buffers = made.children, made.parameters, made.buffers
+                    changed = SimpleNamespace(**{**vars(changed), **vars(made.args)})
+                else:
+                    self.check(changed, origin)
                 m.args = changed
                 return
         raise fail("E0426", f"nn.{self.name} has no argument {name} to set", origin, notes=[f"signature: {self.signature}"])
@@ -169,9 +211,17 @@ class Record:
         """State what is known of the types of input ``x`` and output ``y``; run again whenever more is known."""
         raise NotImplementedError
 
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        """The way from input to output through the modules inside, for all who follow it; that of a module around one other is known."""
+        return w.child(next(iter(w.use.subs)), x) if len(w.use.subs) == 1 else w.own(self.doc, x)
+
+    def tells(self, use: Any) -> bool:
+        """Whether the way through what is inside a use is known."""
+        return len(use.subs) == 1 or (bool(use.subs) and type(self).inside is not Record.inside)
+
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        """Emit IR for input values ``x`` and return the output values."""
-        raise NotImplementedError
+        """Emit IR for input values ``x`` and return the output values: those of the modules inside, unless it computes something itself."""
+        return self.inside(b, m, x)  # type: ignore[arg-type, no-any-return]  # of a Walk it has what such modules need
 
     def bind(self, args: Sequence[Any], origin: Origin) -> SimpleNamespace:
         """Constructor arguments by name; E0420-E0422 when they do not fit."""
@@ -273,7 +323,7 @@ def lua_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:g}".replace("inf", "math.huge")
     if isinstance(value, Table):
         fields = (f"{name}={lua_text(item)}" for name, item in value.fields.items())
         return "{" + ", ".join([*map(lua_text, value.items), *fields]) + "}"

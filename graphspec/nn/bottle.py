@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from graphspec.errors import Origin
 from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, only, unless_known
@@ -33,10 +30,6 @@ class Bottle(Record):
         Sample((Make("Sum", (3,)), 3, 2), (2, 2, 3, 4)),
         Sample((Make("BatchNormalization", (2,)),), (3, 2, 2)),
     )
-
-    def set(self, m: Module, name: str, value: Any, origin: Origin) -> None:
-        super().set(m, name, value, origin)
-        m.children = [m.args.module]
 
     @staticmethod
     def ranks(m: Module) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, Leaf, Make, Module, Sample, Table, register
+from graphspec.graph import Argument, Leaf, Make, Module, Sample, Table, Walk, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, map_tree
 from graphspec.nn.common import TORCH, impossible, mean_of, only
@@ -65,14 +65,17 @@ class Sum(Criterion):
         for position, (child, cell) in enumerate(zip(m.children, self.inputs(s, m, x), strict=True)):
             loss_of(s, position, child, cell)
 
-    def given(self, m: Module, x: Tree) -> list[Tree]:
+    def given(self, w: Walk | Lowering, m: Module, x: Any) -> Sequence[Any]:
         """As :meth:`inputs`, for values."""
         raise NotImplementedError
+
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        return w.own("weighted sum", *(w.child(position, value) for position, value in enumerate(self.given(w, m, x))))
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         summed: Value | None = None
         weights = [*m.args.weights, *[1.0] * (len(m.children) - len(m.args.weights))]
-        for position, (value, weight) in enumerate(zip(self.given(m, x), weights, strict=True)):
+        for position, (value, weight) in enumerate(zip(self.given(b, m, x), weights, strict=True)):
             loss = only(b.child(position, value))
             loss = loss if weight == 1 else b.scale(loss, weight)
             summed = loss if summed is None else b.add(summed, loss)
@@ -98,7 +101,7 @@ class MultiCriterion(Sum):
     def inputs(self, s: Types, m: Module, x: Cell) -> list[Cell]:
         return [x] * len(m.children)
 
-    def given(self, m: Module, x: Tree) -> list[Tree]:
+    def given(self, w: Walk | Lowering, m: Module, x: Any) -> Sequence[Any]:
         return [x] * len(m.children)
 
 
@@ -127,10 +130,10 @@ class ParallelCriterion(Sum):
         targets = [target] * n if m.args.repeatTarget else s.table(target, n)
         return [s.tree([a, t]) for a, t in zip(s.table(given, n), targets, strict=True)]
 
-    def given(self, m: Module, x: Tree) -> list[Tree]:
-        assert isinstance(x, tuple) and isinstance(x[0], tuple)
-        targets = [x[1]] * len(m.children) if m.args.repeatTarget else x[1]
-        return list(zip(x[0], targets, strict=True))  # type: ignore[arg-type]
+    def given(self, w: Walk | Lowering, m: Module, x: Any) -> Sequence[Any]:
+        n = len(m.children)
+        given, target = w.items(x, 2)
+        return list(zip(w.items(given, n), [target] * n if m.args.repeatTarget else w.items(target, n), strict=True))
 
 
 class Decorator(Criterion):
@@ -152,9 +155,6 @@ class CriterionTable(Decorator):
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.set(y, (), FLOAT)
         loss_of(s, "criterion", m.args.criterion, x)
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        return b.child("criterion", x)
 
 
 @register
@@ -185,11 +185,10 @@ class ModuleCriterion(Decorator):
                 cells[position] = s.child(position, module, cells[position], Cell()).y
         loss_of(s, "criterion", m.args.criterion, s.tree(cells))
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        assert isinstance(x, tuple)
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
         modules = (m.args.inputModule, m.args.targetModule)
-        through = tuple(value if module is None else b.child(i, value) for i, (module, value) in enumerate(zip(modules, x, strict=True)))
-        return b.child("criterion", through)
+        given = enumerate(zip(modules, w.items(x, 2), strict=True))
+        return w.child("criterion", tuple(value if module is None else w.child(i, value) for i, (module, value) in given))
 
 
 class Steps(Decorator):

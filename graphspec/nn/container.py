@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from graphspec.errors import Origin, SpecError, fail
-from graphspec.graph import Argument, Make, Module, Record, Sample, register
+from graphspec.graph import Argument, Make, Module, Record, Sample, Walk, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, axis_of, impossible, only, unless_known, usual_rank, with_axis, without
@@ -46,9 +46,9 @@ class Sequential(Container):
             last = position == len(m.children) - 1
             x = s.child(position, child, x, y if last else Cell()).y
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
         for position in range(len(m.children)):
-            x = b.child(position, x)
+            x = w.child(position, x)
         return x
 
 
@@ -83,8 +83,8 @@ class ConcatTable(Branches):
         for position, (child, out) in enumerate(zip(m.children, s.table(y, len(m.children)), strict=True)):
             s.child(position, child, x, out)
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        return tuple(b.child(position, x) for position in range(len(m.children)))
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        return tuple(w.child(position, x) for position in range(len(m.children)))
 
 
 @register
@@ -106,9 +106,8 @@ class ParallelTable(Branches):
         for position, (child, given, out) in enumerate(zip(m.children, s.table(x, n), s.table(y, n), strict=True)):
             s.child(position, child, given, out)
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        assert isinstance(x, tuple)
-        return tuple(b.child(position, item) for position, item in enumerate(x))
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        return tuple(w.child(position, item) for position, item in enumerate(w.items(x, len(m.children))))
 
 
 @register
@@ -132,6 +131,9 @@ class Concat(Branches):
 
     def join(self, s: Types, m: Module, outs: Sequence[Cell], y: Cell) -> None:
         joined(s, f"outputs of the modules in nn.{self.name}", outs, y, m.args.dimension, inputs=False)
+
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        return w.own(f"joined along dimension {m.args.dimension}", *(w.child(position, x) for position in range(len(m.children))))
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         outs = [only(b.child(position, x)) for position in range(len(m.children))]
@@ -223,6 +225,10 @@ class Parallel(Branches):
                 s.set(cell, without(dims, axis))
         joined(s, "outputs of the modules in nn.Parallel", [use.y for use in uses], y, m.args.outputDimension, inputs=False)
 
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        parts = [w.own(f"slice {position + 1} of dimension {m.args.inputDimension}", x) for position in range(len(m.children))]
+        return w.own(f"joined along dimension {m.args.outputDimension}", *(w.child(position, part) for position, part in enumerate(parts)))
+
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
         axis = axis_of(m.args.inputDimension, x.type.rank)
@@ -291,6 +297,5 @@ class MapTable(Container):
         for position, (given, out) in enumerate(zip(s.table(x, n), s.table(y, n), strict=True)):
             s.child(position, m.children[0 if m.args.shared else position], given, out)
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        assert isinstance(x, tuple)
-        return tuple(b.child(position, item) for position, item in enumerate(x))
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        return tuple(w.child(position, item) for position, item in enumerate(w.items(x, len(w.use.subs))))

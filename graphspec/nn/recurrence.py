@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, Leaf, Make, Module, Sample, Table, new_module, register
+from graphspec.graph import Argument, Leaf, Make, Module, Sample, Table, Walk, new_module, register
 from graphspec.ir.core import TensorType, Value, tensor
 from graphspec.lower import Lowering, Tree, flatten, unflatten
 from graphspec.nn.recurrent import ONE_STEP, RHO, Stateful, check_rank
@@ -27,6 +27,7 @@ class Recurrent(Stateful):
 
     name = "Recurrent"
     doc = "one step of a simple recurrent network"
+    carries = ("y",)
     source = RNN + "Recurrent"
     differs = ONE_STEP + "; after maskZero the first step is masked too"
     arguments = (
@@ -65,6 +66,15 @@ class Recurrent(Stateful):
     def states(self, b: Lowering, use: Use) -> list[TensorType]:
         return [*(b.type_of(leaf) for leaf in b.session.types.leaves(use.y)), tensor((), b.dtype)]
 
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        before = w.carried(*self.carries)
+        given = w.child("input", x)
+        first = w.child("start", given)
+        later = w.child("merge", (given, w.child("feedback", before)))
+        y = w.child("transfer", w.own("first or later step", first, later))
+        w.carry(before, y)
+        return y
+
     def step(self, b: Lowering, m: Module, x: Tree, state: list[Value]) -> tuple[Tree, list[Value]]:
         *old, begun = state
         y_form = form_of(b, b.use.y)
@@ -96,6 +106,7 @@ class Recurrence(Stateful):
 
     name = "Recurrence"
     doc = "a module that reads its own output of the step before"
+    carries = ("y",)
     source = RNN + "Recurrence"
     differs = ONE_STEP
     arguments = (Argument("recurrentModule", "module"), Argument("outputSize", "table"), Argument("nInputDim"), RHO)
@@ -133,6 +144,12 @@ class Recurrence(Stateful):
 
     def states(self, b: Lowering, use: Use) -> list[TensorType]:
         return [b.type_of(leaf) for leaf in b.session.types.leaves(use.y)]
+
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        before = w.carried(*self.carries)
+        y = w.child("cell", (x, before))
+        w.carry(before, y)
+        return y
 
     def step(self, b: Lowering, m: Module, x: Tree, state: list[Value]) -> tuple[Tree, list[Value]]:
         y = b.child("cell", (x, unflatten(form_of(b, b.use.y), state)))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, Module, Node, Record, Sample, connect, gmodule, new_module, register
+from graphspec.graph import Argument, Module, Node, Record, Sample, Walk, connect, gmodule, new_module, register
 from graphspec.ir.core import TensorType, Value
 from graphspec.lower import Lowering, Tree, flatten, map_tree
 from graphspec.nn.sequence import FORGETFUL, RNN, cleared, remember, zero_rows
@@ -95,8 +95,8 @@ class Gates(Stateful):
         """The new states."""
         raise NotImplementedError
 
-    count = 1
-    """How many states there are."""
+    carries: ClassVar[tuple[str, ...]] = ("h",)
+    closed = True
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.outputSize = a.outputSize or a.inputSize
@@ -106,7 +106,7 @@ class Gates(Stateful):
 
     def construct(self, args: Sequence[Any], origin: Origin) -> Module:
         module = super().construct(args, origin)
-        sources = [connect(new_module("Identity", [], origin), None, origin) for _ in range(self.count + 1)]
+        sources = [connect(new_module("Identity", [], origin), None, origin) for _ in range(len(self.carries) + 1)]
         module.args.cell = gmodule(sources, self.graph(module.args, sources[0], sources[1:], origin), origin)
         module.children = [module.args.cell]
         return module
@@ -114,12 +114,20 @@ class Gates(Stateful):
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         whole, out = s.current.subs.get("cell"), y
         if whole is None:
-            state = [Cell() for _ in range(self.count)]
-            out = s.tree(state) if self.count > 1 else state[0]
+            state = [Cell() for _ in range(len(self.carries))]
+            out = s.tree(state) if len(self.carries) > 1 else state[0]
             whole = s.child("cell", m.args.cell, s.tree([x, *state]), out)
             s.same(y, state[0])
         if (n := getattr(m.args, "masked", None)) is not None:
             check_rank(s, x, n)
+
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        before = [w.carried(name) for name in self.carries]
+        new = w.child("cell", (x, *before))
+        after = w.items(new, len(before)) if len(before) > 1 else [new]
+        for old, following in zip(before, after, strict=True):
+            w.carry(old, following)
+        return after[0]
 
     def states(self, b: Lowering, use: Use) -> list[TensorType]:
         return list(b.type_of(use.subs["cell"].x)[1:])
@@ -163,7 +171,7 @@ class LSTM(Gates):
     source = RNN + "LSTM"
     differs = ONE_STEP + "; p must be 0"
     arguments = (*STEPS, Argument("cell2gate", "flag", True), *DROPS)
-    count = 2
+    carries = ("h", "c")
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((3, 2), (2, 3)), Sample((2,), (2,)), Sample((2, 3, 9, False), (2, 2)), Sample((3, 2, None, None, 0, True), (2, 2, 3)),
     )
@@ -198,7 +206,7 @@ class FastLSTM(Gates):
     source = RNN + "FastLSTM"
     differs = ONE_STEP + "; there is no normalisation of batches (nn.FastLSTM.bn), so eps, momentum and affine change nothing; p must be 0"
     arguments = (*STEPS, Argument("eps", "number", None), Argument("momentum", "number", None), Argument("affine", "flag", True), *DROPS)
-    count = 2
+    carries = ("h", "c")
     samples = (Sample((3, 2), (2, 3)), Sample((2,), (2,)), Sample((2, 3, 9, 1e-3, 0.1, False, 0, True), (2, 2, 2)))
 
     def graph(self, a: SimpleNamespace, x: Node, state: list[Node], origin: Origin) -> list[Node]:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphspec.errors import Origin, SpecError, error, fail
-from graphspec.graph import Argument, GModule, Module, Record, Table, register
+from graphspec.graph import Argument, GModule, Module, Record, Table, Walk, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, unflatten
 from graphspec.nn.loop import over_time, stacked
@@ -187,6 +187,21 @@ class Scan(Record):
         return items[0] if items else y
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        names = list(self._inputs(w.types, m, w.use) or ())
+        given = dict(zip(names, [x] if self._bare(w.types, w.use) else w.items(x, len(names)), strict=True))
+        state = w.carried("next step", given.get("s0"))
+        taken = [state]
+        fed = w.carried(f"fed back: {m.args.feedback}", given.get("first")) if m.args.feedback else None
+        if self._expected(m)[0] != "s0":
+            taken.insert(0, given["xs"] if fed is None else fed)
+        y, following = w.items(w.child("cell", (*taken, *(given[name] for name in ("context",) if name in given))), 2)
+        w.carry(state, following)
+        if fed is not None:
+            w.carry(fed, y)
+        w.ports(given, {"ys": y, "sT": following})
+        return (y, following) if fed is None else (y, following, y)
+
         types = b.session.types
         cells = self._inputs(types, m, b.use)
         assert cells is not None

@@ -53,6 +53,7 @@ class OverTime(Record):
 
     methods = (*FORGETFUL, "resetStates")
     arguments: ClassVar[tuple[Argument, ...]] = (Argument("inputsize"), Argument("outputsize"), *FIELDS)
+    loops = True
     gates: int
     states: tuple[str, ...]
     """The initial states that may stand before x, the last ones first to be given."""
@@ -105,6 +106,7 @@ class OverTime(Record):
         if len(dims) != 3:
             raise Mismatch(f"{'[B, T, n]' if m.args.batchfirst else '[T, B, n]'} is wanted here, got {s.show(cell)}")
         s.equate(dims[0 if m.args.batchfirst else 1], s.unknown("B"), 1)
+        s.equate(dims[1 if m.args.batchfirst else 0], s.unknown("T"), 0)
         s.equate(dims[2], n, 2)
 
     def step(self, b: Lowering, m: Module, sums: Value, weights: Sequence[Value], state: list[Value]) -> list[Value]:
@@ -156,6 +158,7 @@ class SeqLSTM(OverTime):
     differs = "batchfirst and maskzero are fields in Torch, and here arguments too; no states are kept between calls"
     gates = 4
     states = ("c0", "h0")
+    carries = ("h", "c")
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((3, 2), (3, 2, 3)),
         Sample((2, 3), ((2, 3), (2, 2, 2))),
@@ -228,6 +231,7 @@ class SeqGRU(OverTime):
     differs = SeqLSTM.differs
     gates = 3
     states = ("h0",)
+    carries = ("h",)
     samples = (
         Sample((3, 2), (3, 2, 3)),
         Sample((2, 3), ((2, 3), (2, 2, 2))),

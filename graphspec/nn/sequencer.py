@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Table, connect, gmodule, new_module, register
+from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Table, Walk, connect, gmodule, new_module, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, unflatten
 from graphspec.nn.loop import over_time, stacked
@@ -107,15 +107,6 @@ class Loops(Record):
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
         return remember(self, m, method, args, origin)
 
-    def inner(self, m: Module) -> list[tuple[str, Module]]:
-        """The modules inside, by name, in the order in which they are used."""
-        raise NotImplementedError
-
-    def construct(self, args: Sequence[Any], origin: Origin) -> Module:
-        module = super().construct(args, origin)
-        module.children = [child for _, child in self.inner(module)]
-        return module
-
     def each(self, s: Types, m: Module) -> tuple[Cell, Cell]:
         """One element of the input and of the output."""
         raise NotImplementedError
@@ -182,9 +173,6 @@ class Sequencer(Loops):
         Sample((Make("CAddTable"),), (((2, 3), (2, 3)), ((2, 3), (2, 3)))),
     )
 
-    def inner(self, m: Module) -> list[tuple[str, Module]]:
-        return [("module", m.args.module)]
-
     def each(self, s: Types, m: Module) -> tuple[Cell, Cell]:
         use = self.sub(s, "module", m.args.module)
         return use.x, use.y
@@ -221,10 +209,10 @@ class BiSequencer(Loops):
         if a.backward is None:
             a.backward = a.forward.clone([], origin)
             a.backward.reset()
-        a.merge = a.merge if a.merge is not None else new_module("JoinTable", [1, 1], origin)
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        return w.child("merge", (w.child("forward", x), w.child("backward", x)))
 
-    def inner(self, m: Module) -> list[tuple[str, Module]]:
-        return [("forward", m.args.forward), ("backward", m.args.backward), ("merge", m.args.merge)]
+        a.merge = a.merge if a.merge is not None else new_module("JoinTable", [1, 1], origin)
 
     def each(self, s: Types, m: Module) -> tuple[Cell, Cell]:
         first = self.sub(s, "forward", m.args.forward)
@@ -295,9 +283,6 @@ class Recursor(Record):
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.child("module", m.args.module, x, y)
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        return b.child("module", x)
-
 
 @register
 class SeqBRNN(Record):
@@ -341,6 +326,3 @@ class SeqBRNN(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.child("graph", m.args.graph, x, y)
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        return b.child("graph", x)
