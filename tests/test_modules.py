@@ -14,6 +14,7 @@ import pytest
 from graphspec.cli.main import main
 from graphspec.graph import LEFT_OUT, REGISTRY, Argument, Make, Sample, Table
 from graphspec.graph.record import Record, lua_call, lua_text
+from graphspec.open import open_spec
 from graphspec.tools import modules
 
 Said = tuple[int, str, str]
@@ -142,7 +143,7 @@ def test_links_of_the_page_lead_somewhere() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "nil"), (True, "true"), (2.0, "2"), (0.25, "0.25"), ("a", "'a'"), (Table((1,), {"b": Table()}), "{1, b={}}"), (7, "7"),
-     (Make("Add", (3,)), "nn.Add(3)")],
+     (Make("Add", (3,)), "nn.Add(3)"), (float("inf"), "math.huge"), (-float("inf"), "-math.huge")],
 )  # fmt: skip
 def test_values_as_specs_write_them(value: Any, text: str) -> None:
     assert lua_text(value) == text
@@ -151,3 +152,9 @@ def test_values_as_specs_write_them(value: Any, text: str) -> None:
 def test_a_sample_as_specs_write_it() -> None:
     sample = Sample((Make("Tanh"),), (2,), children=(Make("Linear", (3, 4), (), (("noBias", ()),)),), methods=(("get", (1,)),))
     assert lua_call("Box", sample) == "nn.Box(nn.Tanh()):add(nn.Linear(3, 4):noBias()):get(1)"
+
+
+def test_examples_run_as_printed() -> None:
+    made = [lua_call(record.name, sample) for record in modules.every() for sample in record.samples]
+    rows = "".join(f"  {expression},\n" for expression in made)
+    open_spec(f"local all = {{\n{rows}}}\nassert(#all == {len(made)})\nlocal x = nn.Identity()()\nreturn nn.gModule({{x}}, {{x}})\n")
