@@ -18,8 +18,9 @@ from graphspec.engine import Engine
 from graphspec.errors import SpecError, fail
 from graphspec.graph import initial_value
 from graphspec.ir.core import Program, TensorType
+from graphspec.ir.rewrite import copy_program, erase_stops
 from graphspec.program import Typed, backward_program, forward_program, leaves, named_parameters
-from graphspec.reference import interpret
+from graphspec.reference import Held, interpret
 from graphspec_runtime.devices.base import Device
 
 Array = np.ndarray[Any, Any]
@@ -166,7 +167,8 @@ class Probe:
     """A module typed in float64, as a function of its float inputs and parameters and that function's gradient.
 
     ``run`` executes programs; ``inputs`` are the arrays that go in, and bind the sizes (integers stay as they are).  Random ops draw
-    the same numbers every time.
+    the same numbers every time.  What modules minimise beside their outputs is an output too.  What they hold constant by definition stays
+    what it is at the last :meth:`point` that was asked for: then ``forward`` interprets the program, whatever ``run`` is.
     """
 
     def __init__(self, typed: Typed, inputs: Sequence[Array], run: Run = interpret, *, training: bool = True) -> None:
@@ -174,17 +176,29 @@ class Probe:
         self.typed = typed
         self.run = run
         self.parameters = named_parameters(typed.module)
-        self.forward_program = forward_program(typed, training)
-        self.backward_program = backward_program(typed, training)
+        self.holding = forward_program(typed, training, proving=True)
+        self.forward_program = copy_program(self.holding)
+        erase_stops(self.forward_program.block)
+        self.backward_program = backward_program(typed, training, proving=True)
+        self.holds = any(op.name == "stop_gradient" for op in self.holding.block.walk())
+        self.held: Held = {}
         self.given = dict(zip(typed.input_names, inputs, strict=True))
         self.float_inputs = [name for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True) if t.is_float]
         self.outputs = [name for name, t in zip(typed.output_names, leaves(typed.outputs), strict=True) if t.is_float]
+        self.terms = [port.name for port in self.forward_program.outputs if port.name == "terms"]
+        """The output of what is minimised beside the others, if there is any; it is one of ``outputs``."""
+        self.outputs += self.terms
         self.steady = {p.name: initial_value(p, 1, "float64") for p in typed.module.all_parameters(buffers=True)}
         self.steady.update(seed=np.array(1, np.int64), step=np.array(0, np.int64))
 
     def point(self, parameters: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs and parameters together, as :func:`compare` wants them."""
-        return {**{name: self.given[name] for name in self.float_inputs}, **parameters}
+        found = {**{name: self.given[name] for name in self.float_inputs}, **parameters}
+        if self.holds:
+            self.held.clear()
+            with np.errstate(all="ignore"):
+                self.forward(found)
+        return found
 
     def draw_parameters(self, rng: np.random.Generator, scale: float) -> dict[str, Array]:
         """Parameters uniform in +-scale."""
@@ -203,7 +217,7 @@ class Probe:
 
     def forward(self, point: Point) -> list[Array]:
         """The float outputs."""
-        found = self.results(point)
+        found = interpret(self.holding, self.arguments(point), held=self.held) if self.holds else self.results(point)
         return [np.asarray(found[name]) for name in self.outputs]
 
     def backward(self, point: Point, cotangents: Sequence[Array]) -> dict[str, Array]:

@@ -50,6 +50,7 @@ CODES: dict[str, str] = {
     "E0317": "batch normalisation of a single vector",
     "E0318": "JoinTable inputs must be equal in all other dims",
     "E0319": "no node has this name",
+    "E0320": "a reward that does not fit what was drawn",
     "E0322": "gradients cannot be checked where outputs are not finite",
     "E0323": "an unpooling whose pooling does not run before it",
     # Building graphs
@@ -161,6 +162,7 @@ CODES: dict[str, str] = {
     "W0306": "input shapes were assumed",
     "W0308": "a recurrent module is in no loop",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
+    "W0320": "a reward for a module that is not in the graph",
     "W0705": "a damaged checkpoint is skipped",
     "W0711": "a run goes on under other conditions",
     "W0809": "the folder of a run cannot be locked",

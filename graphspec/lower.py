@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
+from graphspec.errors import Origin, fail
 from graphspec.graph import GModule, Module, Node, Parameter
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, TensorType, Value, tensor
@@ -42,6 +43,24 @@ def map_tree(function: Callable[[Value], Value], tree: Tree) -> Tree:
     return function(tree) if isinstance(tree, Value) else tuple(map_tree(function, item) for item in tree)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """A sample that a module drew: the logarithm of its probability, ``[rows]``."""
+
+    module: Module
+    log_probability: Value
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What a criterion pays for each row, ``[rows]``, to all that is drawn inside ``module``."""
+
+    module: Module
+    values: Value
+    origin: Origin
+
+
 @dataclass
 class Scope:
     """What code in one block can see: parameters and buffers as values of this block, random counters, injected noise.
@@ -60,6 +79,10 @@ class Scope:
     """In a loop over recurrent modules: the state of each use of one, by the use's id."""
     made: dict[tuple[int, str], Value] = field(default_factory=dict)
     """What a decorator computes in place of a module's own parameter, by module and name."""
+    terms: list[Value] = field(default_factory=list)
+    """What is minimised beside the outputs, tensors to be summed; a loop hands on the sum over its steps."""
+    draws: list[Draw] = field(default_factory=list)
+    rewards: list[Reward] = field(default_factory=list)
 
 
 @dataclass
@@ -74,6 +97,8 @@ class Session:
     node_names: dict[tuple[int, ...], str] = field(default_factory=dict)
     index_base: int = 1
     sites: int = 0
+    held: set[Value] = field(default_factory=set)
+    """What records take for constants (:meth:`Lowering.hold`)."""
 
 
 class Lowering(Builder):
@@ -136,6 +161,76 @@ class Lowering(Builder):
         """The noise that the caller injects for the node being lowered, if any."""
         name = self.session.node_names.get(self.path)
         return self.scope.noise.get(name) if name else None
+
+    # -- gradients that are not those of the output ------------------------------------------------------------------
+
+    def hold(self, x: Value) -> Value:
+        """x, a constant by the module's definition (a sample, a reward): no gradient goes through, and finite differences leave it as it
+        is.  :meth:`stop_gradient` is for what has no gradient anyway, which they test."""
+        held = self.stop_gradient(x)
+        self.session.held.add(held)
+        return held
+
+    def also_minimise(self, values: Value) -> None:
+        """Add the sum of these to what is differentiated, with factor 1 and to no output; in evaluation nothing.
+
+        A leading axis of rows lets nn.Scan leave out those whose sequence has ended.
+        """
+        if self.training:
+            self.scope.terms.append(values)
+
+    def drew(self, log_probability: Value) -> None:
+        """The module being lowered drew a sample, with this logarithm of the probability of each element, rows first.  A criterion that has
+        the module inside pays for it."""
+        if self.training:
+            assert self.use.module is not None
+            rows = self.reduce_sum(log_probability, range(1, log_probability.type.rank))
+            self.scope.draws.append(Draw(self.use.module, rows if rows.type.rank else self.unsqueeze(rows, 0), self.origin))
+
+    def pay(self, module: Module, values: Value) -> None:
+        """Reward each row, ``[rows]``, of whatever is drawn inside that module; E0320 in a loop, where draws of other steps have no part in
+        the reward."""
+        if self.scope.indices:
+            name = self.use.module.record.name if self.use.module else ""
+            raise fail("E0320", f"nn.{name} stands in a loop, where it cannot tell which draws its reward is for", self.use.origin,
+                       helps=["give it the outputs of the last step, after the loop"])
+        self.scope.rewards.append(Reward(module, self.hold(values), self.origin))
+
+    def payments(self) -> list[tuple[Draw, Reward]]:
+        """Which reward is for what was drawn; E0320 where one has other rows than the other."""
+        found = []
+        for reward in self.scope.rewards:
+            inside = set(map(id, reward.module.walk()))
+            for draw in self.scope.draws:
+                if id(draw.module) in inside:
+                    rows, paid = (self.session.types.one_form(v.shape[0]) for v in (draw.log_probability, reward.values))
+                    if rows != paid and paid.value != 1:
+                        raise fail("E0320", f"there are rewards for {paid} rows, and nn.{draw.module.record.name} drew {rows}",
+                                   draw.origin, others=[(reward.origin, "rewarded here")])
+                    found.append((draw, reward))
+        return found
+
+    def objective(self, alone: bool = False) -> Value | None:
+        """What is minimised beside the outputs, a scalar; None for nothing: the terms, and for each draw minus its reward times the
+        logarithm of its probability.  ``alone``: where nobody pays, draws are paid 1, so that they can be proved."""
+        parts = [self.reduce_sum(term, range(term.type.rank)) for term in self.scope.terms]
+        parts += [self._paid(draw, reward) for draw, reward in self.payments()]
+        if alone and not self.scope.rewards:
+            parts += [self.neg(self.reduce_sum(draw.log_probability, [0])) for draw in self.scope.draws]
+        whole: Value | None = None
+        for part in parts:
+            whole = part if whole is None else self.add(whole, part)
+        return whole
+
+    def _paid(self, draw: Draw, reward: Reward) -> Value:
+        rows, values = draw.log_probability, reward.values
+        with self.at(draw.origin):
+            if values.shape[0].value == 1:  # one reward, for a sample without a batch axis too
+                rows = self.reshape(self.reduce_sum(rows, [0]), (1,))
+            values = self.reshape(values, rows.shape)
+            return self.neg(self.reduce_sum(self.mul(values, rows), [0]))
+
+    # -- for records -------------------------------------------------------------------------------------------------
 
     def zero_based(self, index: Value, n: SizeLike, base_shift: int = 0) -> Value:
         """A 1-based index input (0-based under ``index_base=0``) as positions from 0, checked against n at run time.

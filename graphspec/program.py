@@ -130,9 +130,10 @@ class Frame:
         self.values[name] = value
         return value
 
-    def finish(self, name: str, outputs: Sequence[tuple[Port, Value]]) -> Program:
+    def finish(self, name: str, outputs: Sequence[tuple[Port, Value]], holding: bool = False) -> Program:
+        """The program with these results.  ``holding``: what records hold constant is a stop_gradient still."""
         self.b.block.results = [value for _, value in outputs]
-        erase_stops(self.b.block)
+        erase_stops(self.b.block, self.b.session.held if holding else ())
         types = self.typed.types
         guards = [Guard(types.resolve(p.left), types.resolve(p.right), "sizes must be equal", p.origin) for p in types.pending]
         guards += [Guard(p.left, p.right, "this axis is too short", p.origin, at_most=True) for p in types.open_bounds()]
@@ -185,7 +186,9 @@ def lower_module(frame: Frame, x: Tree) -> Tree:
     """The module's own ops."""
     b = frame.b
     with b.at(frame.typed.module.origin):
-        return frame.typed.module.record.lower(b, frame.typed.module, x)
+        y = frame.typed.module.record.lower(b, frame.typed.module, x)
+    b.payments()  # that do not fit are told by every program
+    return y
 
 
 def buffer_updates(frame: Frame) -> list[tuple[Port, Value]]:
@@ -199,22 +202,30 @@ def buffer_updates(frame: Frame) -> list[tuple[Port, Value]]:
 
 
 def forward_program(
-    typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None
-) -> Program:
-    """Inputs to outputs (and the values of ``wanted`` nodes, as ``node:<name>``)."""
+    typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None,
+    proving: bool = False,
+) -> Program:  # fmt: skip
+    """Inputs to outputs (and the values of ``wanted`` nodes, as ``node:<name>``).
+
+    ``proving``: what is minimised beside the outputs is one more of them, ``terms``, if there is any, and values that records hold
+    constant are marked by a stop_gradient.
+    """
     frame, x = open_frame(typed, training, wanted, noise)
     y = lower_module(frame, x)
     outputs = [(Port(name, "output"), value) for name, value in zip(typed.output_names, flatten(y), strict=True)]
     outputs += [(Port(f"node:{name}", "output"), value) for name, value in frame.b.scope.captured.items()]
     if training:
         outputs += buffer_updates(frame)
-    return frame.finish("forward", outputs)
+    if proving and (terms := frame.b.objective(alone=True)) is not None:
+        outputs.append((Port("terms", "output"), terms))
+    return frame.finish("forward", outputs, holding=proving)
 
 
-def backward_program(typed: Typed, training: bool, noise: Mapping[str, TensorType] | None = None) -> Program:
+def backward_program(typed: Typed, training: bool, noise: Mapping[str, TensorType] | None = None, proving: bool = False) -> Program:
     """Inputs and ``gradient:<output>`` to ``gradient:<input>`` and the flat ``gradients``, added to what is there already.
 
-    The forward values are part of it: with the same seed and step, random masks come out the same.
+    The forward values are part of it: with the same seed and step, random masks come out the same.  What is minimised beside the outputs
+    counts once; in a program for ``proving`` it is an output ``terms`` like the others, with a gradient that is given.
     """
     frame, x = open_frame(typed, training, frozenset(), noise)
     b = frame.b
@@ -225,6 +236,8 @@ def backward_program(typed: Typed, training: bool, noise: Mapping[str, TensorTyp
         if value.type.is_float:
             cotangent = frame.input(f"gradient:{name}", value.type, "input")
             given[value] = b.add(given[value], cotangent) if value in given else cotangent
+    if (terms := b.objective(alone=proving)) is not None:
+        given[terms] = frame.input("gradient:terms", terms.type, "input") if proving else b.full_like(terms, 1)
     inputs = [(name, v) for name, v in zip(typed.input_names, flatten(x), strict=True) if v.type.is_float]
     parameters = typed.module.all_parameters()
     tensors = [b.scope.parameters[id(p)] for p in parameters]
@@ -252,7 +265,7 @@ def noise_types(typed: Typed, names: Iterable[str]) -> dict[str, TensorType]:
                 value = lowering.type_of(sub.y)
                 if sub.module is None or not sub.module.record.stochastic or not isinstance(value, TensorType):
                     raise fail("E0314", f"the node {name} draws no noise", sub.origin, helps=["noise is for nodes such as nn.Dropout's"])
-                found[str(name)] = value.with_shape([*trips, *value.shape])
+                found[str(name)] = value.with_shape([*trips, *sub.module.record.noise_shape(value.shape)])
             visit(sub, where, trips)
 
     visit(typed.use, (), ())

@@ -33,6 +33,8 @@ class Env:
     buffers: dict[int, Any]
     training: bool
     noise: Any = None
+    output: Any = None
+    """What a random record itself gave: the sample of one whose output is what it drew."""
     updated: dict[int, Any] = field(default_factory=dict)
 
     def parameter(self, m: Module, key: str) -> Any:
@@ -44,7 +46,8 @@ class Env:
 
 Twin = Callable[[Module, Any, Env], Any]
 """The same module written with torch, from the same tensors: ``twin(m, x, env)``, where ``m`` is the module with its arguments and ``x`` a
-tensor or a nested list of tensors."""
+tensor or a nested list of tensors.  A record that minimises something beside its outputs has that, a scalar, as the last output of its
+twin; one that draws has there minus the logarithm of the probability of what it drew (``env.output``)."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ def twin_errors(case: Case, twin: Twin) -> dict[str, float]:
     env, x, inputs = twin_environment(case)
     wanted = flat(twin(case.module, x, env))
     results = case.probe.results(case.point)
-    errors = {name: _error(results[name], y.detach().numpy()) for name, y in zip(case.typed.output_names, wanted, strict=True)}
+    names = [*case.typed.output_names, *case.probe.terms]
+    errors = {name: _error(results[name], y.detach().numpy()) for name, y in zip(names, wanted, strict=True)}
     for buffer in case.typed.module.all_parameters(buffers=True):
         if id(buffer) in env.updated:
             errors[f"new {buffer.name}"] = _error(results[f"new {buffer.name}"], env.updated[id(buffer)].numpy())
@@ -165,7 +169,8 @@ def twin_environment(case: Case) -> tuple[Env, Any, list[Any]]:
     )
     if case.record.stochastic:  # what it makes of ones is its noise
         ones = {name: np.ones_like(value) for name, value in case.point.items()}
-        env.noise = torch.tensor(case.probe.forward(ones)[0])
+        first = case.probe.outputs[0]
+        env.noise, env.output = (torch.tensor(np.asarray(case.probe.results(at)[first])) for at in (ones, case.point))
     inputs = [torch.tensor(a, requires_grad=a.dtype == np.float64) for a in case.inputs]
     return env, nested(case.sample.inputs, inputs), inputs
 

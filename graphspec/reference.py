@@ -22,30 +22,39 @@ Letters = Mapping[str, int]
 Watch = Callable[[Op, Sequence[Array], Sequence[Array], tuple[int, ...]], None]
 """Told of every op that was done: its inputs, its outputs, and the steps of the scans around it, outermost first."""
 
+Held = dict[tuple[Value, tuple[int, ...]], Array]
+"""What ops gave, by their output and the steps of the scans around them."""
 
-def interpret(program: Program, arguments: Mapping[str, Any], watch: Watch | None = None) -> dict[str, Array]:
-    """Results by name.  ``arguments`` maps port names to arrays of the declared dtype; none of them is changed."""
+
+def interpret(program: Program, arguments: Mapping[str, Any], watch: Watch | None = None, held: Held | None = None) -> dict[str, Array]:
+    """Results by name.  ``arguments`` maps port names to arrays of the declared dtype; none of them is changed.
+
+    ``held``: what each stop_gradient gives is taken from there; what is not there yet is put there.
+    """
     given = [np.asarray(arguments[port.name], v.dtype) for port, v in zip(program.inputs, program.block.params, strict=True)]
     letters = bind_sizes(program, {port.name: a.shape for port, a in zip(program.inputs, given, strict=True)})
     check_guards(program, letters)
-    results = run_block(program.block, given, letters, watch)
+    results = run_block(program.block, given, letters, watch, (), held)
     return {port.name: np.array(a) for port, a in zip(program.outputs, results, strict=True)}
 
 
 def run_block(
-    block: Block, given: Sequence[Array], letters: Letters, watch: Watch | None = None, steps: tuple[int, ...] = ()
-) -> list[Array]:
+    block: Block, given: Sequence[Array], letters: Letters, watch: Watch | None = None, steps: tuple[int, ...] = (),
+    held: Held | None = None,
+) -> list[Array]:  # fmt: skip
     """A block on arrays for its parameters."""
     values: dict[Value, Array] = dict(zip(block.params, given, strict=True))
     for op in block.ops:
         inputs = [values[v] for v in op.inputs]
         if op.name == "scan":
-            outputs = _scan(op, inputs, letters, watch, steps)
+            outputs = _scan(op, inputs, letters, watch, steps, held)
         elif op.name == "fused":
-            outputs = run_block(op.blocks[0], inputs, letters, watch, steps)
+            outputs = run_block(op.blocks[0], inputs, letters, watch, steps, held)
         else:
             found = OPS[op.name](op, letters, *inputs)
             outputs = [np.asarray(a, v.dtype) for a, v in zip(found if len(op.outputs) > 1 else [found], op.outputs, strict=True)]
+        if held is not None and op.name == "stop_gradient":
+            outputs = [held.setdefault((op.output, steps), outputs[0])]
         for v, a in zip(op.outputs, outputs, strict=True):
             wanted = _shape(v.shape, letters)
             assert a.shape == wanted, f"{op.name} gave {a.shape}, typed {wanted}"
@@ -55,7 +64,9 @@ def run_block(
     return [values[v] for v in block.results]
 
 
-def _scan(op: Op, inputs: Sequence[Array], letters: Letters, watch: Watch | None, steps: tuple[int, ...]) -> list[Array]:
+def _scan(
+    op: Op, inputs: Sequence[Array], letters: Letters, watch: Watch | None, steps: tuple[int, ...], held: Held | None
+) -> list[Array]:
     p = scan_parts(op)
     nc, nk, ny = len(p.consts), len(p.carries), len(p.ys)
     trip = op.attrs["trip"].evaluate(letters)
@@ -64,7 +75,7 @@ def _scan(op: Op, inputs: Sequence[Array], letters: Letters, watch: Watch | None
     sums = [np.zeros(_shape(v.shape, letters), v.dtype) for v in p.sums]
     for t in reversed(range(trip)) if op.attrs["reverse"] else range(trip):
         given = [np.asarray(t, np.int32), *consts, *carries, *(x[t] for x in xs)]
-        results = run_block(op.blocks[0], given, letters, watch, (*steps, t))
+        results = run_block(op.blocks[0], given, letters, watch, (*steps, t), held)
         carries = results[:nk]
         for stack, y in zip(ys, results[nk : nk + ny], strict=True):
             stack[t] = y

@@ -133,7 +133,7 @@ REFUSED = [
     ("nn.MultiCriterion()", "no criterion has been added"),
     ("nn.MultiCriterion():add(nn.Tanh())", "does not fit"),
     ("nn.SequencerCriterion(nn.Linear(3, 3))", "a tensor is wanted here"),
-    ("nn.BinaryClassReward()", "a reward is told to a module"),
+    ("nn.BinaryClassReward()", "needs module"),
 ]
 
 

@@ -32,7 +32,7 @@ def params(chosen: list[tuple[Record, Sample, int]]) -> list[Any]:
     return [pytest.param(r, s, id=f"{r.name}-{i}") for r, s, i in chosen]
 
 
-INTEGERS = {"ArgMax", "Constant", "LengthMask", "OneHot"}
+INTEGERS = {"ArgMax", "Constant", "LengthMask", "OneHot", "ZeroGrad"}
 """Records through which nothing flows back."""
 
 OPEN = {("SplitTable", i) for i in range(4)} | {("View", 3), ("Reshape", 5)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts, stacked
 
@@ -50,14 +50,14 @@ def substitute(block: Block, table: Mapping[Value, Value]) -> None:
     block.results = [final(v) for v in block.results]
 
 
-def erase_stops(block: Block) -> None:
-    """Remove every stop_gradient, here and in inner blocks: once gradients are taken it is only another name."""
-    table = {op.output: op.inputs[0] for op in block.ops if op.name == "stop_gradient"}
-    block.ops = [op for op in block.ops if op.name != "stop_gradient"]
+def erase_stops(block: Block, but: Collection[Value] = ()) -> None:
+    """Remove every stop_gradient, here and in inner blocks: once gradients are taken it is only another name.  ``but``: those outputs."""
+    table = {op.output: op.inputs[0] for op in block.ops if op.name == "stop_gradient" and op.output not in but}
+    block.ops = [op for op in block.ops if not (op.name == "stop_gradient" and op.output in table)]
     substitute(block, table)
     for op in block.ops:
         for inner in op.blocks:
-            erase_stops(inner)
+            erase_stops(inner, but)
 
 
 def uses(block: Block) -> dict[Value, int]:

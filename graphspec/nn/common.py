@@ -120,8 +120,8 @@ def of_rows(b: Lowering, x: Value, index: Value) -> Value:
 
 
 def with_gradient_of(b: Lowering, value: Value, other: Value) -> Value:
-    """The value, to the last bit, through which gradients go as if it were ``other``: the difference added to it is 0."""
-    return b.add(b.stop_gradient(value), b.sub(other, b.stop_gradient(other)))
+    """The value, to the last bit, through which gradients go by definition as if it were ``other``: the difference added to it is 0."""
+    return b.add(b.hold(value), b.sub(other, b.hold(other)))
 
 
 def equal_shapes(s: Types, m: Module, cells: Sequence[Cell]) -> None:

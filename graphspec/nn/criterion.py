@@ -22,13 +22,6 @@ from graphspec.sizes import Size, product
 SIZE_AVERAGE = Argument("sizeAverage", "flag", True)
 WEIGHTS = Argument("weights", "table", None)
 
-LEFT_OUT = {
-    "BinaryClassReward": "a reward is told to a module while the network runs (REINFORCE), not differentiated: compute the reward in the"
-    " training script and feed it as an input",
-    "VRClassReward": "a reward is told to a module while the network runs (REINFORCE), not differentiated: compute the reward in the"
-    " training script and feed it as an input",
-}
-
 
 @dataclass(frozen=True)
 class Losses:

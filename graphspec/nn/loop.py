@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphspec.errors import SpecError
 from graphspec.ir.core import Value
-from graphspec.lower import Lowering, Scope
+from graphspec.lower import Draw, Lowering, Scope
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import Size, SizeLike
@@ -48,7 +49,8 @@ def over_time(
     """The module of ``use`` once for each of ``trip`` steps, as one loop; returns the last carries and the stacks of ys.
 
     What the module needs from outside goes along: parameters, random counters and steady buffers as consts, running statistics as
-    carries, injected noise as xs; values of nodes that were asked for by name come out as stacks.
+    carries, injected noise as xs; values of nodes that were asked for by name come out as stacks, what is minimised beside the outputs and
+    the logarithms of what was drawn as sums.
     """
     assert use.module is not None
     scope = b.scope
@@ -61,6 +63,7 @@ def over_time(
     kept = {} if b.session.training else buffers
     captured: list[str] = []
     counts: list[int] = []
+    draws: list[Draw] = []
 
     def body(builder: Any, index: Value, inner_consts: Values, inner_carries: Values, slices: Values) -> Any:
         const, carry, piece = iter(inner_consts), iter(inner_carries), iter(slices)
@@ -78,9 +81,12 @@ def over_time(
         new, ys = step(b.inner(builder, use, inner), index, list(const), own, x)
         counts.append(len(ys))
         captured.extend(inner.captured)
-        return [*new, *(inner.buffers[key] for key in moving)], [*ys, *inner.captured.values()], []
+        draws.extend(inner.draws)
+        terms = [builder.reduce_sum(term, range(term.type.rank)) for term in inner.terms]
+        sums = [*(draw.log_probability for draw in inner.draws), *terms]
+        return [*new, *(inner.buffers[key] for key in moving)], [*ys, *inner.captured.values()], sums
 
-    last, ys, _ = b.scan(
+    last, ys, sums = b.scan(
         trip,
         [*parameters.values(), *kept.values(), *counters, *scope.indices, *consts],
         [*carries, *moving.values()],
@@ -91,6 +97,8 @@ def over_time(
     for key, value in zip(moving, last[len(carries) :], strict=True):
         scope.buffers[key] = value
     scope.captured.update(zip(captured, ys[counts[0] :], strict=True))
+    scope.draws += [replace(draw, log_probability=total) for draw, total in zip(draws, sums, strict=False)]
+    scope.terms += sums[len(draws) :]
     return last[: len(carries)], ys[: counts[0]]
 
 

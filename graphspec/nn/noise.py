@@ -15,13 +15,6 @@ from graphspec.nn.regularise import bernoulli, check_chance
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 
-LEFT_OUT = {
-    "L1Penalty": "its gradient is not that of its output: add `nn.MulConstant(weight)(nn.L1Cost()(x))` to the loss, which says the same",
-    "CategoricalEntropy": "its gradient is not that of its output: add minus the entropy of the mean row, written with "
-                          "`nn.Mean(1)`, `nn.AddConstant(1e-6)`, `nn.Log` and `nn.CMulTable`, to the loss",
-}
-
-
 DPNN = "https://github.com/Element-Research/dpnn/blob/master/"
 
 
@@ -176,7 +169,7 @@ class GradientReversal(Pointwise):
     source = TORCH + "simple.md#gradientreversal"
     arguments = (Argument("lambda", "number", 1.0),)
     methods = ("setLambda",)
-    samples = (Sample((-1,), (5,)), Sample((-1,), (2, 3)))  # where it is the gradient of y; others: tests/test_record_values.py
+    samples = (Sample((), (5,)), Sample((-1,), (2, 3)), Sample((0.3,), (2, 3)))
 
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
         self.set(m, "lambda", args[0] if args else None, origin)

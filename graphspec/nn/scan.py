@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -251,6 +252,7 @@ class _Loop:
             if lengths_in:
                 new = [_keep(cell, index, lengths_in[0], n, o) for n, o in zip(new, old, strict=True)]
                 ys = [_keep(cell, index, lengths_in[0], v, cell.zeros(v.type)) for v in ys]
+                self._forget(cell, index, lengths_in[0])
             following = self._feed(cell, ys[0]) if first else []
             return [*following, *new], [*ys, *following]
 
@@ -263,6 +265,16 @@ class _Loop:
         if first:
             out.append(unflatten(self.x_type, ys[count : count + nf]))
         return tuple(out)
+
+    @staticmethod
+    def _forget(cell: Lowering, index: Value, lengths: Value) -> None:
+        """Rows that have ended add nothing to what is minimised beside the outputs."""
+
+        def running(v: Value) -> Value:
+            return _keep(cell, index, lengths, v, cell.zeros(v.type)) if v.shape[:1] == lengths.shape else v
+
+        cell.scope.terms = [running(term) for term in cell.scope.terms]
+        cell.scope.draws = [replace(draw, log_probability=running(draw.log_probability)) for draw in cell.scope.draws]
 
     def _feed(self, cell: Lowering, y: Value) -> list[Value]:
         """What goes into the next step."""

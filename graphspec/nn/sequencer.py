@@ -19,19 +19,11 @@ from graphspec.sizes import Size
 
 NO_MEMORY = "All elements of a table have one shape; nothing is remembered between calls; a module used twice in a step has two states"
 
-DRAWN = (
-    "REINFORCE is not the gradient of what it computes: a reward from outside stands in for it. Make the drawn action and its reward "
-    "inputs of the graph, and minimise -(reward - baseline) * log p(action), as by nn.CMulTable and nn.Sum; its gradient is REINFORCE's."
-)
-
 LEFT_OUT = {
-    **dict.fromkeys(("Reinforce", "ReinforceBernoulli", "ReinforceCategorical", "ReinforceGamma", "ReinforceNormal"), DRAWN),
     "RecurrentAttention": "Its glimpses are placed by draws that REINFORCE trains, outside of the graph's gradient. Write the loop as "
     "`nn.Scan(cell, {steps = 'T'})` with a cell that computes where to look, and train that by its gradient.",
     "NormStabilizer": "It adds to the gradient what belongs in the loss. Add the squared differences of the norms to the loss.",
     "BiSequencerLM": "Write what it does with two nn.Sequencer, one between two nn.ReverseTable, and nn.NarrowTable on each.",
-    "CopyGrad": "It changes gradients by hand in place of those of what it computes. nn.Identity hands gradients on.",
-    "ZeroGrad": "It changes gradients by hand in place of those of what it computes.",
 }
 
 

@@ -171,13 +171,14 @@ def accumulation_program(setup: Setup) -> Program:
 
 
 def _gradient(setup: Setup, frame: Frame, loss: Value) -> Value:
-    """The flat gradient of the loss."""
+    """The flat gradient of the loss, and of what is minimised beside it."""
     b, parameters = frame.b, setup.graph.all_parameters()
     if not parameters:
         raise fail("E0606", "experiment: the model has no parameters, so there is nothing to train", setup.spec.origin)
     tensors = [b.scope.parameters[id(p)] for p in parameters]
     with b.at(setup.spec.origin):
-        found = gradients(b, {loss: b.full_like(loss, 1.0)}, tensors)
+        results = [loss] if (terms := b.objective()) is None else [loss, terms]
+        found = gradients(b, {result: b.full_like(result, 1.0) for result in results}, tensors)
         return pack(b, [g if g is not None else b.zeros(v.type) for g, v in zip(found, tensors, strict=True)])
 
 

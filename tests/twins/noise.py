@@ -17,6 +17,6 @@ TWINS: dict[str, Twin] = {
     "VolumetricDropout": plane_dropout,
     "TotalDropout": lambda m, x, env: x * env.noise if env.training else x,
     "SpatialRegionDropout": lambda m, x, env: x * env.noise if env.training else x,
-    "GradientReversal": lambda m, x, env: x * 1,
+    "GradientReversal": lambda m, x, env: x.detach() - vars(m.args)["lambda"] * (x - x.detach()),
     "WhiteNoise": lambda m, x, env: x + (env.noise - 1 if env.training else m.args.mean),
 }

@@ -1,0 +1,48 @@
+"""PyTorch twins of what draws: ``env.output`` is the sample; in training minus the logarithm of its probability is the last output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.distributions import Bernoulli, Gamma, Normal
+
+from graphspec.graph import Module
+from twins.common import Env, Twin
+
+
+def both(m: Module, x: Any, name: str) -> tuple[Any, Any]:
+    return tuple(x) if isinstance(x, list) else (x, torch.tensor(getattr(m.args, name), dtype=x.dtype))
+
+
+def drawn(m: Module, env: Env, mean: Any, log_probability: Any) -> Any:
+    """``log_probability(sample)`` of all elements."""
+    if env.training:
+        return [env.output, -log_probability(env.output).sum()]
+    return env.output if m.args.stochastic else mean.detach()
+
+
+def bernoulli(m: Module, x: Any, env: Env) -> Any:
+    return drawn(m, env, x, Bernoulli(x).log_prob)
+
+
+def categorical(m: Module, x: Any, env: Env) -> Any:
+    return drawn(m, env, x, lambda y: torch.log(x[y == 1] + 1e-8))
+
+
+def normal(m: Module, x: Any, env: Env) -> Any:
+    mean, stdev = both(m, x, "stdev")
+    return drawn(m, env, mean, Normal(mean, stdev.expand_as(mean)).log_prob)
+
+
+def gamma(m: Module, x: Any, env: Env) -> Any:
+    shape, scale = both(m, x, "scale")
+    return drawn(m, env, shape * scale, Gamma(shape, 1 / scale.expand_as(shape)).log_prob)
+
+
+TWINS: dict[str, Twin] = {
+    "ReinforceBernoulli": bernoulli,
+    "ReinforceCategorical": categorical,
+    "ReinforceNormal": normal,
+    "ReinforceGamma": gamma,
+}
