@@ -253,6 +253,15 @@ class Lowering(Builder):
         """Lower an inner use (of a container's child)."""
         return self._enter(self.use.subs[key], x)
 
+    def items(self, x: Tree, count: int) -> Sequence[Tree]:
+        """The elements of a table."""
+        assert isinstance(x, tuple) and len(x) == count
+        return x
+
+    def own(self, what: str, *xs: Tree) -> Tree:
+        assert self.use.module is not None
+        raise NotImplementedError(f"nn.{self.use.module.record.name} computes something itself, so its record says how, in `lower`")
+
     def _enter(self, use: Use, x: Tree) -> Tree:
         assert use.module is not None
         x = self._fit(use.x, x)
@@ -330,12 +339,3 @@ def name_nodes(use: Use) -> dict[tuple[int, ...], str]:
 
     visit(use, ())
     return names
-    def items(self, x: Tree, count: int) -> Sequence[Tree]:
-        """The elements of a table."""
-        assert isinstance(x, tuple) and len(x) == count
-        return x
-
-    def own(self, what: str, *xs: Tree) -> Tree:
-        assert self.use.module is not None
-        raise NotImplementedError(f"nn.{self.use.module.record.name} computes something itself, so its record says how, in `lower`")
-

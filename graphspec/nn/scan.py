@@ -187,7 +187,6 @@ class Scan(Record):
         items = s.find(y).items
         return items[0] if items else y
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
         names = list(self._inputs(w.types, m, w.use) or ())
         given = dict(zip(names, [x] if self._bare(w.types, w.use) else w.items(x, len(names)), strict=True))
@@ -203,6 +202,7 @@ class Scan(Record):
         w.ports(given, {"ys": y, "sT": following})
         return (y, following) if fed is None else (y, following, y)
 
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         types = b.session.types
         cells = self._inputs(types, m, b.use)
         assert cells is not None

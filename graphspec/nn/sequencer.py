@@ -201,9 +201,6 @@ class BiSequencer(Loops):
         if a.backward is None:
             a.backward = a.forward.clone([], origin)
             a.backward.reset()
-    def inside(self, w: Walk, m: Module, x: Any) -> Any:
-        return w.child("merge", (w.child("forward", x), w.child("backward", x)))
-
         a.merge = a.merge if a.merge is not None else new_module("JoinTable", [1, 1], origin)
 
     def each(self, s: Types, m: Module) -> tuple[Cell, Cell]:
@@ -211,6 +208,9 @@ class BiSequencer(Loops):
         second = self.sub(s, "backward", m.args.backward, lambda: (first.x, Cell()))
         merge = self.sub(s, "merge", m.args.merge, lambda: (s.tree([first.y, second.y]), Cell()))
         return first.x, merge.y
+
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        return w.child("merge", (w.child("forward", x), w.child("backward", x)))
 
     def run(self, b: Lowering, m: Module, x: Tree, trip: Size) -> Tree:
         subs = b.use.subs
