@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphspec.ir.builder import Builder
-from graphspec.ir.core import Block, Op, Value, index_type, scan_parts, stacked, tensor
+from graphspec.ir.core import Block, Op, Value, index_type, scan_parts, tensor
 from graphspec.ir.ops import primitive
-from graphspec.ir.rewrite import copy_op, invariants, substitute
+from graphspec.ir.rewrite import add_scan_y, copy_op, invariants, substitute
 
 Cotangents = dict[Value, Value]
 
@@ -205,9 +205,9 @@ def _residuals(b: Builder, op: Op, body: Block, free: Sequence[Value], index: Va
             outer, table = outer_x[value], stacks
         elif value in p.body_carries:
             k = p.body_carries.index(value)
-            outer, table = b.shift(p.carries[k], _stacked_output(op, p.next_carries[k]), reverse=op.attrs["reverse"]), stacks
+            outer, table = b.shift(p.carries[k], add_scan_y(op, p.next_carries[k]), reverse=op.attrs["reverse"]), stacks
         else:
-            outer, table = _stacked_output(op, value), stacks
+            outer, table = add_scan_y(op, value), stacks
         if outer not in table:
             table[outer] = Value(value.type, value.name)
         replace[value] = table[outer]
@@ -215,18 +215,3 @@ def _residuals(b: Builder, op: Op, body: Block, free: Sequence[Value], index: Va
         inner_op.inputs = tuple(replace.get(v, v) for v in inner_op.inputs)
     body.results = [replace.get(v, v) for v in body.results]
     return consts, stacks
-
-
-def _stacked_output(op: Op, value: Value) -> Value:
-    """The stack of a body value as an output of the scan, added as one more y if it is none yet."""
-    p = scan_parts(op)
-    for y, out in zip(p.body_ys, p.ys, strict=True):
-        if y is value:
-            return out
-    body = op.blocks[0]
-    at = len(p.last) + len(p.ys)
-    out = Value(stacked(value.type, op.attrs["trip"]), value.name, op)
-    body.results.insert(at, value)
-    op.outputs = (*op.outputs[:at], out, *op.outputs[at:])
-    op.attrs["ys"] += 1
-    return out
