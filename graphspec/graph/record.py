@@ -39,6 +39,7 @@ class Argument:
 
     ``kind``: "size" (a whole number from 1, or a size letter where ``letters`` allows), "int", "number", "flag",
     "text", "sizes" (numbers and letters, as varargs or one table), "table" (a :class:`Table`, as it is), "module".
+    ``note``: what the reference page says of it beside that.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Argument:
     default: Any = REQUIRED
     letters: bool = False
     rest: bool = False
+    note: str = ""
 
     def __str__(self) -> str:
         text = f"{self.name}..." if self.rest else self.name
@@ -223,6 +225,10 @@ class Record:
         """Emit IR for input values ``x`` and return the output values: those of the modules inside, unless it computes something itself."""
         return self.inside(b, m, x)  # type: ignore[arg-type, no-any-return]  # of a Walk it has what such modules need
 
+    def noise_shape(self, y: Sequence[Size]) -> Sequence[Size]:
+        """The shape of the noise that a caller may inject, by that of the output."""
+        return y
+
     def bind(self, args: Sequence[Any], origin: Origin) -> SimpleNamespace:
         """Constructor arguments by name; E0420-E0422 when they do not fit."""
         bound = SimpleNamespace()
@@ -244,8 +250,9 @@ class Record:
             else:
                 setattr(bound, argument.name, self._convert(argument, value, origin))
         if any(v is not None for v in left):
-            raise fail("E0421", f"nn.{self.name} takes at most {len(self.arguments)} arguments, got {len(args)}", origin,
-                       notes=[f"signature: {self.signature}"])
+            most = f"at most {len(self.arguments)} arguments" if self.arguments else "no arguments"
+            helps = ["modules are added one by one: `:add(...)`"] if self.children else self._by_place(args)
+            raise fail("E0421", f"nn.{self.name} takes {most}, got {len(args)}", origin, notes=[f"signature: {self.signature}"], helps=helps)
         self.check(bound, origin)
         return bound
 
@@ -281,7 +288,15 @@ class Record:
         if argument.letters:
             wanted += " or a size letter such as 'B'"
         raise fail("E0422", f"nn.{self.name}: {argument.name} must be {wanted}, got {_lua_type(value)}", origin,
-                   notes=[f"signature: {self.signature}"])
+                   notes=[f"signature: {self.signature}"], helps=self._by_place([value]))
+
+    def _by_place(self, args: Sequence[Any]) -> list[str]:
+        """A hint where an argument shows that the call was meant in another way."""
+        if any(hasattr(value, "inputs") for value in args):
+            return [f"a node is what the module is called with: `nn.{self.name}(...)(node)`"]
+        if any(isinstance(value, Table) for value in args) and self.arguments:
+            return ["arguments stand one after another, by place, and not in a table"]
+        return []
 
 
 MAX_SIZE = 2**53
