@@ -36,7 +36,7 @@ class FractionalMaxPooling(Windowed):
     unsized = "an output that is a share of the input"
     methods: ClassVar[tuple[str, ...]] = ("fixPoolingRegions",)
     differs = ("other windows are drawn at each step of training, not in each evaluation between two steps; with `:fixPoolingRegions()` "
-               "they are those of the seed, for a batch of any size")
+               "they are those of the seed. A caller may inject the samples u, `[..., planes, axes]`, axes in the order of the arguments")
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.fixed = getattr(a, "fixed", False)
@@ -90,11 +90,16 @@ class FractionalMaxPooling(Windowed):
         largest = b.argmax(of_rows(b, b.stop_gradient(planes), places))
         return b.reshape(of_rows(b, planes, b.pick(places, largest)), shape)
 
+    def noise_shape(self, y: Sequence[Size]) -> Sequence[Size]:
+        """A number for each plane and axis."""
+        n = len(self.axes)
+        return (*y[:-n], Size.const(n))
+
     @staticmethod
     def samples_of(b: Lowering, m: Module, shape: Sequence[Size | int]) -> Value:
         """The numbers u."""
         if b.injected is not None:
-            return b.injected
+            return b.reshape(b.injected, shape)
         if not m.args.fixed:
             return b.draw("uniform", shape)
         assert b.scope.seed is not None

@@ -21,8 +21,6 @@ ADAPTERS: dict[str, Adapter] = {}
 """By the name in the database (``nn.Conv1d``)."""
 
 LEFT_OUT = {
-    "nn.FractionalMaxPool2d": "the places of its windows are random; PyTorch hands them in, and its rule for them is not Torch's",
-    "nn.FractionalMaxPool3d": "as FractionalMaxPool2d; Torch has none in three dimensions",
     "nn.LinearCrossEntropyLoss": "a fused kernel of PyTorch's with options of its own; Linear and CrossEntropyLoss are judged",
     "nn.TransformerEncoder": "no module of Torch's; its parts (Linear, LayerNorm, Softmax, Bilinear products) are judged",
     "nn.TransformerEncoderLayer": "as TransformerEncoder",
@@ -35,6 +33,8 @@ LEFT_OUT = {
 """Modules that are not judged, each with the reason."""
 
 PARTLY = {
+    "nn.FractionalMaxPool2d": "where the maxima were is a field of Torch's module, no output",
+    "nn.FractionalMaxPool3d": "where the maxima were is a field of Torch's module, no output",
     "nn.LPPool1d": "numbers below 0 have no power of 1.5, in PyTorch neither",
     "nn.LPPool2d": "numbers below 0 have no power of 1.5, in PyTorch neither",
     "nn.LPPool3d": "numbers below 0 have no power of 1.5, in PyTorch neither",
@@ -88,10 +88,11 @@ class _Spec(torch.autograd.Function):
         return (None, None, None, *(None if g is None else torch.from_numpy(np.array(g)) for g in found))
 
 
-def spec(body: str, *inputs: Any, training: bool = True, **tensors: Any) -> Any:
+def spec(body: str, *inputs: Any, training: bool = True, noise: Any = None, **tensors: Any) -> Any:
     """The value of ``body``, Lua with the inputs as ``x1``, ``x2`` ...; an expression, or statements that end in ``return``.
 
-    ``tensors`` are parameters and buffers by what their name ends with (``weight``; ``a__weight`` for ``a.weight``); None is left out.
+    ``noise`` is that of the node ``y``; ``tensors`` are parameters and buffers by what their name ends with (``weight``; ``a__weight`` for
+    ``a.weight``); None is left out.
     """
     kinds = ["" if x.is_floating_point() else ", dtype = 'int32'" for x in inputs]
     sizes = [", ".join(map(str, x.shape)) for x in inputs]
@@ -101,6 +102,9 @@ def spec(body: str, *inputs: Any, training: bool = True, **tensors: Any) -> Any:
     names = ", ".join(f"x{i}" for i in range(1, len(inputs) + 1))
     text = "\n".join([*declared, *statements, f"return nn.gModule({{{names}}}, {{{last.strip()}}})"])
     model = compiled(text, training)
+    if noise is not None:
+        model = compiled.__wrapped__(text, training)  # one of its own
+        model.set_noise("y", noise.numpy())
     given = {ending.replace("__", "."): t for ending, t in tensors.items() if t is not None}
     all_names = [*model.parameters, *model.buffers]
     order = []

@@ -93,6 +93,16 @@ def adaptive_pooling(m: Any, x: Any) -> Any:
     return spec(f"nn.{name}({rest}, {wanted[0]})(x1)", planes.reshape(-1, x.shape[-3], rest)).reshape(*channels, *wanted)
 
 
+@adapter("FractionalMaxPool2d", "FractionalMaxPool3d")
+def fractional_pooling(m: Any, x: Any) -> Any:
+    """Torch names the axes from the last one on, and so do its samples; those of PyTorch's volumes begin with the first."""
+    n = int(type(m).__name__[-2])
+    out = each(m.output_size if m.output_size is not None else m.output_ratio, n)
+    module = call("VolumetricFractionalMaxPooling" if n == 3 else "SpatialFractionalMaxPooling", *each(m.kernel_size, n)[::-1], *out[::-1])
+    samples = m._random_samples.flip(-1) if n == 3 else m._random_samples
+    return spec(f"local y = {module}(x1)\nreturn y", x, noise=samples if x.dim() == n + 2 else samples[0])
+
+
 @adapter("LPPool1d", "LPPool2d")
 def lp_pooling(m: Any, x: Any) -> Any:
     n = int(type(m).__name__[-2])
