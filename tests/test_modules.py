@@ -53,7 +53,7 @@ def test_json_has_facts(run: Callable[..., Said]) -> None:
     assert linear == json.loads(run("nn.Linear", "--json")[1])
     assert linear["kind"] == "module" and found["Sequential"]["kind"] == "container" and found["MSECriterion"]["kind"] == "criterion"
     assert linear["family"] == "linear" and linear["signature"] == "nn.Linear(inputSize, outputSize, [bias=true])"
-    first = {"name": "inputSize", "kind": "size", "required": True, "default": None, "letters": False, "rest": False}
+    first = {"name": "inputSize", "kind": "size", "required": True, "default": None, "letters": False, "rest": False, "note": ""}
     assert linear["arguments"][0] == first
     assert linear["arguments"][2]["default"] == "true"
     assert linear["parameters"] == {"weight": [3, 4], "bias": [3]}
@@ -69,6 +69,7 @@ def test_a_page(run: Callable[..., Said]) -> None:
     assert code == 0 and out == modules.page(REGISTRY["Linear"])
     for words in ("# nn.Linear\n", "[bias=true]", "-- [2, 4] -> [2, 3]", "PyTorch twin", "simple.md#linear>", "| true or false | `true` |"):
         assert words in out
+    assert "| `inplace` | true or false; changes nothing" in run("ReLU")[1]
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,9 @@ SHAPES = [
     ("Replicate", ("B", 1), ("B", 4), "[B, B, 4]"),
     ("Transpose", (Table((1, 2)),), ("T", "B", 3), "[B, T, 3]"),
     ("SplitTable", (2,), ("B", 3), "[B], [B], [B]"),
+    ("Reshape", (4, False), (1, 4), "[4]"),
+    ("Squeeze", (None, 2), ("B", 1, 1), "[B]"),
+    ("Squeeze", (None, 2), (1, 1, 1), "[1]"),
 ]
 
 
@@ -170,6 +173,8 @@ ARGUMENTS = [
     ("View", (-1, -1), "only one size can be -1"),
     ("View", (0,), "at least 1"),
     ("Reshape", (-1,), "at least 1"),
+    ("VolumetricDilatedMaxPooling", (3, 3, 3, 1, 1, 1, 2, 0, 0, 2, 2, 2), "at most half of the kernel"),
+    ("SpatialCrossMapLRN", (4,), "size must be odd"),
     ("Transpose", (1, 2), "pairs of dimensions"),
     ("SoftPlus", (0,), "beta must not be 0"),
     ("BatchNormalization", (3, 0), "eps must be more than 0"),

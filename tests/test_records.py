@@ -44,6 +44,7 @@ OPEN |= {("SpatialConvolutionMM", 1), *((f"{name}Convolution", 1) for name in CO
 POOLINGS = {
     "SpatialAdaptiveAverage": (0, 2), "SpatialAdaptiveMax": (0, 2), "SpatialAverage": (1, 2, 3, 4), "SpatialLP": (0, 2),
     "SpatialMax": (0, 1, 3), "TemporalMax": (0,), "VolumetricAverage": (0, 1), "VolumetricMax": (0, 2),
+    "VolumetricDilatedMax": (1,),
 }  # fmt: skip
 OPEN |= {(f"{name}Pooling", i) for name, samples in POOLINGS.items() for i in samples}
 OPEN |= {("SpatialSubSampling", 1), ("TemporalSubSampling", 1), ("FeatureLPPooling", 1), ("FeatureLPPooling", 5)}

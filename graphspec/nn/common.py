@@ -17,8 +17,8 @@ from graphspec.sizes import Size, product
 
 TORCH = "https://github.com/torch/nn/blob/master/doc/"
 
-INPLACE = Argument("inplace", "flag", False)
-"""Torch's request to overwrite the input.  The planner reuses memory where that is safe, so it changes nothing here."""
+INPLACE = Argument("inplace", "flag", False, note="changes nothing: memory is used again wherever that is safe")
+"""Torch's request to overwrite the input."""
 
 
 def only(x: Tree) -> Value:

@@ -120,7 +120,8 @@ class SpatialConvolutionMM(SpatialConvolution):
 
 @register
 class SpatialDilatedConvolution(SpatialConvolution):
-    """SpatialConvolution whose kernel has gaps: its elements are dilationH and dilationW apart."""
+    """SpatialConvolution whose kernel has gaps, its elements being dilationH and dilationW apart:
+    ``H' = floor((H + 2 padH - dilationH (kH - 1) - 1) / dH) + 1``, W' likewise."""
 
     name = "SpatialDilatedConvolution"
     doc = "y = W * windows of an image with gaps + b"
@@ -288,7 +289,7 @@ class SpatialDepthWiseConvolution(SpatialConvolution):
 @register
 class SpatialConvolutionLocal(SpatialConvolution):
     """A SpatialConvolution of images of ``iH x iW`` with a weight and a bias of their own at each place:
-    ``[B, nInputPlane, iH, iW] -> [B, nOutputPlane, oH, oW]``, or without the batch axis."""
+    ``[B, nInputPlane, iH, iW] -> [B, nOutputPlane, oH, oW]``, or without the batch axis; oH and oW are its H' and W'."""
 
     name = "SpatialConvolutionLocal"
     doc = "a convolution with another weight at each place"

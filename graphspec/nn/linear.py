@@ -45,7 +45,7 @@ class Identity(Record):
     name = "Identity"
     doc = "y = x; its arguments declare the type of an input"
     source = TORCH + "simple.md#identity"
-    differs = "Torch takes arguments and ignores them"
+    differs = "a table declares a type; Torch passes over arguments"
     arguments = (Argument("type", "table", None),)
     samples = (Sample((), (2, 3)), Sample((), ((2, 3), (4,))))
 

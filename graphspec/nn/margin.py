@@ -28,8 +28,8 @@ class MultiMarginCriterion(WeightedClasses):
     doc = "the hinge loss of the target class's score against all other scores"
     source = PAGE + "multimargincriterion"
     differs = (
-        "rows may have any number of leading axes; sizeAverage may be given to the constructor too; weights multiply what p is applied to "
-        "already, as in Torch's code; its page has them under the power"
+        "rows may have any number of leading axes; sizeAverage may be given to the constructor too; weights multiply what is "
+        "raised to p already, as in Torch's code; its page has them under the power"
     )
     arguments = (Argument("p", "int", 1), WEIGHTS, Argument("margin", "number", 1.0), SIZE_AVERAGE)
     samples = (

@@ -56,7 +56,8 @@ class PlaneDropout(Record):
 
 @register
 class SpatialDropout(PlaneDropout):
-    """Zeroes planes of ``[n, h, w]`` or ``[B, n, h, w]``; Tompson et al. (2015)."""
+    """Zeroes planes of ``[n, h, w]`` or ``[B, n, h, w]`` in training, each with probability p; in evaluation ``y = x * (1 - p)``, unless
+    ``stochasticInference`` says that planes are zeroed there too.  Tompson et al. (2015)."""
 
     name = "SpatialDropout"
     doc = "zeroes whole planes of images at random in training"
@@ -67,7 +68,7 @@ class SpatialDropout(PlaneDropout):
 
 @register
 class VolumetricDropout(PlaneDropout):
-    """Zeroes volumes of ``[n, t, h, w]`` or ``[B, n, t, h, w]``."""
+    """Zeroes volumes of ``[n, t, h, w]`` or ``[B, n, t, h, w]``, in training and in evaluation as SpatialDropout zeroes planes."""
 
     name = "VolumetricDropout"
     doc = "zeroes whole volumes at random in training"

@@ -139,7 +139,7 @@ class Index(Record):
 
 @register
 class Constant(Record):
-    """``y = value`` whatever x is: a number, or a tensor of numbers (a table of them, nested for more axes).
+    """``y = value`` whatever x is: a number, which gives ``[1]``, or a tensor of numbers (a table of them, nested for more axes).
 
     With ``nInputDim`` an x of more axes than that has a batch axis in front, along which the value is repeated: ``[B, ...] -> [B, sizes of
     value...]``.

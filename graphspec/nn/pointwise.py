@@ -19,7 +19,7 @@ MOST_FACTORS = 10**6
 
 @register
 class Abs(Pointwise):
-    """``y = |x|``; the gradient at 0 is 0."""
+    """``y = |x|``."""
 
     name = "Abs"
     doc = "y = |x|"

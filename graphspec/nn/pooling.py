@@ -62,6 +62,7 @@ class Pooling(Windowed):
 class Rounded(Pooling):
     """Base of poolings that take ``:ceil()``: the last window may reach over the end."""
 
+    differs = "after ceil() a window that begins behind the end is left out; Torch leaves it out only where there is padding"
     methods: ClassVar[tuple[str, ...]] = ("ceil", "floor")
 
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
@@ -77,7 +78,7 @@ class MaxPooling(Rounded):
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         super().check(a, origin)
         for sweep in self.sweeps(a):
-            if 2 * sweep.pad > sweep.reach:
+            if 2 * sweep.pad > sweep.k:
                 raise fail("E0422", f"nn.{self.name}: padding must be at most half of the kernel, got {sweep.pad}", origin)
 
     def pool(self, b: Lowering, m: Module, x: Value) -> Value:
@@ -113,7 +114,8 @@ class SpatialMaxPooling(MaxPooling):
 
 @register
 class SpatialDilatedMaxPooling(MaxPooling):
-    """SpatialMaxPooling of windows whose elements lie dilationW and dilationH apart."""
+    """SpatialMaxPooling of windows whose elements lie dilationW and dilationH apart:
+    ``H' = floor((H + 2 padH - dilationH (kH - 1) - 1) / dH) + 1``, W' likewise."""
 
     name = "SpatialDilatedMaxPooling"
     doc = "the largest of each window with gaps"
@@ -124,7 +126,10 @@ class SpatialDilatedMaxPooling(MaxPooling):
 
 @register
 class VolumetricMaxPooling(MaxPooling):
-    """The largest of each window of ``kT x kH x kW``: ``[..., T, H, W] -> [..., T', H', W']``."""
+    """The largest of each window of ``kT x kH x kW``: ``[..., T, H, W] -> [..., T', H', W']``, of volumes with or without a batch.
+
+    ``T' = floor((T + 2 padT - kT) / dT) + 1``, H' and W' likewise, with ``:ceil()`` rounded up; the step is the kernel's size unless given.
+    """
 
     name = "VolumetricMaxPooling"
     doc = "the largest of each window of a volume"
@@ -137,23 +142,29 @@ class VolumetricMaxPooling(MaxPooling):
 
 @register
 class VolumetricDilatedMaxPooling(MaxPooling):
-    """VolumetricMaxPooling of windows whose elements lie dilationT, dilationW and dilationH apart."""
+    """VolumetricMaxPooling of windows whose elements lie dilationT, dilationW and dilationH apart:
+    ``T' = floor((T + 2 padT - dilationT (kT - 1) - 1) / dT) + 1``, H' and W' likewise."""
 
     name = "VolumetricDilatedMaxPooling"
     doc = "the largest of each window of a volume, with gaps"
     source = PAGE + "VolumetricDilatedMaxPooling"
     axes = "THW"
     arguments = kernel_arguments("TWH", None, dilation=True)
-    samples = (Sample((2, 2, 2, 1, 1, 1, 0, 0, 0, 1, 2, 2), distinct(1, 1, 2, 3, 4)),)
+    samples = (Sample((2, 2, 2, 1, 1, 1, 0, 0, 0, 1, 2, 2), distinct(1, 1, 2, 3, 4)),
+               Sample((2, 3, 2, 2, 1, 3, 1, 0, 1, 2, 1, 1), distinct(2, 4, 3, 3), methods=(("ceil", ()),)))
 
 
 @register
 class TemporalMaxPooling(MaxPooling):
-    """The largest of each kW frames, for each feature: ``[T, n] -> [T', n]``, or with a batch in front."""
+    """The largest of each kW frames, for each feature: ``[T, n] -> [T', n]``, or with a batch in front.
+
+    ``T' = floor((T - kW) / dW) + 1``; dW is kW unless given.
+    """
 
     name = "TemporalMaxPooling"
     doc = "the largest of each window of frames"
     source = PAGE + "TemporalMaxPooling"
+    differs = ""
     axes = "W"
     frames = True
     methods = ()
@@ -258,7 +269,8 @@ class SubSampling(Pooling):
 
 @register
 class SpatialSubSampling(SubSampling):
-    """``y = weight * (sum of each window of kH x kW) + bias``, both one number for each plane."""
+    """``y = weight * (sum of each window of kH x kW) + bias``, both one number for each plane:
+    ``[nInputPlane, H, W] -> [nInputPlane, H', W']``, or with a batch in front; ``H' = floor((H - kH) / dH) + 1``."""
 
     name = "SpatialSubSampling"
     doc = "y = weight * sum of each window of an image + bias"

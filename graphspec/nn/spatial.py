@@ -86,7 +86,8 @@ class Image(Record):
 
 @register
 class SpatialCrossMapLRN(Image):
-    """``y_i = x_i / (k + alpha / size * sum_j x_j ** 2) ** beta``, j over the ``size`` planes around plane i.
+    """``y_i = x_i / (k + alpha / size * sum_j x_j ** 2) ** beta``, j over the ``size`` planes around plane i, of ``[planes, h, w]`` or
+    ``[B, planes, h, w]``.
 
     Krizhevsky, Sutskever and Hinton (2012).
     """
@@ -94,6 +95,7 @@ class SpatialCrossMapLRN(Image):
     name = "SpatialCrossMapLRN"
     doc = "y_i = x_i / (k + alpha / size * sum_j x_j ** 2) ** beta, over the planes around each"
     source = PAGE + "SpatialCrossMapLRN"
+    differs = "size has to be odd, and k more than 0"
     arguments = (Argument("size"), Argument("alpha", "number", 1e-4), Argument("beta", "number", 0.75), Argument("k", "number", 1.0))
     samples = (Sample((3,), (4, 2, 2)), Sample((5, 0.5, 0.6, 2.0), (2, 3, 2, 1)), Sample((1, 1.0, 2.0), (1, 2, 2, 2)))
 

@@ -206,7 +206,7 @@ LEFT_OUT = {
 
 @register
 class JoinTable(Record):
-    """Tensors one after another along a dimension; all other sizes must be equal, and that one adds up.
+    """Tensors one after another along a dimension (negative: from the end); all other sizes must be equal, and that one adds up.
 
     With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted.
     """

@@ -52,7 +52,7 @@ class TemporalConvolution(Convolution):
 @register
 class TemporalRowConvolution(Convolution):
     """Each number of the frames alone, over time: ``[B, T, inputFrameSize] -> [B, T', inputFrameSize]``, or without the batch axis; with
-    ``featFirst`` ``[B, inputFrameSize, T] -> [B, inputFrameSize, T']``."""
+    ``featFirst`` ``[B, inputFrameSize, T] -> [B, inputFrameSize, T']``.  ``T' = floor((T - kW) / dW) + 1``."""
 
     name = "TemporalRowConvolution"
     doc = "a convolution over time of each number of the frames alone"

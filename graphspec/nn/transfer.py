@@ -206,7 +206,8 @@ def is_time_axis(s: Types, n: Size) -> bool:
 
 @register
 class SoftMax(SoftMaxFamily):
-    """``y_i = exp(x_i) / sum_j exp(x_j)``."""
+    """``y_i = exp(x_i) / sum_j exp(x_j)`` over the only axis of ``[n]``, the second of ``[B, n]``, the first of ``[n, h, w]``, the second
+    of ``[B, n, h, w]``."""
 
     name = "SoftMax"
     doc = "y_i = exp(x_i) / sum_j exp(x_j)"
@@ -217,7 +218,8 @@ class SoftMax(SoftMaxFamily):
 
 @register
 class LogSoftMax(SoftMaxFamily):
-    """``y_i = x_i - log sum_j exp(x_j)``."""
+    """``y_i = x_i - log(sum_j exp(x_j))`` over the only axis of ``[n]``, the second of ``[B, n]``, the first of ``[n, h, w]``, the second
+    of ``[B, n, h, w]``."""
 
     name = "LogSoftMax"
     doc = "y_i = x_i - log(sum_j exp(x_j))"
@@ -229,7 +231,8 @@ class LogSoftMax(SoftMaxFamily):
 
 @register
 class SoftMin(SoftMaxFamily):
-    """``y_i = exp(-x_i) / sum_j exp(-x_j)``."""
+    """``y_i = exp(-x_i) / sum_j exp(-x_j)`` over the only axis of ``[n]``, the second of ``[B, n]``, the first of ``[n, h, w]``, the second
+    of ``[B, n, h, w]``."""
 
     name = "SoftMin"
     doc = "y_i = exp(-x_i) / sum_j exp(-x_j)"
@@ -253,7 +256,8 @@ class Planes(Record):
 
 @register
 class SpatialSoftMax(Planes):
-    """SoftMax over the planes, for each place of an image."""
+    """SoftMax over the planes, for each place of an image ``[n, h, w]`` or ``[B, n, h, w]``; ``[n]`` and ``[B, n]`` are planes of
+    one place."""
 
     name = "SpatialSoftMax"
     doc = "y_i = exp(x_i) / sum_j exp(x_j) over the planes, at each place"
@@ -266,7 +270,7 @@ class SpatialSoftMax(Planes):
 
 @register
 class SpatialLogSoftMax(Planes):
-    """LogSoftMax over the planes, for each place of an image."""
+    """LogSoftMax over the planes, for each place of an image; tensors as for SpatialSoftMax."""
 
     name = "SpatialLogSoftMax"
     doc = "y_i = x_i - log(sum_j exp(x_j)) over the planes, at each place"

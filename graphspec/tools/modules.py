@@ -32,8 +32,8 @@ CHAPTERS = {
         "transfer": "Transfer functions", "activation": "Thresholds and slopes", "pointwise": "Powers and absolute values",
     },
     "Images and sequences": {
-        "convolution": "Convolutions", "temporal": "Convolutions over time", "pooling": "Poolings", "fractional": "Poolings at random places",
-        "lp": "Poolings by norms", "unpooling": "Unpoolings", "glimpse": "Glimpses", "contrast": "Contrast",
+        "convolution": "Convolutions", "temporal": "Convolutions over time", "pooling": "Poolings",
+        "fractional": "Poolings at random places", "lp": "Poolings by norms", "unpooling": "Unpoolings", "glimpse": "Glimpses", "contrast": "Contrast",
         "spatial": "Normalisation and larger images", "padding": "Borders and finer planes",
     },
     "Shapes": {"shape": "Reshaping", "axes": "Axes, types, layouts", "picking": "Slices, padding, constants", "reduce": "Reductions"},
@@ -92,7 +92,8 @@ def chapters(records: Iterable[Record]) -> dict[str, dict[str, list[Record]]]:
         if not ours(record) or family(record) not in places:
             about = re.split(r"[:.](?=\s|$)", (sys.modules[type(record).__module__].__doc__ or family(record)).strip())[0]
             found.setdefault("Others", {}).setdefault(about.replace("\n", " "), []).append(record)
-    return {chapter: kept for chapter, families in found.items() if (kept := {t: those for t, those in families.items() if those})}
+    kept = {chapter: {title: those for title, those in families.items() if those} for chapter, families in found.items()}
+    return {chapter: families for chapter, families in kept.items() if families}
 
 
 def every() -> list[Record]:
@@ -110,7 +111,7 @@ def _argument(argument: Argument) -> dict[str, Any]:
     required = argument.default is REQUIRED
     return {
         "name": argument.name, "kind": argument.kind, "required": required, "default": None if required else lua_text(argument.default),
-        "letters": argument.letters, "rest": argument.rest,
+        "letters": argument.letters, "rest": argument.rest, "note": argument.note,
     }  # fmt: skip
 
 
@@ -170,7 +171,7 @@ def page(record: Record, level: int = 1) -> str:
 
 def _wanted(argument: dict[str, Any]) -> str:
     text = ARGUMENT_KINDS[argument["kind"]] + (" or a letter" if argument["letters"] else "")
-    return f"{text}, any number of them" if argument["rest"] else text
+    return text + (", any number of them" if argument["rest"] else "") + (f"; {argument['note']}" if argument["note"] else "")
 
 
 def _default(argument: dict[str, Any]) -> str:
