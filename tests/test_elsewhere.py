@@ -45,3 +45,59 @@ def test_what_is_to_be_written_compiles(name: str, code: str) -> None:
         assert code.partition(" ")[0] in StandardLibrary().experiment_fields
     else:
         graphspec.compile(f"{HEAD}local made = {code}\nreturn nn.gModule({{x}}, {{nn.Tanh()(x)}})", lenient=True)
+
+
+HABITS = {
+    # nodes taken for tensors
+    "x + x2": ("E0201", "nn.CAddTable()({a, b})"),
+    "x - x2": ("E0201", "nn.CSubTable()({a, b})"),
+    "x * 2": ("E0201", "nn.MulConstant(2)(a)"),
+    "2 * x": ("E0201", "nn.MulConstant(2)(a)"),
+    "1 - x": ("E0201", "nn.AddConstant(1)(nn.MulConstant(-1)(a))"),
+    "1 / x": ("E0201", "nn.MulConstant(1)(nn.Power(-1)(a))"),
+    "x / 2": ("E0201", "nn.MulConstant(1 / 2)(a)"),
+    "x ^ 2": ("E0201", "nn.Power(2)(a)"),
+    "-x": ("E0201", "nn.MulConstant(-1)(a)"),
+    "x:view(-1)": ("E0203", "nn.View(sizes...)"),
+    "x.shape": ("E0203", "nn.Identity{'B', 4}()"),
+    "x:no_such_thing()": ("E0203", "nn.Tanh()"),
+    "torch.relu(x)": ("E0215", "nn.ReLU([inplace=false])"),
+    "torch.log_softmax(x)": ("E0215", "nn.LogSoftMax()"),
+    "torch.tanh(x)": ("E0207", "nn.Tanh()"),
+    "torch.cat({x, x2}, 2)": ("E0207", "nn.JoinTable(dimension"),
+    "torch.nn.Linear(4, 3)(x)": ("E0215", "nn.Linear(4, 3)"),
+    "nn.functional.relu(x)": ("E0401", "nn.ReLU()(x)"),
+    # modules made in another way
+    "nn.ReLU(x)": ("E0422", "nn.ReLU(...)(node)"),
+    "nn.ReLU{inplace = true}(x)": ("E0422", "by place"),
+    "nn.ReLU(inplace=true)(x)": ("E0106", "by place"),
+    "nn.SpatialConvolution(3, 6, {5, 5})(x)": ("E0422", "by place"),
+    "nn.Sequential(nn.Linear(4, 3), nn.ReLU())(x)": ("E0421", ":add(...)"),
+    "nn.Sequential():add(nn.ReLU)(x)": ("E0207", "nn.ReLU()"),
+    "nn.Sequential():append(nn.ReLU())(x)": ("E0202", "`add`"),
+    "nn.Linear(4, 3):to('cuda')(x)": ("E0202", "--device"),
+    "nn.Linear(4, 3):train()(x)": ("E0202", "training()"),
+    "data.DataLoader{}": ("E0604", "data.text"),
+    # axes in another order
+    "nn.Linear(4 * 2 * 3, 1)(image)": ("E0302", "nn.Sequential():add(nn.View(24)):add(nn.Linear(4 * 2 * 3, 1))"),
+    "nn.Sequential():add(nn.ReLU()):add(nn.Linear(24, 1))(image)": ("E0302", "nn.Sequential():add(nn.View(24)):add(nn.Linear(24, 1))"),
+    "nn.SpatialConvolution(3, 6, 1, 1)(image)": ("E0302", "nn.Sequential():add(nn.Transpose({3, 4}, {2, 3})):add("),
+    "nn.BatchNormalization(4)(image)": ("E0302", "nn.SpatialBatchNormalization(4)"),
+    "nn.TemporalConvolution(5, 6, 2)(channels)": ("E0302", "nn.Sequential():add(nn.Transpose({2, 3})):add("),
+}
+INPUTS = """
+local x, x2, image, channels = nn.Identity{'B', 4}(), nn.Identity{'B', 4}(), nn.Identity{'B', 4, 2, 3}(), nn.Identity{'B', 5, 7}()
+"""
+
+
+@pytest.mark.parametrize("code", HABITS)
+def test_habits_of_elsewhere_are_told_what_is_done_here(code: str) -> None:
+    text = f"{INPUTS}return nn.gModule({{x, x2, image, channels}}, {{{code}}})"
+    with pytest.raises(graphspec.SpecError) as failure:
+        graphspec.compile(text, lenient=True)
+    number, words = HABITS[code]
+    (problem,) = [d for d in failure.value.diagnostics if d.severity == "error"]
+    assert problem.code == number and problem.to_json()["line"] == 3
+    assert words in "\n".join([*problem.helps, *(fix.text for fix in problem.fixes)]), failure.value
+    for fix in problem.fixes:
+        graphspec.compile(text[: fix.span.start] + fix.text + text[fix.span.end :], lenient=True)

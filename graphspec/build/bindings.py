@@ -17,6 +17,7 @@ from graphspec.graph import (
     connect,
     new_module,
 )  # fmt: skip
+from graphspec.graph.elsewhere import module_for
 from graphspec.lang import FROM_ONE, ast
 from graphspec.suggest import did_you_mean
 
@@ -195,6 +196,11 @@ class ModuleHost(GraphHost):
             lua.call(copy, [ParameterHost(own.view), value])
 
 
+def by_module(signature: str | None) -> str:
+    """What to tell who treats a node as a tensor."""
+    return f"a node's value is known when the model runs: what is done with it is a module, `{signature or 'nn.Tanh()'}`"
+
+
 def gradient_of(key: Value) -> str | None:
     """``weight`` of ``gradWeight``."""
     return key[4].lower() + key[5:] if isinstance(key, str) and len(key) > 4 and key.startswith("grad") else None
@@ -225,10 +231,31 @@ class NodeHost(GraphHost):
             return NodeData(self.node)
         if isinstance(key, float):
             return ModuleHost(new_module("SelectTable", [key], located(lua))).call(lua, [self])[0]
-        helps = did_you_mean(str(key), [*self.methods, "data"]) or [
-            "a node stands for a value that is known when the model runs: what is done with it is a module, as in `nn.Tanh()(node)`"
-        ]
-        raise lua.error("E0203", f"a node has no field {show_key(key)}", helps=helps)
+        does = module_for(str(key))
+        helps = [] if does else did_you_mean(str(key), [*self.methods, "data"])
+        if str(key) in ("size", "shape", "dim", "nElement", "numel"):
+            helps = ["inputs declare sizes, as numbers or letters, and modules take them: `nn.Identity{'B', 4}()`, `nn.View('B', -1)`"]
+        raise lua.error("E0203", f"a node has no field {show_key(key)}", helps=helps or [by_module(does)])
+
+    def arithmetic(self, lua: Interpreter, op: str, left: Value, right: Value) -> Value:
+        """That of modules alone; E0201 with the module to write, for a node with a node or a number."""
+        result = super().arithmetic(lua, op, left, right)
+        other = left if right is self else right
+        if result is not NotImplemented or not (other is None or isinstance(other, (float, NodeHost))):
+            return result
+        if left is None:
+            how = "nn.MulConstant(-1)(a)"
+        elif isinstance(other, NodeHost):
+            tables = {"+": "CAddTable", "-": "CSubTable", "*": "CMulTable", "/": "CDivTable"}
+            how = f"nn.{tables[op]}()({{a, b}})" if op in tables else ""
+        elif right is self and op in "-/":
+            how = f"nn.AddConstant({show(left)})(nn.MulConstant(-1)(a))" if op == "-" else f"nn.MulConstant({show(left)})(nn.Power(-1)(a))"
+        else:
+            modules = {"+": "AddConstant({})", "-": "AddConstant(-{})", "*": "MulConstant({})", "/": "MulConstant(1 / {})"}
+            found = "Power({})" if op == "^" and left is self else modules.get(op)
+            how = f"nn.{found.format(show(other))}(a)" if found else ""
+        helps = [f"what is done with nodes is a module: `{how}`"] if how else []
+        raise lua.error("E0201", f"attempt to perform arithmetic (`{op}`) on a node", helps=helps)
 
     def call(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         raise lua.error(

@@ -17,6 +17,7 @@ from graphspec.build.statements import STATEMENTS
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error
 from graphspec.graph import Record
+from graphspec.graph.elsewhere import METHODS
 from graphspec.lang import FROM_ONE, PYTHON, ast
 from graphspec.suggest import did_you_mean
 
@@ -222,8 +223,8 @@ class Interpreter:
             self.span = expr.span
             target = self.get_index(owner, expr.method, expr.function, env)
             args = [owner, *self.values(expr.args, env)]
-            if target is None:
-                raise self._no_method(expr, owner)
+            if target is None or isinstance(target, (bool, float, str)):
+                raise self._no_method(expr, owner, target)
         else:
             args = self.values(expr.args, env)
         self.span = expr.span
@@ -268,11 +269,10 @@ class Interpreter:
         self.span = span
         return flow if isinstance(flow, list) else []
 
-    def _no_method(self, expr: ast.Call, owner: Value) -> SpecError:
-        known = [k for k in owner.data if isinstance(k, str)] if isinstance(owner, LuaTable) else []
-        return self.error(
-            "E0202", f"attempt to call method '{expr.method}' (a nil value)", expr.span, helps=did_you_mean(str(expr.method), known)
-        )
+    def _no_method(self, expr: ast.Call, owner: Value, found: Value) -> SpecError:
+        known = [k for k in owner.data if isinstance(k, str)] if isinstance(owner, LuaTable) else getattr(owner, "methods", ())
+        helps = [METHODS[str(expr.method)]] if isinstance(owner, Host) and expr.method in METHODS else did_you_mean(str(expr.method), known)
+        return self.error("E0202", f"attempt to call method '{expr.method}' (a {type_name(found)} value)", expr.span, helps=helps)
 
     def _not_callable(self, expr: ast.Call, target: Value, env: Env) -> SpecError:
         where = expr.function

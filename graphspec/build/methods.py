@@ -21,7 +21,9 @@ def _names(lua: Interpreter, args: list[Value], name: str) -> list[str]:
 
 def _other(lua: Interpreter, args: list[Value], name: str) -> Module:
     if not args or not isinstance(args[0], GraphHost):
-        raise lua.error("E0207", f"bad argument #1 to '{name}' (module expected, got {type_name(args[0] if args else None)})")
+        title = getattr(args[0], "title", "") if args else ""
+        raise lua.error("E0207", f"bad argument #1 to '{name}' (module expected, got {type_name(args[0] if args else None)})",
+                        helps=[f"`{title}()` makes a module"] if title.startswith("nn.") else [])  # fmt: skip
     return args[0].module_host(lua).module
 
 

@@ -10,6 +10,7 @@ from graphspec.build.classes import ABSTRACT, STANDS_IN, NativeClass
 from graphspec.build.values import Host, LuaTable, NativeFunction, Value
 from graphspec.errors import Diagnostic, SpecError
 from graphspec.graph import about_missing, find_record, gmodule, new_module
+from graphspec.graph.elsewhere import ELSEWHERE
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
@@ -35,6 +36,8 @@ class Namespace(Host):
             return NativeClass(f"nn.{record}", lambda inner, args: self._construct(inner, record, args))
         if f"nn.{key}" in ABSTRACT:
             return NativeClass(f"nn.{key}")
+        if key in ELSEWHERE and key.islower():  # a library of PyTorch's, of which a field would be asked for next
+            raise self.missing(lua, key)
         return None
 
     def missing(self, lua: Interpreter, key: str) -> SpecError:

@@ -159,7 +159,8 @@ class Group(Host):
         kind = f"{self.name}.{key}"
         schema = self.library.schemas.get(kind)
         if schema is None:
-            raise lua.error("E0604", f"there is no {kind}", helps=did_you_mean(kind, self.library.schemas))
+            known = [name for name in self.library.schemas if name.startswith(f"{self.name}.")]
+            raise lua.error("E0604", f"there is no {kind}", helps=did_you_mean(kind, known) or [f"there are {', '.join(known)}"])
         return NativeFunction(kind, lambda inner, args: [self._describe(inner, kind, schema, args)])
 
     def _describe(self, lua: Interpreter, kind: str, schema: Schema, args: list[Value]) -> Value:

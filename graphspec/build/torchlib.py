@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphspec.build.bindings import ModuleHost, NodeHost, ParameterHost
+from graphspec.build.bindings import ModuleHost, NodeHost, ParameterHost, by_module
 from graphspec.build.classes import NativeClass, class_of, is_of, torch_class
 from graphspec.build.cmdline import CmdLine
 from graphspec.build.mathlib import math_table, seed_number
 from graphspec.build.stdlib import argument, library
 from graphspec.build.tensors import TensorHost, allocate, charge, shape_text, sizes, whole, wrap
 from graphspec.build.values import Host, LuaTable, Value, show_key, type_name
+from graphspec.graph.elsewhere import module_for
 from graphspec.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _cat(lua: Interpreter, args: list[Value]) -> list[Value]:
         parts, rest = args[0].items(), args[1:]
     else:
         parts, rest = [a for a in args if isinstance(a, TensorHost)], [a for a in args if not isinstance(a, TensorHost)]
+    if any(isinstance(part, NodeHost) for part in [*parts, *rest]):
+        raise lua.error("E0207", "bad argument #1 to 'torch.cat' (tensor expected, got a node)", helps=[by_module(module_for("cat"))])
     arrays = [p.array for p in parts if isinstance(p, TensorHost)]
     along = whole(lua, rest[0], "cat", 1) - 1 if rest else (arrays[0].ndim - 1 if arrays else 0)
     try:
@@ -109,7 +112,9 @@ def _method(name: str) -> Any:
 
     def call(lua: Interpreter, args: list[Value]) -> list[Value]:
         if not args or not isinstance(args[0], TensorHost):
-            raise lua.error("E0207", f"bad argument #1 to 'torch.{name}' (tensor expected, got {type_name(args[0] if args else None)})")
+            helps = [by_module(module_for(name))] if args and isinstance(args[0], NodeHost) else []
+            got = type_name(args[0] if args else None)
+            raise lua.error("E0207", f"bad argument #1 to 'torch.{name}' (tensor expected, got {'a node' if helps else got})", helps=helps)
         allocate(lua, args[0].array.shape)
         return [TensorHost.methods[name](lua, TensorHost(args[0].array.copy()), args[1:])]
 
@@ -161,11 +166,12 @@ class Torch(Host):
     def index(self, lua: Interpreter, key: Value) -> Value:
         found = self.table.get(key)
         if found is None:
-            raise lua.error(
-                "E0215",
-                f"torch has no {show_key(key)} in a spec",
-                helps=did_you_mean(str(key), FUNCTIONS, "torch.{}") or ["a spec describes a model; what loads or trains it is elsewhere"],
-            )
+            does = module_for(str(key))
+            helps = [by_module(does)] if does else did_you_mean(str(key), FUNCTIONS, "torch.{}")
+            if key == "nn":
+                helps = ["nn stands alone: `nn.Linear(4, 3)`"]
+            helps = helps or ["a spec describes a model; what loads or trains it is elsewhere"]
+            raise lua.error("E0215", f"torch has no {show_key(key)} in a spec", helps=helps)
         return found
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:

@@ -12,7 +12,8 @@ ELSEWHERE = {
     "Concatenate": "JoinTable", "Multiply": "CMulTable", "Subtract": "CSubTable", "Average": "CAveTable",
     "Maximum": "CMaxTable", "Minimum": "CMinTable", "Dot": "DotProduct", "CosineSimilarity": "CosineDistance",
     # shapes
-    "Flatten": "View, as `nn.View(4)` for rows of 4 elements", "Unflatten": "View", "Permute": "Transpose, a pair of axes for each exchange",
+    "Flatten": "View, as `nn.View(4)` for rows of 4 elements", "Unflatten": "View",
+    "Permute": "Transpose, a pair of axes for each exchange",
     "RepeatVector": "Replicate", "Input": "Identity, as `nn.Identity{'B', 4}()`", "Model": "gModule, as `nn.gModule({x}, {y})`",
     # convolutions, poolings, borders
     "Conv1d": "TemporalConvolution, of [B, T, n]", "Conv1D": "TemporalConvolution, of [B, T, n]",
@@ -39,7 +40,8 @@ ELSEWHERE = {
     "UpsamplingBilinear2d": "SpatialUpSamplingBilinear",
     # transfer functions
     "Activation": "made of a module for each function: `nn.ReLU()`, `nn.Tanh()`, `nn.SoftMax()`", "GLU": "GatedLinearUnit",
-    "Softmax2d": "SpatialSoftMax", "CELU": "written `nn.ELU()` for alpha = 1", "SELU": "written `nn.MulConstant(1.0507)(nn.ELU(1.67326)(x))`",
+    "Softmax2d": "SpatialSoftMax", "CELU": "written `nn.ELU()` for alpha = 1",
+    "SELU": "written `nn.MulConstant(1.0507)(nn.ELU(1.67326)(x))`",
     "SiLU": "written `nn.CMulTable()({x, nn.Sigmoid()(x)})`", "Swish": "written `nn.CMulTable()({x, nn.Sigmoid()(x)})`",
     "Mish": "written `nn.CMulTable()({x, nn.Tanh()(nn.SoftPlus()(x))})`",
     "GELU": "written, nearly, `nn.CMulTable()({x, nn.Sigmoid()(nn.MulConstant(1.702)(x))})`",
@@ -51,22 +53,49 @@ ELSEWHERE = {
     "Dropout2d": "SpatialDropout", "SpatialDropout2D": "SpatialDropout", "Dropout3d": "VolumetricDropout",
     "SpatialDropout3D": "VolumetricDropout", "GaussianNoise": "WhiteNoise",
     # recurrent layers, attention
-    "LSTMCell": "FastLSTM", "GRUCell": "GRU", "RNNCell": "Recurrent", "RNN": "Recurrent, in nn.Sequencer", "SimpleRNN": "Recurrent, in nn.Sequencer",
-    "TimeDistributed": "Bottle, or nn.Sequencer over the first axis", "Bidirectional": "BiSequencer, of steps; of whole sequences nn.SeqBRNN",
+    "LSTMCell": "FastLSTM", "GRUCell": "GRU", "RNNCell": "Recurrent", "RNN": "Recurrent, in nn.Sequencer",
+    "SimpleRNN": "Recurrent, in nn.Sequencer",
+    "TimeDistributed": "Bottle, or nn.Sequencer over the first axis",
+    "Bidirectional": "BiSequencer, of steps; of whole sequences nn.SeqBRNN",
     "Masking": "MaskZero, around the module that reads zeros",
-    "MultiheadAttention": "written with nn.Linear, nn.MM and nn.SoftMax", "MultiHeadAttention": "written with nn.Linear, nn.MM and nn.SoftMax",
+    "MultiheadAttention": "written with nn.Linear, nn.MM and nn.SoftMax",
+    "MultiHeadAttention": "written with nn.Linear, nn.MM and nn.SoftMax",
     # losses
     "L1Loss": "AbsCriterion", "MSELoss": "MSECriterion", "HuberLoss": "SmoothL1Criterion", "SmoothL1Loss": "SmoothL1Criterion",
     "CrossEntropyLoss": "CrossEntropyCriterion, of classes from 1", "NLLLoss": "ClassNLLCriterion, of classes from 1",
     "BCELoss": "BCECriterion", "BCEWithLogitsLoss": "MultiLabelSoftMarginCriterion", "KLDivLoss": "DistKLDivCriterion",
     "CTCLoss": "CTCCriterion, of classes from 1, the blank among them", "GaussianNLLLoss": "GaussianCriterion, of the variance's logarithm",
-    "TripletMarginLoss": "written `nn.Mean(1)(nn.ReLU()(nn.AddConstant(1)(nn.CSubTable()({near, far}))))` of distances by `nn.PairwiseDistance()`",
+    "TripletMarginLoss": "written `nn.Mean(1)(nn.ReLU()(nn.AddConstant(1)(nn.CSubTable()({near, far}))))` of nn.PairwiseDistance",
     # what is no module
     "ModuleList": "a Lua table of modules", "ModuleDict": "a Lua table of modules", "functional": "made of modules: `nn.ReLU()(x)`",
     "Parameter": "part of a module: a bias is `nn.Add(4)`, a factor for each element `nn.CMul(4)`, a matrix `nn.Linear(4, 4)`",
     "init": "told to parameters: `mod.weight:normal(0, 0.01)`, `mod.bias:zero()`", "utils": "told to the experiment: `clip_norm = 5`",
 }  # fmt: skip
 """What each is here: a module's name, with what else there is to know, or how it is written."""
+
+
+FUNCTIONS = {
+    "add": "CAddTable", "sub": "CSubTable", "mul": "CMulTable", "cmul": "CMulTable", "div": "CDivTable", "cdiv": "CDivTable",
+    "cat": "JoinTable", "concat": "JoinTable", "matmul": "MM", "bmm": "MM", "dot": "DotProduct", "pow": "Power", "t": "Transpose",
+    "permute": "Transpose", "flatten": "View", "repeat": "Replicate", "expand": "Replicate", "chunk": "SplitTable",
+    "cross_entropy": "CrossEntropyCriterion", "nll_loss": "ClassNLLCriterion", "mse_loss": "MSECriterion",
+    "max_pool2d": "SpatialMaxPooling",
+}  # fmt: skip
+"""Functions and methods of tensors, and the modules that do the same to nodes, where these have another name."""
+
+METHODS = {
+    "append": "`add` does that", "train": "`training()` does that, and every run of it", "eval": "`evaluate()` does that",
+    "to": "where it computes is told when it runs: `--device`", "parameters": "`getParameters()` gives all as one",
+    "state_dict": "`graphspec weights` reads and writes them",
+}  # fmt: skip
+"""Methods of PyTorch's modules, and what to use instead."""
+
+
+def module_for(word: str) -> str | None:
+    """The signature of the module that does to nodes what a function of tensors is called by (``tanh``, ``view``, ``log_softmax``)."""
+    plain = word.lower().replace("_", "")
+    name = FUNCTIONS.get(word.lower()) or next((n for n in REGISTRY if n.lower() == plain), None)
+    return REGISTRY[name].signature if name in REGISTRY else None
 
 
 def named_elsewhere(name: str) -> str | None:

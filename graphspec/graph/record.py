@@ -252,7 +252,8 @@ class Record:
         if any(v is not None for v in left):
             most = f"at most {len(self.arguments)} arguments" if self.arguments else "no arguments"
             helps = ["modules are added one by one: `:add(...)`"] if self.children else self._by_place(args)
-            raise fail("E0421", f"nn.{self.name} takes {most}, got {len(args)}", origin, notes=[f"signature: {self.signature}"], helps=helps)
+            raise fail("E0421", f"nn.{self.name} takes {most}, got {len(args)}", origin,
+                       notes=[f"signature: {self.signature}"], helps=helps)
         self.check(bound, origin)
         return bound
 

@@ -168,7 +168,7 @@ def describe(source: Source, tokens: Sequence[Token], at: int, accepts: set[str]
         return python
     found = "the end of the file" if ended else f"`{token}`"
     if str(token) == "=" and before is not None and before.type not in STARTERS and "EQUAL" not in accepts:
-        helps = ["to compare, write `==`", "named arguments go into a table: `f{name = value}`"]
+        helps = ["to compare, write `==`", "modules take arguments by place, `nn.ReLU(true)`; names go into a table: `f{name = value}`"]
         return error("E0106", "`=` inside an expression", span, helps=helps)
     if missing is not None:
         shown = f"`{SHOWN[missing]}`" if missing != "NAME" else "an expression" if "NUMBER" in accepts else "a name"

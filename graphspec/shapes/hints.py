@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from graphspec.errors import Fix, Span
 from graphspec.graph import Inputs, Module, Node
@@ -48,6 +49,28 @@ def equal_outputs(ends: Sequence[Inputs]) -> tuple[Fix, ...]:
         Fix(span, f"{head}({', '.join([args[0], other[2][1], *args[2:]])})")
         for (span, head, args), other in zip(calls, calls[::-1], strict=True)
     )
+
+
+def rearranged(module: Module | None, dims: Sequence[Size], axis: int, wanted: Size | None) -> tuple[Fix, ...]:
+    """A View, a Transpose before the module, or its twin for images, where the input has what is wanted in another place.
+
+    Rows for a Linear, ``[B, planes, H, W]`` for what has planes, ``[B, T, n]`` for what has frames.
+    """
+    span = module.origin.span if module is not None else None
+    call = split_call(span.text) if span is not None else None
+    if module is None or span is None or call is None or wanted is None or wanted.value is None or not call[0].startswith("nn."):
+        return ()
+    name, last, sizes = module.record.name, len(dims) - 1, [n.value for n in dims]
+    before, instead = "", ""
+    if axis == last and name.startswith("Linear") and None not in sizes[1:] and prod(n or 1 for n in sizes[1:]) == wanted.value:
+        before = f"nn.View({wanted.value})"
+    elif axis == last == 2 and name.startswith("Temporal") and sizes[1] == wanted.value:
+        before = "nn.Transpose({2, 3})"
+    elif axis == last == 3 and name == "BatchNormalization" and sizes[1] == wanted.value:
+        instead = f"nn.Spatial{name}({', '.join(call[1])})"
+    elif axis < last and name.startswith(("Spatial", "Volumetric")) and sizes[last] == wanted.value:
+        before = f"nn.Transpose({', '.join(f'{{{i}, {i + 1}}}' for i in range(last, axis, -1))})"
+    return (Fix(span, instead or f"nn.Sequential():add({before}):add({span.text})"),) if before or instead else ()
 
 
 def fitting_input(module: Module | None, source: Inputs | None, size: Size | None) -> tuple[Fix, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 from graphspec.errors import Diagnostic, Origin, SpecError, error
 from graphspec.graph import GModule, Inputs, Module, Node
 from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, CellTree, Mismatch, Solver, hint_of
-from graphspec.shapes.hints import equal_outputs, fitting_input, repeat_hint
+from graphspec.shapes.hints import equal_outputs, fitting_input, rearranged, repeat_hint
 from graphspec.shapes.ranks import rank_of
 from graphspec.sizes import Size, SizeLike
 
@@ -267,8 +267,11 @@ class Types(Solver):
                 self.problems.append(self._unwanted(use, clash, what, text))
                 return
             problem = self.explain("E0302", f"{what}: the input does not fit", text, parts)
-            fixes = fitting_input(use.module, use.node.inputs if use.node else None, clash.left) if clash.axis is not None else ()
-            self.problems.append(replace(problem, fixes=fixes))
+            if clash.axis is not None:
+                dims = [self.resolve(n) for n in self.find(use.x).dims or ()]
+                fixes = rearranged(use.module, dims, clash.axis, clash.right)
+                problem = replace(problem, fixes=fixes or fitting_input(use.module, use.node.inputs if use.node else None, clash.left))
+            self.problems.append(problem)
         except SpecError as failure:
             use.failed = True
             self.problems.extend(failure.diagnostics)

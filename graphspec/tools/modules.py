@@ -33,7 +33,8 @@ CHAPTERS = {
     },
     "Images and sequences": {
         "convolution": "Convolutions", "temporal": "Convolutions over time", "pooling": "Poolings",
-        "fractional": "Poolings at random places", "lp": "Poolings by norms", "unpooling": "Unpoolings", "glimpse": "Glimpses", "contrast": "Contrast",
+        "fractional": "Poolings at random places", "lp": "Poolings by norms", "unpooling": "Unpoolings", "glimpse": "Glimpses",
+        "contrast": "Contrast",
         "spatial": "Normalisation and larger images", "padding": "Borders and finer planes",
     },
     "Shapes": {"shape": "Reshaping", "axes": "Axes, types, layouts", "picking": "Slices, padding, constants", "reduce": "Reductions"},
