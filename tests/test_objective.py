@@ -268,3 +268,19 @@ def test_arguments_that_are_refused(text: str) -> None:
     with pytest.raises(graphspec.SpecError) as caught:
         penalised(text)
     assert caught.value.code in ("E0420", "E0421", "E0422")
+
+
+# -- norms that stay the same from step to step -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["reference", "numpy"])
+def test_norms_are_kept_the_same_from_step_to_step(device: str) -> None:
+    text = "local x = nn.Identity{'T', 'B', 3}()\nreturn nn.gModule({x}, {nn.Sequencer(nn.NormStabilizer(0.5))(x)})"
+    found = graphspec.compile(text, dtype="float64", device=device)
+    norms = np.linalg.norm(T, axis=2, keepdims=True)
+    slope = np.zeros_like(norms)
+    slope[1:] += norms[1:] - norms[:-1]
+    slope[:-1] -= norms[1:] - norms[:-1]
+    np.testing.assert_allclose(found.backward(T, 0 * T), 2 * 0.5 / 2 * slope * T / norms)
+    zero = 0 * T
+    assert np.isfinite(found.backward(zero, zero)).all()

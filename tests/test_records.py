@@ -50,6 +50,8 @@ OPEN |= {(f"{name}Pooling", i) for name, samples in POOLINGS.items() for i in sa
 OPEN |= {("SpatialSubSampling", 1), ("TemporalSubSampling", 1), ("FeatureLPPooling", 1), ("FeatureLPPooling", 5)}
 OPEN |= {("TemporalDynamicKMaxPooling", 1), ("TemporalDynamicKMaxPooling", 3)}  # how many are a share of the frames
 OPEN |= {("SpatialFractionalMaxPooling", 1), ("VolumetricFractionalMaxPooling", 1)}
+OPEN |= {("Inception", 2), ("BinaryLogisticRegression", 3)}
+OPEN |= {("ExpandAs", i) for i in range(4)}  # what is repeated
 OPEN |= {("GatedLinearUnit", i) for i in range(4)}  # whether there are halves
 OPEN |= {("SpatialAutoCropMSECriterion", 0), ("SpatialAutoCropMSECriterion", 1)}  # how much is left out
 

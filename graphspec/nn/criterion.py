@@ -20,7 +20,11 @@ from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
 SIZE_AVERAGE = Argument("sizeAverage", "flag", True)
+BY_CONSTRUCTOR = "sizeAverage may be given to the constructor too"
+"""What differs where Torch has it as a field only."""
 WEIGHTS = Argument("weights", "table", None)
+
+LEFT_OUT = {"StochasticGradient": "It trains a module, which is no part of a spec's graph: write `experiment{...}` and `graphspec run` it."}
 
 
 @dataclass(frozen=True)

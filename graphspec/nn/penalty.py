@@ -1,4 +1,4 @@
-"""Modules that hand their input on and change its gradient: penalties on activations, gradients that are cut off or only copied."""
+"""Modules that hand their input on and change its gradient: penalties on what they see, gradients that are cut off or only copied."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from types import SimpleNamespace
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
-from graphspec.ir.core import Value
+from graphspec.ir.core import TensorType, Value, tensor
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, Pointwise, mean_of, only
 from graphspec.nn.criterion import SIZE_AVERAGE
 from graphspec.nn.noise import DPNN
+from graphspec.nn.recurrent import Stateful
 from graphspec.nn.sequence import RNN
 from graphspec.shapes.cells import Cell, Mismatch
-from graphspec.shapes.infer import Types
+from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import product
 
 IN_TRAINING = "nothing is added in evaluation"
@@ -91,6 +92,43 @@ class CategoricalEntropy(Record):
             term = b.where(low, term, b.full_like(term, 0))
         b.also_minimise(mean_of(b, term, x.shape[0]) if a.sizeAverage else term)
         return x
+
+
+@register
+class NormStabilizer(Stateful):
+    """``y = x``, ``[B, n]``; in training ``beta * (|x| - |x of the step before|)^2``, the mean over B, is minimised beside the loss, at all
+    steps but the first.
+
+    |x| is the length of a row.  Krueger and Memisevic (2016).
+    """
+
+    name = "NormStabilizer"
+    doc = "y = x, and the rows' lengths are kept the same from step to step"
+    carries = ("|x|",)
+    source = RNN + "NormStabilizer"
+    differs = IN_TRAINING + "; a row of zeros has no gradient; outside of nn.Sequencer there is no step before"
+    arguments = (Argument("beta", "number", 1.0),)
+    samples = (Sample((), (2, 3)), Sample((0.5,), (3, 2)), Sample((0.5,), (3, 2), evaluate=True))
+
+    def check(self, a: SimpleNamespace, origin: Origin) -> None:
+        check_finite(self, a, origin, "beta")
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.like(x, y)
+        if (dims := s.dims(x)) is not None and len(dims) != 2:
+            raise Mismatch(f"rows, [B, n], are wanted, got {s.show(x)}")
+
+    def states(self, b: Lowering, use: Use) -> list[TensorType]:
+        return [tensor(b.type_of(use.x).shape[:1], b.dtype), tensor((), b.dtype)]
+
+    def step(self, b: Lowering, m: Module, x: Tree, state: list[Value]) -> tuple[Tree, list[Value]]:
+        before, begun = state
+        square = b.reduce_sum(b.mul(only(x), only(x)), [1])
+        zero = b.compare(square, b.full_like(square, 0), "eq")  # the root has no slope there
+        norm = b.where(zero, square, b.sqrt(b.where(zero, b.full_like(square, 1), square)))
+        change = b.mul(b.sub(norm, before), b.broadcast(begun, norm.shape, ()))
+        b.also_minimise(b.scale(mean_of(b, b.mul(change, change), norm.shape[0]), m.args.beta))
+        return x, [norm, b.full_like(begun, 1)]
 
 
 @register

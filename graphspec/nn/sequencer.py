@@ -19,10 +19,13 @@ from graphspec.sizes import Size
 
 NO_MEMORY = "All elements of a table have one shape; nothing is remembered between calls; a module used twice in a step has two states"
 
+ABSTRACT = "It is what recurrent modules and those around them have in common in Torch, and is no module: "
+
 LEFT_OUT = {
+    "AbstractRecurrent": ABSTRACT + "nn.Recurrence makes a recurrent module of any module.",
+    "AbstractSequencer": ABSTRACT + "nn.Sequencer runs any module over a sequence.",
     "RecurrentAttention": "Its glimpses are placed by draws that REINFORCE trains, outside of the graph's gradient. Write the loop as "
     "`nn.Scan(cell, {steps = 'T'})` with a cell that computes where to look, and train that by its gradient.",
-    "NormStabilizer": "It adds to the gradient what belongs in the loss. Add the squared differences of the norms to the loss.",
     "BiSequencerLM": "Write what it does with two nn.Sequencer, one between two nn.ReverseTable, and nn.NarrowTable on each.",
 }
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from graphspec.graph import Module
 from twins.common import Env, Twin
+
+try:
+    import torch
+except ImportError:  # the tests that need it are skipped, with this reason
+    torch = None  # type: ignore[assignment]
 
 
 def l1_penalty(m: Module, x: Any, env: Env) -> Any:
@@ -27,6 +30,7 @@ def categorical_entropy(m: Module, x: Any, env: Env) -> Any:
 TWINS: dict[str, Twin] = {
     "L1Penalty": l1_penalty,
     "CategoricalEntropy": categorical_entropy,
+    "NormStabilizer": lambda m, x, env: [x * 1, x.sum() * 0] if env.training else x * 1,  # one step; more: tests/test_objective.py
     "ZeroGrad": lambda m, x, env: x.detach(),
     "CopyGrad": lambda m, x, env: x * 1,
 }
