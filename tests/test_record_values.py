@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -107,10 +108,16 @@ def test_a_cloned_scan_runs_its_own_cell() -> None:
     assert program.letters == ["B", "T"]
 
 
-def test_batch_normalisation_of_one_vector() -> None:
-    x = source(3)
-    found = typed([x], use("BatchNormalization", (3,), x))
-    with pytest.raises(SpecError) as caught:
+@pytest.mark.parametrize(
+    ("name", "shape", "words"),
+    [("BatchNormalization", (3,), "a batch [B, 3], not one vector"),
+     ("SpatialBatchNormalization", (3, 1, 2), "[B, 3, h, w], not one image"),
+     ("VolumetricBatchNormalization", (3, 1, 2, 2), "[B, 3, t, h, w], not one volume")],
+)  # fmt: skip
+def test_batch_normalisation_without_a_batch(name: str, shape: tuple[int, ...], words: str) -> None:
+    x = source(*shape)
+    found = typed([x], use(name, (3,), x))
+    with pytest.raises(SpecError, match=re.escape(words)) as caught:
         forward_program(found, True)
     assert caught.value.code == "E0317"
     forward_program(found, False)

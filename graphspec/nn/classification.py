@@ -14,6 +14,7 @@ from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, mean_of, pair
 from graphspec.nn.criterion import (
+    BY_CONSTRUCTOR,
     SIZE_AVERAGE,
     WEIGHTS,
     Criterion,
@@ -129,7 +130,7 @@ class CrossEntropyCriterion(ClassNLLCriterion):
     name = "CrossEntropyCriterion"
     doc = "the cross entropy of the softmax of scores with the target classes"
     source = PAGE + "crossentropycriterion"
-    differs = "rows may have any number of leading axes; ignoreIndex, as ClassNLLCriterion has it, is one argument more"
+    differs = "rows may have any number of leading axes; ignoreIndex, as in ClassNLLCriterion, is one argument more; axes of size 1 stay"
     parts = ("nll",)
 
     def log_probabilities(self, b: Lowering, prediction: Value) -> Value:
@@ -178,7 +179,7 @@ class ClassSimplexCriterion(Classes):
     name = "ClassSimplexCriterion"
     doc = "the mean squared difference from the class's corner of a regular simplex"
     source = PAGE + "classsimplexcriterion"
-    differs = "sizeAverage may be given to the constructor too; for getPredictions and getTopPrediction write nn.MM with the corners"
+    differs = f"{BY_CONSTRUCTOR}; for getPredictions and getTopPrediction write nn.MM with the corners"
     arguments = (Argument("nClasses"), SIZE_AVERAGE)
     samples = (
         Sample((3,), ((2, 3), Leaf((2,), index=True, high=3))),

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, Leaf, Make, Module, Sample, Table, Walk, register
+from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Table, Walk, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, map_tree
 from graphspec.nn.common import TORCH, impossible, mean_of, only
@@ -140,6 +140,9 @@ class Decorator(Criterion):
     """Base of criterions around one that is given to the constructor."""
 
     arguments: ClassVar[tuple[Argument, ...]] = (CRITERION,)
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        return Record.lower(self, b, m, x)  # what is inside, not losses of its own
 
 
 @register

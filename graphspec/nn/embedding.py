@@ -6,13 +6,12 @@ from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, equal_shapes, pair
-from graphspec.nn.criterion import SIZE_AVERAGE, Compared, Criterion, Losses, labels_like, positive, signs, targets_of
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, labels_like, positive, signs, targets_of
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 
 PAGE = TORCH + "criterion.md#"
-ALSO = "sizeAverage may be given to the constructor too"
 MARGIN = Argument("margin", "number", 1.0)
 
 
@@ -38,7 +37,7 @@ class HingeEmbeddingCriterion(Compared):
     name = "HingeEmbeddingCriterion"
     doc = "distances of what is alike, and what distances of others lack to the margin"
     source = PAGE + "hingeembeddingcriterion"
-    differs = ALSO
+    differs = BY_CONSTRUCTOR
     labels = True
     arguments = (MARGIN, SIZE_AVERAGE)
     samples = (
@@ -119,7 +118,7 @@ class CosineEmbeddingCriterion(Pairs):
     name = "CosineEmbeddingCriterion"
     doc = "the cosines of rows, brought near 1 for what is alike and below the margin for others"
     source = PAGE + "cosineembeddingcriterion"
-    differs = ALSO + "; rows may have any number of leading axes; labels are -1 or 1 (Torch passes a cosine on for any other)"
+    differs = BY_CONSTRUCTOR + "; rows may have any number of leading axes; labels are -1 or 1 (Torch passes a cosine on for any other)"
     arguments = (Argument("margin", "number", 0.0), SIZE_AVERAGE)
     samples = (
         Sample((), ((Leaf((3, 2), 0.1, 0.9), Leaf((3, 2), 0.1, 0.9)), ints(1, -1, 1))),
@@ -155,7 +154,7 @@ class MarginRankingCriterion(Pairs):
     name = "MarginRankingCriterion"
     doc = "what the difference of two scores lacks to the margin"
     source = PAGE + "marginrankingcriterion"
-    differs = ALSO + "; with several axes the mean is over all elements, Torch's over the rows"
+    differs = BY_CONSTRUCTOR + "; with several axes the mean is over all elements, Torch's over the rows"
     arguments = (MARGIN, SIZE_AVERAGE)
     samples = (
         Sample((), ((Leaf((4,), -0.4, 0.4), Leaf((4,), -0.4, 0.4)), ints(1, -1, -1, 1))),

@@ -10,7 +10,7 @@ from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import drop_axis, equal_shapes, only, pair
-from graphspec.nn.criterion import SIZE_AVERAGE, Criterion, Losses
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Criterion, Losses
 from graphspec.nn.transfer import log_softmax, softplus
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
@@ -108,7 +108,7 @@ class NCECriterion(Criterion):
     source = "Mnih and Teh (2012), https://arxiv.org/abs/1206.6426; https://github.com/Element-Research/dpnn#nn.NCECriterion"
     differs = (
         "there is no target, which dpnn's takes and does not read; the noise's probabilities have gradients too; gradients are those of "
-        "the formula, where dpnn adds 1e-7 once more; sizeAverage may be given to the constructor"
+        f"the formula, where dpnn adds 1e-7 once more; {BY_CONSTRUCTOR}"
     )
     arguments = (SIZE_AVERAGE,)
     samples = (

@@ -10,7 +10,7 @@ from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.classification import PAGE, WeightedClasses
 from graphspec.nn.common import drop_axis, mean_of, pair
-from graphspec.nn.criterion import SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, positive, prediction_and_classes
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, positive, prediction_and_classes
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -28,8 +28,8 @@ class MultiMarginCriterion(WeightedClasses):
     doc = "the hinge loss of the target class's score against all other scores"
     source = PAGE + "multimargincriterion"
     differs = (
-        "rows may have any number of leading axes; sizeAverage may be given to the constructor too; weights multiply what is "
-        "raised to p already, as in Torch's code; its page has them under the power"
+        f"rows may have any number of leading axes; {BY_CONSTRUCTOR}; weights multiply what is raised to p already, as in Torch's code; "
+        "its page has them under the power"
     )
     arguments = (Argument("p", "int", 1), WEIGHTS, Argument("margin", "number", 1.0), SIZE_AVERAGE)
     samples = (
@@ -68,7 +68,7 @@ class MultiLabelMarginCriterion(Criterion):
     name = "MultiLabelMarginCriterion"
     doc = "the hinge loss of the scores of several target classes against all other scores"
     source = PAGE + "multilabelmargincriterion"
-    differs = "rows may have any number of leading axes; sizeAverage may be given to the constructor too"
+    differs = f"rows may have any number of leading axes; {BY_CONSTRUCTOR}"
     arguments = (SIZE_AVERAGE,)
     samples = (
         Sample((), ((2, 4), Leaf((2, 4), index=True, values=(1, 3, 0, 0, 4, 0, 2, 2)))),
@@ -122,7 +122,7 @@ class MarginCriterion(Signed):
     name = "MarginCriterion"
     doc = "the hinge loss of two classes, -1 and 1"
     source = PAGE + "margincriterion"
-    differs = "sizeAverage may be given to the constructor too"
+    differs = BY_CONSTRUCTOR
     arguments = (Argument("margin", "number", 1.0), SIZE_AVERAGE)
     samples = (
         Sample((), ((2, 3), SIGNS)),
@@ -142,6 +142,7 @@ class SoftMarginCriterion(Signed):
     name = "SoftMarginCriterion"
     doc = "the logistic loss of two classes, -1 and 1"
     source = PAGE + "softmargincriterion"
+    differs = BY_CONSTRUCTOR
     samples = (
         Sample((), ((2, 3), SIGNS)),
         Sample((False,), (Leaf((4,), -3.0, 3.0), Leaf((4,), values=(1.0, 1.0, -1.0, 1.0)))),

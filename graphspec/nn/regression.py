@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Sample, Table
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, only, pair, unless_known
-from graphspec.nn.criterion import SIZE_AVERAGE, Compared, Criterion, Losses, WeightedElements, numbers, weight_buffer
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, WeightedElements, numbers, weight_buffer
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -92,7 +92,7 @@ class WeightedMSECriterion(MSECriterion):
     name = "WeightedMSECriterion"
     doc = "the mean squared difference from the target times a weight"
     source = "https://github.com/torch/nn/blob/master/WeightedMSECriterion.lua"
-    differs = "sizeAverage may be given to the constructor too"
+    differs = BY_CONSTRUCTOR
     arguments = (Argument("weight", "table"), SIZE_AVERAGE)
     samples = (
         Sample((Table((0.5, 2.0, -1.0)),), ((2, 3), (2, 3))),
@@ -189,7 +189,7 @@ class DistKLDivCriterion(Compared):
     name = "DistKLDivCriterion"
     doc = "the Kullback-Leibler divergence of probabilities from log-probabilities, a mean over the elements"
     source = PAGE + "distkldivcriterion"
-    differs = SIZES
+    differs = BY_CONSTRUCTOR
     samples = (
         Sample((), (Leaf((2, 3), -2.0, -0.1), Leaf((2, 3), 0.1, 0.9))),
         Sample((False,), (Leaf((4,), -2.0, -0.1), Leaf((4,), 0.2, 0.9))),

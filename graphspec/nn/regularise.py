@@ -81,6 +81,11 @@ class BatchNormalization(Record):
     name = "BatchNormalization"
     doc = "normalises each feature over the batch"
     source = "Ioffe and Szegedy (2015); " + TORCH + "convolution.md"
+    differs = "more leading axes than one are taken too; eps is more than 0"
+    rank: ClassVar[int] = 2
+    """Axes of a batch."""
+    one: ClassVar[str] = "[B, {n}], not one vector"
+    """What an error says of what is no batch."""
     arguments = (Argument("n"), Argument("eps", "number", 1e-5), Argument("momentum", "number", 0.1), Argument("affine", "flag", True))
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((3,), (4, 3)),
@@ -109,8 +114,7 @@ class BatchNormalization(Record):
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
-        if b.training and x.type.rank < 2:
-            raise fail("E0317", f"nn.{self.name} in training needs a batch [B, {m.args.n}], not one vector", b.origin)
+        self.batch_if_training(b, m, x)
         flat = rows(b, x) if x.type.rank > 1 else x
         if b.training:
             y = self._normalised(b, m, flat)
@@ -122,6 +126,11 @@ class BatchNormalization(Record):
             y = b.mul(y, b.broadcast_last(b.parameter(m, "weight"), y))
             y = b.add(y, b.broadcast_last(b.parameter(m, "bias"), y))
         return b.reshape(y, x.shape)
+
+    def batch_if_training(self, b: Lowering, m: Module, x: Value) -> None:
+        """E0317 for what is no batch, in training."""
+        if b.training and x.type.rank < self.rank:
+            raise fail("E0317", f"nn.{self.name} in training needs a batch {self.one.format(n=m.args.n)}", b.origin)
 
     def _normalised(self, b: Lowering, m: Module, x: Value) -> Value:
         """Normalised by the batch's own statistics, which also move the running ones."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import ClassVar
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, Table, register
@@ -27,47 +26,54 @@ LEFT_OUT = {
 
 
 class PlaneNormalization(BatchNormalization):
-    """Base of batch normalisations whose features are axis 2 of a batch."""
+    """Base of batch normalisations whose features are axis 2 of a batch; in evaluation it may be missing, as in Torch."""
 
-    rank: ClassVar[int] = 4
+    differs = "eps is more than 0"
+    rank = 4
+    one = "[B, {n}, h, w], not one image"
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.like(x, y, self.rank)
         dims = s.dims(x)
         if dims is None:
             return
-        if len(dims) != self.rank:
+        if len(dims) not in (self.rank - 1, self.rank):
             raise Mismatch(f"a batch with {self.rank} axes is wanted, got {len(dims)}")
-        s.equate(dims[1], m.args.n, 1)
+        plane = len(dims) - self.rank + 1
+        s.equate(dims[plane], m.args.n, plane)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        last = (0, *range(2, self.rank), 1)
-        y = only(super().lower(b, m, b.transpose(only(x), last)))
-        return b.transpose(y, (0, self.rank - 1, *range(1, self.rank - 1)))
+        x = only(x)
+        self.batch_if_training(b, m, x)
+        whole = x if x.type.rank == self.rank else b.unsqueeze(x, 0)
+        y = only(super().lower(b, m, b.transpose(whole, (0, *range(2, self.rank), 1))))
+        return b.reshape(b.transpose(y, (0, self.rank - 1, *range(1, self.rank - 1))), x.shape)
 
 
 @register
 class SpatialBatchNormalization(PlaneNormalization):
-    """BatchNormalization of n planes, over the batch and all places: ``[B, n, h, w] -> [B, n, h, w]``."""
+    """BatchNormalization of n planes, over the batch and all places: ``[B, n, h, w] -> [B, n, h, w]``; in evaluation ``[n, h, w]`` too."""
 
     name = "SpatialBatchNormalization"
     doc = "normalises each plane over the batch and all places"
     source = "Ioffe and Szegedy (2015); " + PAGE + "SpatialBatchNormalization"
     samples = (
         Sample((3,), (2, 3, 2, 2)), Sample((2, 1e-3, 0.3), (2, 2, 1, 3)), Sample((2, None, None, False), (3, 2, 2, 1)),
-        Sample((3,), (2, 3, 2, 2), evaluate=True),
+        Sample((3,), (2, 3, 2, 2), evaluate=True), Sample((3,), (3, 1, 2), evaluate=True),
     )  # fmt: skip
 
 
 @register
 class VolumetricBatchNormalization(PlaneNormalization):
-    """BatchNormalization of n volumes: ``[B, n, t, h, w] -> [B, n, t, h, w]``."""
+    """BatchNormalization of n volumes: ``[B, n, t, h, w] -> [B, n, t, h, w]``; in evaluation ``[n, t, h, w]`` too."""
 
     name = "VolumetricBatchNormalization"
     doc = "normalises each volume over the batch and all places"
     source = "Ioffe and Szegedy (2015); " + PAGE + "VolumetricBatchNormalization"
     rank = 5
-    samples = (Sample((2,), (2, 2, 2, 1, 2)), Sample((2, None, None, False), (2, 2, 1, 2, 2)), Sample((2,), (1, 2, 2, 1, 2), evaluate=True))
+    one = "[B, {n}, t, h, w], not one volume"
+    samples = (Sample((2,), (2, 2, 2, 1, 2)), Sample((2, None, None, False), (2, 2, 1, 2, 2)), Sample((2,), (1, 2, 2, 1, 2), evaluate=True),
+               Sample((2,), (2, 1, 2, 2), evaluate=True))
 
 
 class Image(Record):

@@ -16,7 +16,8 @@ except ImportError:  # the tests that need it are skipped, with this reason
 
 def batch_norm(m: Module, x: Any, env: Env) -> Any:
     mean, var = env.buffer(m, "running_mean").clone(), env.buffer(m, "running_var").clone()
-    y = F.batch_norm(x, mean, var, env.parameter(m, "weight"), env.parameter(m, "bias"), env.training, m.args.momentum, m.args.eps)
+    given = (mean, var, env.parameter(m, "weight"), env.parameter(m, "bias"), env.training, m.args.momentum, m.args.eps)
+    y = batched(x, "THW"[-(m.record.rank - 2) :], lambda b: F.batch_norm(b, *given))  # type: ignore[attr-defined]
     if env.training:
         env.updated = {id(m.buffers["running_mean"]): mean, id(m.buffers["running_var"]): var}
     return y
