@@ -29,6 +29,21 @@ def flatten(tree: Tree) -> list[Value]:
     return [leaf for item in tree for leaf in flatten(item)]
 
 
+def _alike(y: Any, wanted: Any) -> bool:
+    """Whether values are of these types, as far as their sizes are numbers."""
+    if isinstance(wanted, tuple):
+        return isinstance(y, tuple) and len(y) == len(wanted) and all(map(_alike, y, wanted))
+    if not isinstance(y, Value) or y.type.dtype != wanted.dtype or y.type.rank != wanted.rank:
+        return False
+    return all(m.value is None or n.value is None or m == n for m, n in zip(y.shape, wanted.shape, strict=True))
+
+
+def _types(tree: Any) -> str:
+    if isinstance(tree, tuple):
+        return f"{{{', '.join(map(_types, tree))}}}"
+    return str(tree.type if isinstance(tree, Value) else "nothing" if tree is None else tree)
+
+
 def unflatten(like: Any, values: Iterable[Any]) -> Any:
     """Values put in the place of the leaves of ``like`` (a nested tuple)."""
     supply = iter(values)
@@ -270,6 +285,7 @@ class Lowering(Builder):
         origin = use.origin if use.origin.span else self.origin
         with self.at(origin):
             y = use.module.record.lower(self, use.module, x)
+        self._as_typed(use, y)
         name = self.session.node_names.get(self.path)
         if name and name in self.session.wanted and use.node is not None:
             leaves = flatten(y)
@@ -277,6 +293,14 @@ class Lowering(Builder):
                 self.scope.captured[name if len(leaves) == 1 else f"{name}[{number}]"] = leaf
         self.use, self.path = outer, path
         return y
+
+    def _as_typed(self, use: Use, y: Tree) -> None:
+        """E0823 where a record lowers to something else than its ``shapes`` said.  Letters are left to the run."""
+        assert use.module is not None
+        wanted, record = self.type_of(use.y), use.module.record
+        if not _alike(y, wanted):
+            found = f"{_types(y)} comes of `lower`, and its `shapes` says {_types(wanted)}"
+            raise fail("E0823", f"a mistake in the record of nn.{record.name}, in {type(record).__module__}: {found}", use.origin)
 
     def _fit(self, cell: Cell, x: Tree) -> Tree:
         """The values with one form for each size.  There are several where two forms are equal by a guard only (``2*N`` and ``T*B``,

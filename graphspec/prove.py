@@ -14,7 +14,7 @@ import numpy as np
 from graphspec.check import Array, compare, on_device, relative_error
 from graphspec.engine import device_named
 from graphspec.errors import SpecError
-from graphspec.graph import Module, Record, Sample
+from graphspec.graph import Module, Record, Sample, plugin_at_fault
 from graphspec.graph.record import lua_call
 from graphspec.ir.verify import verify
 from graphspec.samples import Case, nested, written
@@ -94,8 +94,9 @@ def told(failure: Exception) -> str:
     """An exception in a line: a SpecError's code and message, another one's type and the place it comes from."""
     if isinstance(failure, SpecError):
         return "; ".join(f"{d.code}: {d.message}" for d in failure.diagnostics)
+    fault = plugin_at_fault(failure)
     place = extract_tb(failure.__traceback__)[-1]
-    return f"{type(failure).__name__}: {failure} ({place.filename}:{place.lineno})"
+    return f"{type(failure).__name__}: {failure} ({fault[1] if fault else f'{place.filename}:{place.lineno}'})"
 
 
 def _differences(case: Case) -> float:

@@ -62,6 +62,9 @@ def test_a_twin_that_is_not_there(said: Any, given: str, told: str) -> None:
         ("b.mul(x, b.stop_gradient(b.sigmoid(x)))", "WRONG"),
         ("b.mul(x, b.nothing(x))", "AttributeError: 'Lowering' object has no attribute 'nothing'"),
         ("x + 1", "TypeError"),
+        ("b.parameter(m, 'weight')", "KeyError: 'weight'"),
+        ("b.reduce_sum(x, (0,))", "E0823: a mistake in the record of nn.Swish, in odd: float64[] comes of `lower`, and its `shapes` says"),
+        ("print(end='')", "E0823: a mistake in the record of nn.Swish, in odd: nothing comes of `lower`"),
     ],
 )
 def test_a_wrong_record_fails(said: Any, tmp_path: Path, wrong: str, told: str) -> None:
@@ -69,7 +72,7 @@ def test_a_wrong_record_fails(said: Any, tmp_path: Path, wrong: str, told: str) 
     code, out, err = said("check-module Swish --plugin odd --device numpy")
     assert code == 1, err
     assert told in out and "FAILED" in out
-    assert told == "WRONG" or "odd.py:" in out
+    assert told == "WRONG" or told.startswith("E0823") or "(odd.py:" in out
 
 
 def test_one_without_samples_is_not_proved(said: Any, tmp_path: Path) -> None:
