@@ -175,7 +175,8 @@ class Model:
     def backward(self, inputs: Any, output_gradients: Any) -> Any:
         """Gradients of the inputs (None for index inputs), given those of the outputs; adds to ``gradients``.
 
-        Random masks are those of the last ``forward``; running statistics are left alone.
+        Random masks are those of the last ``forward``; running statistics are left alone.  What modules minimise beside their outputs
+        (nn.L1Penalty, what nn.VRClassReward pays) counts once in training, whatever the gradients given.
         """
         typed, arrays = self._bind(inputs)
         given = dict(zip(typed.output_names, leaves(self._as_tree(output_gradients, typed.outputs, "output gradients")), strict=True))
@@ -210,7 +211,8 @@ class Model:
         return self
 
     def set_noise(self, node_name: str, array: Any) -> None:
-        """Inject a dropout mask (scaled, as Torch's ``noise``; inside a Scan with a leading time axis); None takes it back."""
+        """Inject a dropout mask (scaled, as Torch's ``noise``), or what an ``nn.Reinforce...`` drew; inside a Scan with a leading time
+        axis; None takes it back."""
         self.node(node_name)
         if array is None:
             self.noise.pop(node_name, None)
