@@ -19,11 +19,12 @@ from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types, Use
 
 ONE_STEP = (
-    "Outside of nn.Sequencer, nn.BiSequencer and nn.Repeater it makes one step from a state of zeros; a module used twice in a step has a "
-    "state for each use"
+    "outside of nn.Sequencer, nn.BiSequencer and nn.Repeater it makes one step from a state of zeros; a module used twice in a step has a "
+    "state for each use; remember takes 'neither' only"
 )
-RHO = Argument("rho", "size", None)
-"""How many steps Torch goes back in time outside of a Sequencer, which sets it to all; so it changes nothing here."""
+MORE_AXES = "; more leading axes than one are taken too; p must be 0"
+RHO = Argument("rho", "size", None, note="changes nothing: gradients go back through all steps")
+"""How many steps Torch goes back in time outside of a Sequencer, which sets it to all."""
 
 
 class Stateful(Record):
@@ -156,20 +157,21 @@ def plus(a: Node, b: Node, origin: Origin) -> Node:
 
 
 STEPS = (Argument("inputSize"), Argument("outputSize", "size", None), RHO)
-DROPS = (Argument("p", "number", 0.0), Argument("mono", "flag", False))
+DROPS = (Argument("p", "number", 0.0), Argument("mono", "flag", False, note="changes nothing: it is about p"))
 
 
 @register
 class LSTM(Gates):
     """``i, f = sig(W x + U h + w * c + b)``, ``c = f * c + i * tanh(W x + U h + b)``, ``o`` like i from the new c, ``y = h = o * tanh(c)``.
 
-    ``[..., inputSize] -> [..., outputSize]``; the state is ``{h, c}``.  Without ``cell2gate`` the gates do not read c.
+    ``[..., inputSize] -> [..., outputSize]``, which is inputSize unless given; the state is ``{h, c}``.  Without ``cell2gate`` the gates do
+    not read c.  After ``maskZero(n)`` or ``trimZero(n)`` a row of zeros, of n axes, gives zeros and leaves zeros as its state.
     """
 
     name = "LSTM"
     doc = "one step of a long short-term memory with peepholes"
     source = RNN + "LSTM"
-    differs = ONE_STEP + "; p must be 0"
+    differs = ONE_STEP + MORE_AXES
     arguments = (*STEPS, Argument("cell2gate", "flag", True), *DROPS)
     carries = ("h", "c")
     samples: ClassVar[tuple[Sample, ...]] = (
@@ -198,13 +200,14 @@ class LSTM(Gates):
 class FastLSTM(Gates):
     """``i, g, f, o = W x + U h + b``, ``c = sig(f) * c + sig(i) * tanh(g)``, ``y = h = sig(o) * tanh(c)``.
 
-    ``[..., inputSize] -> [..., outputSize]``; the state is ``{h, c}``, the parameters those of one linear layer on x and one on h.
+    ``[..., inputSize] -> [..., outputSize]``, which is inputSize unless given; the state is ``{h, c}``, the parameters are those of one
+    linear layer on x and one on h.  maskZero and trimZero as in nn.LSTM.
     """
 
     name = "FastLSTM"
     doc = "one step of a long short-term memory, all gates in one product"
     source = RNN + "FastLSTM"
-    differs = ONE_STEP + "; there is no normalisation of batches (nn.FastLSTM.bn), so eps, momentum and affine change nothing; p must be 0"
+    differs = ONE_STEP + "; there is no normalisation of batches (nn.FastLSTM.bn), so eps, momentum and affine change nothing" + MORE_AXES
     arguments = (*STEPS, Argument("eps", "number", None), Argument("momentum", "number", None), Argument("affine", "flag", True), *DROPS)
     carries = ("h", "c")
     samples = (Sample((3, 2), (2, 3)), Sample((2,), (2,)), Sample((2, 3, 9, 1e-3, 0.1, False, 0, True), (2, 2, 2)))
@@ -220,13 +223,13 @@ class FastLSTM(Gates):
 class GRU(Gates):
     """``r, z = sig(W x + U h + b)``, ``g = tanh(V x + c + R (r * h))``, ``y = h = (1 - z) * g + z * h``.
 
-    ``[..., inputSize] -> [..., outputSize]``; the state is h.
+    ``[..., inputSize] -> [..., outputSize]``, which is inputSize unless given; the state is h.  maskZero and trimZero as in nn.LSTM.
     """
 
     name = "GRU"
     doc = "one step of gated recurrent units"
     source = RNN + "GRU"
-    differs = ONE_STEP + "; p must be 0"
+    differs = ONE_STEP + "; outputSize may be left out" + MORE_AXES
     arguments = (*STEPS, *DROPS)
     samples = (Sample((3, 2), (2, 3)), Sample((2,), (2,)), Sample((2, 3, 9, 0, True), (2, 2, 2)))
 
@@ -234,7 +237,7 @@ class GRU(Gates):
         (h,) = state
         n = a.outputSize
         r, z = gates(a, x, h, [("Sigmoid", "r"), ("Sigmoid", "z")], origin)
-        reset = node("LinearNoBias", (n, n), times(r, h, origin), origin, "o2h")
-        g = node("Tanh", (), plus(node("Linear", (a.inputSize, n), x, origin, "i2h"), reset, origin), origin)
+        given = node("Linear", (a.inputSize, n), x, origin, "i2h")
+        g = node("Tanh", (), plus(given, node("LinearNoBias", (n, n), times(r, h, origin), origin, "o2h"), origin), origin)
         fresh = node("AddConstant", (1,), node("MulConstant", (-1,), z, origin), origin)
         return [plus(times(fresh, g, origin), times(z, h, origin), origin)]

@@ -69,7 +69,7 @@ def lstm(m: Module, x: Any, env: Env) -> Any:
 
 
 def gru(m: Module, x: Any, env: Env) -> Any:
-    wx, bias, wh, reset, candidate, shift = parameters(m, env)
+    wx, bias, wh, candidate, shift, reset = parameters(m, env)
     (h,) = held(m, zeros(m, x))
     r, z = torch.sigmoid(F.linear(x, wx, bias) + F.linear(h, wh)).chunk(2, -1)
     fresh = torch.tanh(F.linear(x, candidate, shift) + F.linear(r * h, reset))
