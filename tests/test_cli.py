@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compiled import NEEDS_COMPILER
@@ -290,6 +291,24 @@ def test_what_a_person_sees_of_a_run(run: Any) -> None:
     assert re.search(r"\d+ parameters, 2 steps of about 28 symbols, into first", said.err)
     for words in ("this model", "unigram", "3-gram", "5-gram", "graphspec sample first"):
         assert words in said.out
+
+
+ARRAYS = """
+local points = data.arrays { path = 'points.npz', batch = 4 }
+local x, y = nn.Identity{'B', 2}(), nn.Identity{'B', 1}()
+return experiment { loss = nn.MSECriterion()({nn.Linear(2, 1)(x), y}), inputs = { [x] = points.x, [y] = points.y } }
+"""
+
+
+def test_a_model_that_is_no_language_model_is_not_told_of_as_one(run: Any, elsewhere: Path) -> None:
+    """Its data are examples, its loss is no mean over symbols, and `sample` would refuse it."""
+    (elsewhere / "model.spec").write_text(ARRAYS)
+    np.savez(elsewhere / "points.npz", x=np.ones((40, 2)), y=np.ones((40, 1)))
+    said = run("run model.spec --steps 2 --out first")
+    assert "2 steps of about 4 examples, into first" in said.err
+    evaluated = run("eval first")
+    assert "graphspec eval first" in said.out and "loss  " in evaluated.out
+    assert not re.search("symbol|nats|graphspec sample", said.out + said.err + evaluated.out)
 
 
 def test_a_spec_that_asks_for_it_gets_a_picture_of_its_error(run: Any, elsewhere: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphspec.cli.common import overrides
 from graphspec.cli.output import Output
-from graphspec.cli.run import NAMES, said
+from graphspec.cli.run import NAMES, loss_unit, said
 from graphspec.errors import Diagnostic, fail
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.experiment import Experiment
@@ -33,7 +33,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if args.json:
         out.json({**found, "by_length": by_length} if args.by_length else found)
         return 0
-    rows = [("step", f"{experiment.steps:,}"), ("loss (nats a symbol)", f"{found.pop('valid_loss'):.4f}")]
+    unit = loss_unit(experiment)
+    rows = [("step", f"{experiment.steps:,}"), (f"loss ({unit})" if unit else "loss", f"{found.pop('valid_loss'):.4f}")]
     out.table([*rows, *((NAMES.get(name, name), said(name, value)) for name, value in found.items() if name != "step")], right=(1,))
     if by_length:
         out.text("")

@@ -60,13 +60,13 @@ def run(args: argparse.Namespace, out: Output) -> int:
         events = train(experiment, RunSettings(args.steps, folder, args.resume, lambda: interruption.asked, args.detect_anomaly))
         events = board.follow(events) if board else events
         with contextlib.closing(events):  # closed early, it saves a checkpoint first
-            end = _json(events, out) if args.json else _show(events, out, args.spec, folder)
+            end = _json(events, out) if args.json else _show(events, out, args.spec, folder, experiment.source.counted)
     if end["event"] == "stopped":
         if not args.json:
             out.note(f"stopped after step {end['step']:,}; go on with it: the same command with --out {folder} --resume")
         return INTERRUPTED
     if not args.json:
-        _summary(end, out, folder)
+        _summary(end, out, folder, experiment)
     return 0
 
 
@@ -119,24 +119,27 @@ def _json(events: Iterator[Event], out: Output) -> Event:
     return event
 
 
-def _show(events: Iterator[Event], out: Output, spec: str, folder: Path) -> Event:
+def _show(events: Iterator[Event], out: Output, spec: str, folder: Path, counted: str) -> Event:
     start = next(events)
     while start["event"] == "warning":
         out.warnings([start["diagnostic"]])
         start = next(events)
-    out.note(f"{spec}: {start['parameters']:,} parameters, {start['steps']:,} steps of about {start['symbols']:,} symbols, into {folder}")
+    steps = f"{start['steps']:,} steps of about {start['symbols']:,} {counted}s"
+    out.note(f"{spec}: {start['parameters']:,} parameters, {steps}, into {folder}")
     if start["finished"]:
         out.note(f"finished already, after step {start['step']:,}: nothing is left to do; more `--steps` go on")
     elif start["step"]:
         out.note(f"going on after step {start['step']:,}")
-    return _bar(events, out, start) if out.live else _lines(events, out, start)
+    pace = Pace(start, counted)
+    return _bar(events, out, pace) if out.live else _lines(events, out, pace)
 
 
 class Pace:
-    """Symbols a second and the time that is left."""
+    """Symbols (or what else is counted) a second and the time that is left."""
 
-    def __init__(self, start: Event) -> None:
+    def __init__(self, start: Event, counted: str) -> None:
         self.start = start
+        self.counted = counted
         self.began = time.perf_counter()
         self.symbols = 0
 
@@ -145,7 +148,7 @@ class Pace:
         self.symbols += event["symbols"]
         seconds = max(time.perf_counter() - self.began, 1e-9)
         left = seconds / max(event["step"] - self.start["step"], 1) * (self.start["steps"] - event["step"])
-        return f"{self.symbols / seconds:,.0f} symbols/s  {clock(left)} left"
+        return f"{self.symbols / seconds:,.0f} {self.counted}s/s  {clock(left)} left"
 
 
 def clock(seconds: float) -> str:
@@ -154,15 +157,15 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
-def _lines(events: Iterator[Event], out: Output, start: Event) -> Event:
-    pace, told = Pace(start), time.perf_counter()
+def _lines(events: Iterator[Event], out: Output, pace: Pace) -> Event:
+    told = time.perf_counter()
     event: Event = {}
     for event in events:
         if event["event"] == "step":
             text = pace.text(event)
             if time.perf_counter() - told > PLAIN_EVERY:
                 told = time.perf_counter()
-                out.note(f"step {event['step']:,} of {start['steps']:,}  loss {event['train_loss']:.4f}  {text}")
+                out.note(f"step {event['step']:,} of {pace.start['steps']:,}  loss {event['train_loss']:.4f}  {text}")
         else:
             _told(event, out)
     return event
@@ -187,11 +190,11 @@ def said(name: str, value: float) -> str:
     return f"{value:.1%}" if name == "exact" else f"{value:.3f}"
 
 
-def _bar(events: Iterator[Event], out: Output, start: Event) -> Event:
+def _bar(events: Iterator[Event], out: Output, pace: Pace) -> Event:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    pace = Pace(start)
+    start = pace.start
     columns: list[Any] = [TextColumn("training"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[text]}")]
     event: Event = {}
     with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5) as progress:
@@ -206,14 +209,20 @@ def _bar(events: Iterator[Event], out: Output, start: Event) -> Event:
     return event
 
 
-def _summary(end: Event, out: Output, folder: Path) -> None:
+def loss_unit(experiment: Experiment) -> str:
+    """Of a mean loss over what the data count; what an experiment on examples minimises may be no mean of logarithms at all."""
+    return "nats a symbol" if experiment.source.counted == "symbol" else ""
+
+
+def _summary(end: Event, out: Output, folder: Path, experiment: Experiment) -> None:
     early = ", ended early: no better validation came" if end["early"] else ""
     training = f": training loss {end['train_loss']:.4f}" if end["train_loss"] is not None else ""
-    held_out = f", held-out loss {end['valid_loss']:.4f} nats a symbol" if "valid_loss" in end else ""
+    held_out = f", held-out loss {end['valid_loss']:.4f} {loss_unit(experiment)}".rstrip() if "valid_loss" in end else ""
     out.text(f"\n{end['step']:,} steps{training}{held_out}{early}")
     for name, value in measures({k: v for k, v in end.items() if k != "step"}).items():
         rows = [(f"{NAMES.get(name, name)}, held out", ""), ("  this model", said(name, value))]
         if name in ("bits_per_char", "perplexity"):
             rows += [(f"  {NAMES.get(other, other)}", said(name, number)) for other, number in end["baselines"].items()]
         out.table(rows, right=(1,))
-    out.text(f"\nGenerate with it: graphspec sample {folder}    Look at it again: graphspec eval {folder}")
+    generate = f"Generate with it: graphspec sample {folder}    " if experiment.spec.step is not None else ""
+    out.text(f"\n{generate}Look at it again: graphspec eval {folder}")

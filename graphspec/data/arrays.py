@@ -30,6 +30,7 @@ class ArraySource(DataSource):
     (a fraction) is the validation part; each pass shuffles the rest by ``seed`` and its number, unless ``shuffle = false``.
     """
 
+    counted = "example"
     schema = Schema(fields={"path": "", "batch": 64, "shuffle": True, "seed": 1, "valid": 0.05}, attributes=None, streams=None)
 
     @cached_property

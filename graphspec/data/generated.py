@@ -47,6 +47,8 @@ class AddingSource(DataSource):
     the same.  Guessing 1 always has a mean squared error of 1/6.
     """
 
+    counted = "example"
+
     @property
     def streams(self) -> frozenset[str]:
         return frozenset({"inputs", "targets"})

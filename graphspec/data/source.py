@@ -74,6 +74,9 @@ class DataSource(ABC):
     def valid(self, whole: bool = False) -> Iterator[Batch]:
         """One pass over the validation part (nothing where there is none), or over the whole data."""
 
+    counted = "symbol"
+    """What a batch counts, and its loss is a mean over."""
+
     @property
     def measure(self) -> str:
         """What a loss in nats per symbol is told as beside: ``bits_per_char``, ``perplexity``, or nothing."""
