@@ -397,3 +397,34 @@ return nn.gModule({p, b, t}, {nn.VRClassReward(draw)({{y, b}, t})})
 def test_arguments_that_are_refused(make: str) -> None:
     problem = refused(f"local made = {make}\nlocal x = nn.Identity{{2}}()\nreturn nn.gModule({{x}}, {{made(x)}})")
     assert problem.code in ("E0420", "E0421", "E0422")
+
+
+# -- recurrent visual attention -----------------------------------------------------------------------------------------
+
+ATTENTION = """
+local x, target = nn.Identity{'B', 1, 4, 4}(), nn.Identity{'B', dtype='int32'}()
+local glimpse = nn.Sequential():add(nn.SpatialGlimpse(2, 1)):add(nn.View(-1, 4)):add(nn.Linear(4, 3))
+local place = nn.Sequential():add(nn.SelectTable(2)):add(nn.Linear(2, 3))
+local see = nn.Sequential():add(nn.ConcatTable():add(glimpse):add(place)):add(nn.CAddTable()):add(nn.GRU(3, 3))
+local look = nn.Sequential():add(nn.Linear(3, 2)):add(nn.Tanh()):add(nn.ReinforceNormal(0.3)):add(nn.HardTanh())
+local agent = nn.RecurrentAttention(see, look, 3, {3})
+local h = nn.SelectTable(-1)(agent(x))
+local baseline = nn.Linear(3, 1)(nn.ZeroGrad()(h))
+return nn.gModule({x, target}, {nn.VRClassReward(agent)({{nn.Linear(3, 4)(h), baseline}, target})})
+"""
+
+
+@pytest.mark.parametrize("device", ["numpy", None])
+def test_attention_that_learns_where_to_look(device: str | None) -> None:
+    """All gradients are those of the objective, samples and rewards held; what places the glimpses has some."""
+    from graphspec.check import check, on_device
+    from graphspec.engine import device_named
+    from graphspec.open import open_spec, pick_module
+    from graphspec.program import infer
+
+    typed = infer(pick_module(open_spec(ATTENTION)), "float64")
+    report = check(typed, on_device(device_named(device) if device else None), limit=4)
+    assert report.ok, report.to_json()
+    found = model(ATTENTION)
+    found.backward((np.random.default_rng(1).random((5, 1, 4, 4)), np.array([1, 2, 3, 4, 1])), 1)
+    assert np.abs(found.gradients["look.Linear.weight"]).max() > 0

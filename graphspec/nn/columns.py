@@ -166,6 +166,7 @@ class Serial(Made):
     source = DPNN + "Serial.lua"
     differs = "it does nothing, as a spec writes no modules to files; tensortype changes nothing"
     arguments = (Argument("module", "module"), Argument("tensortype", "text", None))
+    closed = False
     methods = ("mediumSerial", "lightSerial", "heavySerial")
     samples = (Sample((Make("Linear", (3, 2)),), (2, 3)), Sample((Make("Tanh"), "torch.FloatTensor"), (4,)))
 

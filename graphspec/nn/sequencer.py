@@ -17,16 +17,15 @@ from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import Size
 
-NO_MEMORY = "All elements of a table have one shape; nothing is remembered between calls; a module used twice in a step has two states"
+NO_MEMORY = "all elements of a table have one shape; nothing is remembered between calls; a module used twice in a step has two states"
 
 ABSTRACT = "It is what recurrent modules and those around them have in common in Torch, and is no module: "
 
 LEFT_OUT = {
     "AbstractRecurrent": ABSTRACT + "nn.Recurrence makes a recurrent module of any module.",
     "AbstractSequencer": ABSTRACT + "nn.Sequencer runs any module over a sequence.",
-    "RecurrentAttention": "Its glimpses are placed by draws that REINFORCE trains, outside of the graph's gradient. Write the loop as "
-    "`nn.Scan(cell, {steps = 'T'})` with a cell that computes where to look, and train that by its gradient.",
-    "BiSequencerLM": "Write what it does with two nn.Sequencer, one between two nn.ReverseTable, and nn.NarrowTable on each.",
+    "BiSequencerLM": "It is two loops over one sequence, each on other steps of it: write two nn.Sequencer, one between two nn.ReverseTable, "
+    "and nn.NarrowTable on each.",
 }
 
 
