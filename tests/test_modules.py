@@ -159,3 +159,15 @@ def test_examples_run_as_printed() -> None:
     made = [lua_call(record.name, sample) for record in modules.every() for sample in record.samples]
     rows = "".join(f"  {expression},\n" for expression in made)
     open_spec(f"local all = {{\n{rows}}}\nassert(#all == {len(made)})\nlocal x = nn.Identity()()\nreturn nn.gModule({{x}}, {{x}})\n")
+
+
+@pytest.mark.parametrize("name", sorted(LEFT_OUT))
+def test_what_is_left_out_has_a_reason_and_a_way_out(name: str) -> None:
+    """``Why, as a sentence: what to write instead.``"""
+    assert re.fullmatch(r"[A-Z][^:;]*: .*(nn\.|`).*\.", LEFT_OUT[name]), LEFT_OUT[name]
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_differences_are_clauses(name: str) -> None:
+    """They stand behind "Other than in Torch:", with semicolons between them."""
+    assert re.fullmatch(r"([a-z](?!.*\. [A-Z]).*[^.; ])?", REGISTRY[name].differs), REGISTRY[name].differs

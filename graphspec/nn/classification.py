@@ -74,7 +74,7 @@ class ClassNLLCriterion(WeightedClasses):
     name = "ClassNLLCriterion"
     doc = "the negative log likelihood of the target classes, from log-probabilities"
     source = PAGE + "classnllcriterion"
-    differs = "rows may have any number of leading axes; without ignoreIndex every target must be a class (Torch passes over -100)"
+    differs = "more leading axes than one are taken too; without ignoreIndex every target must be a class (Torch passes over -100)"
     arguments: ClassVar[tuple[Argument, ...]] = (WEIGHTS, SIZE_AVERAGE, Argument("ignoreIndex", "int", None))
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((), ((3, 4), Leaf((3,), index=True, high=4))),
@@ -130,7 +130,7 @@ class CrossEntropyCriterion(ClassNLLCriterion):
     name = "CrossEntropyCriterion"
     doc = "the cross entropy of the softmax of scores with the target classes"
     source = PAGE + "crossentropycriterion"
-    differs = "rows may have any number of leading axes; ignoreIndex, as in ClassNLLCriterion, is one argument more; axes of size 1 stay"
+    differs = "more leading axes than one are taken too; ignoreIndex, as in ClassNLLCriterion, is one argument more; axes of size 1 stay"
     parts = ("nll",)
 
     def log_probabilities(self, b: Lowering, prediction: Value) -> Value:

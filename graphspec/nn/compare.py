@@ -105,7 +105,7 @@ class PairwiseDistance(Comparison):
     name = "PairwiseDistance"
     doc = "the p-norm of the difference of two vectors"
     source = TORCH + "table.md#pairwisedistance"
-    differs = ("more leading axes than one are taken too. The gradient is that of the formula for every p, and 0 at equal vectors; Torch's "
+    differs = ("more leading axes than one are taken too; the gradient is that of the formula for every p, and 0 at equal vectors; Torch's "
                "adds 1e-6 to the distance, is another for p < 2, and of a random sign for p = 1 where two elements are equal")
     arguments = (Argument("p", "number", 2.0),)
     samples = (

@@ -247,7 +247,7 @@ class MapTable(Container):
     name = "MapTable"
     doc = "one module on each element of a table"
     source = TORCH + "table.md#maptable"
-    differs = ("shared, it is one module: running statistics are shared too, not weight and bias only. With shared = false the number of "
+    differs = ("shared, it is one module: running statistics are shared too, not weight and bias only; with shared = false the number of "
                "elements is said by `:resize(n)` before the model is compiled")
     arguments = (Argument("module", "module", None), Argument("shared", "flag", True))
     methods = ("resize",)

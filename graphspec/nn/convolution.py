@@ -26,9 +26,9 @@ PLANES = (Argument("nInputPlane"), Argument("nOutputPlane"))
 LESS_BIAS = (("noBias", ()),)
 
 LEFT_OUT = {
-    "SpatialConvolutionMap": "a table of connections between planes; write SpatialConvolution (nn.tables.full), or "
-    "SpatialDepthWiseConvolution (nn.tables.oneToOne)",
-    "SpatialFullConvolutionMap": "a table of connections between planes; write SpatialFullConvolution",
+    "SpatialConvolutionMap": "It takes a table of the pairs of planes that it connects: write nn.SpatialConvolution for all of them "
+    "(nn.tables.full), or nn.SpatialDepthWiseConvolution for each plane alone (nn.tables.oneToOne).",
+    "SpatialFullConvolutionMap": "It takes a table of the pairs of planes that it connects: write nn.SpatialFullConvolution for all.",
 }
 
 
@@ -227,7 +227,7 @@ class SpatialFullConvolution(FullConvolution):
     name = "SpatialFullConvolution"
     doc = "the transpose of a convolution of images, + b"
     source = PAGE + "SpatialFullConvolution"
-    differs = "takes no table with a second tensor whose size the output is to have: give adjW and adjH"
+    differs = "there is no table with a second tensor whose size the output is to have: give adjW and adjH"
     arguments = (*PLANES, *kernel_arguments("WH"), Argument("adjW", "int", 0), Argument("adjH", "int", 0))
     samples = (
         Sample((2, 3, 2, 3), (2, 2, 3, 2)),
@@ -244,7 +244,7 @@ class VolumetricFullConvolution(FullConvolution):
     name = "VolumetricFullConvolution"
     doc = "the transpose of a convolution of volumes, + b"
     source = PAGE + "VolumetricFullConvolution"
-    differs = "takes no table with a second tensor whose size the output is to have: give adjT, adjW and adjH"
+    differs = "there is no table with a second tensor whose size the output is to have: give adjT, adjW and adjH"
     axes = "THW"
     arguments = (*PLANES, *kernel_arguments("TWH"), *(Argument(f"adj{axis}", "int", 0) for axis in "TWH"))
     samples = (

@@ -20,7 +20,7 @@ from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
 SIZE_AVERAGE = Argument("sizeAverage", "flag", True)
-BY_CONSTRUCTOR = "sizeAverage may be given to the constructor too"
+BY_CONSTRUCTOR = "sizeAverage is a field in Torch, and here an argument too"
 """What differs where Torch has it as a field only."""
 WEIGHTS = Argument("weights", "table", None)
 

@@ -118,7 +118,7 @@ class CosineEmbeddingCriterion(Pairs):
     name = "CosineEmbeddingCriterion"
     doc = "the cosines of rows, brought near 1 for what is alike and below the margin for others"
     source = PAGE + "cosineembeddingcriterion"
-    differs = BY_CONSTRUCTOR + "; rows may have any number of leading axes; labels are -1 or 1 (Torch passes a cosine on for any other)"
+    differs = BY_CONSTRUCTOR + "; more leading axes than one are taken too; labels are -1 or 1 (Torch passes a cosine on for any other)"
     arguments = (Argument("margin", "number", 0.0), SIZE_AVERAGE)
     samples = (
         Sample((), ((Leaf((3, 2), 0.1, 0.9), Leaf((3, 2), 0.1, 0.9)), ints(1, -1, 1))),

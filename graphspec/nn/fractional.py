@@ -36,7 +36,7 @@ class FractionalMaxPooling(Windowed):
     unsized = "an output that is a share of the input"
     methods: ClassVar[tuple[str, ...]] = ("fixPoolingRegions",)
     differs = ("other windows are drawn at each step of training, not in each evaluation between two steps; with `:fixPoolingRegions()` "
-               "they are those of the seed. A caller may inject the samples u, `[..., planes, axes]`, axes in the order of the arguments")
+               "they are those of the seed; a caller may inject the samples u, `[..., planes, axes]`, axes in the order of the arguments")
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         a.fixed = getattr(a, "fixed", False)

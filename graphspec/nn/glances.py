@@ -40,13 +40,14 @@ class RecurrentAttention(Made):
     ``[B, hiddenSize...]``.
 
     x is the same at all steps, ``[B, ...]``; ``hiddenSize`` is a table of the sizes of y without its batch axis.  Recurrent modules in rnn
-    and action go on from step to step.  The action is often an nn.Reinforce... that places an nn.SpatialGlimpse in rnn.  Mnih et al. (2014).
+    and action go on from step to step.  The action is often an nn.Reinforce... that places an nn.SpatialGlimpse in rnn.  Mnih et al.
+    (2014).
     """
 
     name = "RecurrentAttention"
     doc = "a recurrent network that chooses at each step, from what it saw, where to look next"
     source = RNN + "RecurrentAttention"
-    differs = "Nothing is remembered between calls"
+    differs = "nothing is remembered between calls"
     closed = False
     arguments = (Argument("rnn", "module"), Argument("action", "module"), Argument("nStep"), Argument("hiddenSize", "table"))
     samples = (

@@ -6,7 +6,7 @@ from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import mean_of, pair
-from graphspec.nn.criterion import SIZE_AVERAGE, Losses, signs
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Losses, signs
 from graphspec.nn.margin import Signed
 from graphspec.nn.noise import DPNN
 from graphspec.nn.transfer import softplus
@@ -76,7 +76,7 @@ class SpatialBinaryLogisticRegression(Signed):
     name = "SpatialBinaryLogisticRegression"
     doc = "half the logistic loss of two classes, -1 and 1, for each pixel"
     source = DPNN + "SpatialBinaryLogisticRegression.lua"
-    differs = "sizeAverage is a field in Torch, and here an argument too"
+    differs = BY_CONSTRUCTOR
     arguments = (Argument("sizeAverage", "flag", True),)
     samples = (
         Sample((), ((2, 1, 2, 2), Leaf((2, 1, 2, 2), index=True, values=(1, -1, 1, 1, -1, -1, 1, -1)))),

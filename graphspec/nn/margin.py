@@ -28,7 +28,7 @@ class MultiMarginCriterion(WeightedClasses):
     doc = "the hinge loss of the target class's score against all other scores"
     source = PAGE + "multimargincriterion"
     differs = (
-        f"rows may have any number of leading axes; {BY_CONSTRUCTOR}; weights multiply what is raised to p already, as in Torch's code; "
+        f"more leading axes than one are taken too; {BY_CONSTRUCTOR}; weights multiply what is raised to p already, as in Torch's code; "
         "its page has them under the power"
     )
     arguments = (Argument("p", "int", 1), WEIGHTS, Argument("margin", "number", 1.0), SIZE_AVERAGE)
@@ -68,7 +68,7 @@ class MultiLabelMarginCriterion(Criterion):
     name = "MultiLabelMarginCriterion"
     doc = "the hinge loss of the scores of several target classes against all other scores"
     source = PAGE + "multilabelmargincriterion"
-    differs = f"rows may have any number of leading axes; {BY_CONSTRUCTOR}"
+    differs = f"more leading axes than one are taken too; {BY_CONSTRUCTOR}"
     arguments = (SIZE_AVERAGE,)
     samples = (
         Sample((), ((2, 4), Leaf((2, 4), index=True, values=(1, 3, 0, 0, 4, 0, 2, 2)))),

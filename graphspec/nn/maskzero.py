@@ -16,7 +16,8 @@ from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 
 LEFT_OUT = {
-    "TrimZero": "It leaves rows of zeros out of the computation, so that sizes depend on values. nn.MaskZero gives the same numbers.",
+    "TrimZero": "It leaves rows of zeros out of the computation, so that sizes depend on values: write nn.MaskZero, which gives the same "
+    "numbers.",
 }
 
 ROWS = Leaf((3, 2), index=True, values=(0, 0, 2, 0, 1, 3))

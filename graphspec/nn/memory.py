@@ -85,7 +85,7 @@ class PowTable(ByScalar):
 
     name = "PowTable"
     doc = "a vector to the power of a number that is an input too"
-    differs = BATCHES + "; a negative element gives no number for whole powers neither"
+    differs = BATCHES + "; a negative element gives no number for whole powers either"
 
     def apply(self, b: Lowering, vector: Value, number: Value) -> Value:
         return from_zero(b, vector, lambda v: b.exp(b.mul(number, b.log(v))))

@@ -37,7 +37,7 @@ class Normalize(Record):
     name = "Normalize"
     doc = "y = x / (sum_j |x_j| ** p + eps) ** (1 / p)"
     source = TORCH + "simple.md#normalize"
-    differs = "any number of leading axes is taken, not one at most"
+    differs = "more leading axes than one are taken too"
     arguments = (Argument("p", "number"), Argument("eps", "number", 1e-10))
     samples = (Sample((2,), (4,)), Sample((1,), Leaf((2, 3), gap=0.1)), Sample((3, 1e-3), Leaf((2, 3), gap=0.1)),
                Sample((2, 0.1), (2, 3, 2)), Sample((math.inf,), Leaf((2, 3), values=(0.3, -0.9, 0.5, 0.8, 0.2, -0.4))),
@@ -67,7 +67,7 @@ class LayerNormalization(Record):
     name = "LayerNormalization"
     doc = "y = (x - mean) / sqrt(var + eps / n) * weight + bias, over the features of each row"
     source = "https://github.com/torch/nn/blob/master/LayerNormalization.lua"
-    differs = "any number of leading axes is taken, not one at most"
+    differs = "more leading axes than one are taken too"
     arguments = (Argument("nOutput"), Argument("bias", "number", 0.0), Argument("eps", "number", 1e-10), Argument("affine", "flag", True))
     samples = (Sample((4,), (4,)), Sample((3, 0.5), (2, 3)), Sample((3, None, 0.1), (2, 3)), Sample((3, None, None, False), (2, 3)),
                Sample((3,), (2, 2, 3)))

@@ -10,7 +10,7 @@ from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import TensorType, Value, tensor
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, Pointwise, mean_of, only
-from graphspec.nn.criterion import SIZE_AVERAGE
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE
 from graphspec.nn.noise import DPNN
 from graphspec.nn.recurrent import Stateful
 from graphspec.nn.sequence import RNN
@@ -68,7 +68,7 @@ class CategoricalEntropy(Record):
     name = "CategoricalEntropy"
     doc = "y = x, and the entropy of the mean row is made large beside the loss"
     source = DPNN + "CategoricalEntropy.lua"
-    differs = IN_TRAINING + "; sizeAverage is a field in Torch, and here an argument too"
+    differs = f"{IN_TRAINING}; {BY_CONSTRUCTOR}"
     arguments = (Argument("scale", "number", 1.0), Argument("minEntropy", "number", None), SIZE_AVERAGE)
     samples = (Sample((), CHANCES), Sample((2, 1.5, False), Leaf((2, 3), 0.1, 0.9)), Sample((2, 0.1), Leaf((2, 3), 0.1, 0.9)),
                Sample((), CHANCES, evaluate=True))

@@ -24,8 +24,8 @@ from graphspec.sizes import Size
 STOCHASTIC = Argument("stochastic", "flag", False)
 """Whether a sample is drawn in evaluation too."""
 
-ABSTRACT = "It is what the other modules with this name are made of, and draws nothing. nn.ReinforceNormal, nn.ReinforceBernoulli, "
-LEFT_OUT = {"Reinforce": ABSTRACT + "nn.ReinforceCategorical and nn.ReinforceGamma do."}
+ABSTRACT = "It is what the other modules with this name are made of, and draws nothing: write nn.ReinforceNormal, nn.ReinforceBernoulli, "
+LEFT_OUT = {"Reinforce": ABSTRACT + "nn.ReinforceCategorical or nn.ReinforceGamma."}
 
 SMALLEST = 1e-30
 """What a sample of a Gamma distribution is at least, so that it has a logarithm."""

@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, new_mo
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import impossible, mean_of, only, with_gradient_of
-from graphspec.nn.criterion import SIZE_AVERAGE, labels_like
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, labels_like
 from graphspec.nn.noise import DPNN
 from graphspec.nn.reinforce import Reinforce
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
@@ -29,7 +29,7 @@ class ClassReward(Record):
 
     kind = "criterion"
     differs: ClassVar[str] = (
-        "sizeAverage is a field in Torch, and here an argument too; in evaluation nothing that was drawn is paid; rewards of several "
+        f"{BY_CONSTRUCTOR}; in evaluation nothing that was drawn is paid; rewards of several "
         "criterions for one module add up; in a loop it is refused"
     )
     arguments: ClassVar[tuple[Argument, ...]] = (

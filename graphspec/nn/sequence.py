@@ -254,7 +254,7 @@ class SeqReverseSequence(Record):
     name = "SeqReverseSequence"
     doc = "one dimension in reverse order"
     source = RNN + "SeqReverseSequence"
-    differs = "any dtype and more axes are taken"
+    differs = "more axes and any dtype are taken too"
     arguments = (Argument("dim"),)
     samples = (Sample((1,), (3, 2)), Sample((2,), (2, 3, 2)), Sample((3,), (1, 2, 3)), Sample((1,), Leaf((4,), index=True, high=5)))
 

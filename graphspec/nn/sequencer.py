@@ -24,8 +24,8 @@ ABSTRACT = "It is what recurrent modules and those around them have in common in
 LEFT_OUT = {
     "AbstractRecurrent": ABSTRACT + "nn.Recurrence makes a recurrent module of any module.",
     "AbstractSequencer": ABSTRACT + "nn.Sequencer runs any module over a sequence.",
-    "BiSequencerLM": "It is two loops over one sequence, each on other steps of it: write two nn.Sequencer, one between two nn.ReverseTable, "
-    "and nn.NarrowTable on each.",
+    "BiSequencerLM": "It is two loops over one sequence, each on other steps of it: write two nn.Sequencer, one between two "
+    "nn.ReverseTable, and nn.NarrowTable on each.",
 }
 
 
@@ -227,7 +227,7 @@ class Repeater(Record):
     name = "Repeater"
     doc = "a module again and again on one input"
     source = RNN + "Repeater"
-    differs = "Nothing is remembered between calls"
+    differs = "nothing is remembered between calls"
     loops = True
     methods = FORGETFUL
     arguments = (Argument("module", "module"), Argument("rho"))
@@ -266,7 +266,7 @@ class Recursor(Record):
     name = "Recursor"
     doc = "the module that it is made of"
     source = RNN + "Recursor"
-    differs = "It does nothing, as nn.Sequencer and others take any module"
+    differs = "it does nothing, as nn.Sequencer and others take any module"
     methods = FORGETFUL
     arguments = (Argument("module", "module"), RHO)
     samples = (Sample((Make("Linear", (3, 2)),), (2, 3)), Sample((Make("LSTM", (3, 2)), 5), (2, 3)))

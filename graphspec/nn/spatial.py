@@ -20,8 +20,8 @@ from graphspec.sizes import Size
 PAGE = TORCH + "convolution.md#nn."
 
 LEFT_OUT = {
-    "SpatialBinaryConvolution": "its gradients are not those of its output: weights are taken for their signs on the way forward only, and "
-    "another factor is put in on the way back; write SpatialConvolution",
+    "SpatialBinaryConvolution": "Its gradients are not those of its output, since weights are taken for their signs on the way forward "
+    "only, and another factor is put in on the way back: write nn.SpatialConvolution.",
 }
 
 
