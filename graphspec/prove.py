@@ -33,8 +33,8 @@ class Env:
     buffers: dict[int, Any]
     training: bool
     noise: Any = None
-    output: Any = None
-    """What a random record itself gave: the sample of one whose output is what it drew."""
+    outputs: list[Any] = field(default_factory=list)
+    """What a random record itself gave, such as the sample that it drew."""
     updated: dict[int, Any] = field(default_factory=dict)
 
     def parameter(self, m: Module, key: str) -> Any:
@@ -47,7 +47,7 @@ class Env:
 Twin = Callable[[Module, Any, Env], Any]
 """The same module written with torch, from the same tensors: ``twin(m, x, env)``, where ``m`` is the module with its arguments and ``x`` a
 tensor or a nested list of tensors.  A record that minimises something beside its outputs has that, a scalar, as the last output of its
-twin; one that draws has there minus the logarithm of the probability of what it drew (``env.output``)."""
+twin; one that draws has there minus the logarithm of the probability of what it drew (``env.outputs[0]``)."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,9 @@ def twin_environment(case: Case) -> tuple[Env, Any, list[Any]]:
     )
     if case.record.stochastic:  # what it makes of ones is its noise
         ones = {name: np.ones_like(value) for name, value in case.point.items()}
-        first = case.probe.outputs[0]
-        env.noise, env.output = (torch.tensor(np.asarray(case.probe.results(at)[first])) for at in (ones, case.point))
+        at_ones, found = case.probe.results(ones), case.probe.results(case.point)
+        env.noise = torch.tensor(np.asarray(at_ones[case.probe.outputs[0]]))
+        env.outputs = [torch.tensor(np.asarray(found[name])) for name in case.typed.output_names]
     inputs = [torch.tensor(a, requires_grad=a.dtype == np.float64) for a in case.inputs]
     return env, nested(case.sample.inputs, inputs), inputs
 

@@ -1,4 +1,4 @@
-"""PyTorch twins of what draws: ``env.output`` is the sample; in training minus the logarithm of its probability is the last output."""
+"""PyTorch twins of what draws: ``env.outputs[0]`` is the sample; in training minus the logarithm of its probability is the last output."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def both(m: Module, x: Any, name: str) -> tuple[Any, Any]:
 def drawn(m: Module, env: Env, mean: Any, log_probability: Any) -> Any:
     """``log_probability(sample)`` of all elements."""
     if env.training:
-        return [env.output, -log_probability(env.output).sum()]
-    return env.output if m.args.stochastic else mean.detach()
+        return [env.outputs[0], -log_probability(env.outputs[0]).sum()]
+    return env.outputs[0] if m.args.stochastic else mean.detach()
 
 
 def bernoulli(m: Module, x: Any, env: Env) -> Any:
