@@ -19,11 +19,6 @@ from graphspec.sizes import Size
 
 PAGE = TORCH + "convolution.md#nn."
 
-LEFT_OUT = {
-    "SpatialBinaryConvolution": "Its gradients are not those of its output, since weights are taken for their signs on the way forward "
-    "only, and another factor is put in on the way back: write nn.SpatialConvolution.",
-}
-
 
 class PlaneNormalization(BatchNormalization):
     """Base of batch normalisations whose features are axis 2 of a batch; in evaluation it may be missing, as in Torch."""
