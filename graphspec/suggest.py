@@ -19,6 +19,12 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return lowered[match[0]] if match else None
 
 
+def one_of(name: str, known: Iterable[str]) -> list[str]:
+    """A help line naming the closest known name, or, where none is like it, all of them."""
+    names = list(known)
+    return did_you_mean(name, names) or ([f"there are {', '.join(names)}"] if names else [])
+
+
 def did_you_mean(name: str, known: Iterable[str], form: str = "{}") -> list[str]:
     """A help line naming the closest known name, or none."""
     match = closest(name, known)

@@ -78,6 +78,11 @@ HABITS = {
     "nn.Linear(4, 3):to('cuda')(x)": ("E0202", "--device"),
     "nn.Linear(4, 3):train()(x)": ("E0202", "training()"),
     "data.DataLoader{}": ("E0604", "data.text"),
+    "optim.adam{lr = 0.1}": ("E0605", "there are learningRate, beta1"),
+    # counted from 0
+    "nn.Mean(0)(x)": ("E0302", "dimension 0 of a tensor with 2 axes, which count from 1"),
+    "nn.SelectTable(0)({x, x2})": ("E0302", "element 0 of a table of 2, which counts from 1"),
+    "nn.Select(2, 0)(x)": ("E0302", "index 0 of an axis of 4, which counts from 1"),
     # axes in another order
     "nn.Linear(4 * 2 * 3, 1)(image)": ("E0302", "nn.Sequential():add(nn.View(24)):add(nn.Linear(4 * 2 * 3, 1))"),
     "nn.Sequential():add(nn.ReLU()):add(nn.Linear(24, 1))(image)": ("E0302", "nn.Sequential():add(nn.View(24)):add(nn.Linear(24, 1))"),
@@ -98,6 +103,6 @@ def test_habits_of_elsewhere_are_told_what_is_done_here(code: str) -> None:
     number, words = HABITS[code]
     (problem,) = [d for d in failure.value.diagnostics if d.severity == "error"]
     assert problem.code == number and problem.to_json()["line"] == 3
-    assert words in "\n".join([*problem.helps, *(fix.text for fix in problem.fixes)]), failure.value
+    assert words in "\n".join([*problem.helps, *(part.text for part in (*problem.fixes, *problem.labels))]), failure.value
     for fix in problem.fixes:
         graphspec.compile(text[: fix.span.start] + fix.text + text[fix.span.end :], lenient=True)

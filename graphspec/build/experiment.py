@@ -9,7 +9,7 @@ from graphspec.build.describe import ExperimentSpec, Library, Stream
 from graphspec.build.options import DescriptionHost, Overrides, StreamHost, lua_number
 from graphspec.build.values import Host, LuaTable, Value, type_name
 from graphspec.graph import Module
-from graphspec.suggest import did_you_mean
+from graphspec.suggest import one_of
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
@@ -40,7 +40,7 @@ class ExperimentFunction:
         known = self.library.experiment_fields
         for name in given:
             if name not in known and name not in self.PARTS:
-                raise lua.error("E0606", f"experiment has no field {name}", helps=did_you_mean(name, [*known, *self.PARTS]))
+                raise lua.error("E0606", f"experiment has no field {name}", helps=one_of(name, [*self.PARTS, *known]))
         loss = given.get("loss")
         if not isinstance(loss, NodeHost):
             raise lua.error(

@@ -9,7 +9,7 @@ from graphspec.build.describe import Description, Library, Schema, Stream
 from graphspec.build.values import Host, LuaTable, NativeFunction, Value, number_text, type_name
 from graphspec.errors import Diagnostic, SpecError, error
 from graphspec.lang import Comment
-from graphspec.suggest import did_you_mean
+from graphspec.suggest import one_of
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
@@ -37,7 +37,7 @@ class Overrides:
             error(
                 "E0602",
                 f"the spec has no option {name}",
-                helps=did_you_mean(name, self.known) or ([f"it has {', '.join(sorted(set(self.known)))}"] if self.known else []),
+                helps=one_of(name, sorted(set(self.known))),
             )
             for name in self.given
             if name not in self.used
@@ -160,7 +160,7 @@ class Group(Host):
         schema = self.library.schemas.get(kind)
         if schema is None:
             known = [name for name in self.library.schemas if name.startswith(f"{self.name}.")]
-            raise lua.error("E0604", f"there is no {kind}", helps=did_you_mean(kind, known) or [f"there are {', '.join(known)}"])
+            raise lua.error("E0604", f"there is no {kind}", helps=one_of(kind, known))
         return NativeFunction(kind, lambda inner, args: [self._describe(inner, kind, schema, args)])
 
     def _describe(self, lua: Interpreter, kind: str, schema: Schema, args: list[Value]) -> Value:
@@ -171,7 +171,7 @@ class Group(Host):
         fields, trusted = {}, set()
         for name in given:
             if name not in schema.fields:
-                raise lua.error("E0605", f"{kind} has no field {name}", helps=did_you_mean(name, schema.fields))
+                raise lua.error("E0605", f"{kind} has no field {name}", helps=one_of(name, schema.fields))
         for name, default in schema.fields.items():
             value = given.get(name, default)
             if name in given and default is not None and type_name(value) != type_name(lua_number(default)):
@@ -207,7 +207,7 @@ class DescriptionHost(Host):
         if key in streams:
             return StreamHost(Stream(self.description, str(key)))
         known = [*attributes, *streams, *self.schema.fields]
-        raise lua.error("E0605", f"{self.title} has no {key}", helps=did_you_mean(str(key), known))
+        raise lua.error("E0605", f"{self.title} has no {key}", helps=one_of(str(key), known))
 
 
 class StreamHost(Host):

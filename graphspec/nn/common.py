@@ -45,7 +45,8 @@ def axis_of(dimension: int, rank: int, input_dims: int | None = None) -> int:
     else:
         axis = dimension - 1 + (1 if input_dims is not None and rank == input_dims + 1 else 0)
     if not 0 <= axis < rank:
-        raise Mismatch(f"dimension {dimension} of a tensor with {rank} {'axis' if rank == 1 else 'axes'}")
+        counted = "" if dimension else ", which count from 1"
+        raise Mismatch(f"dimension {dimension} of a tensor with {rank} {'axis' if rank == 1 else 'axes'}{counted}")
     return axis
 
 
@@ -67,7 +68,7 @@ def offset_of(index: int, length: Size, what: str = "index") -> Size:
     """Torch's 1-based index along an axis of that length (negative: from the end) as an offset from 0; Mismatch when outside."""
     number = length.value
     if index == 0 or (number is not None and abs(index) > number):
-        raise Mismatch(f"{what} {index} of an axis of {length}")
+        raise Mismatch(f"{what} {index} of an axis of {length}{'' if index else ', which counts from 1'}")
     return Size.const(index - 1) if index > 0 else length + index
 
 

@@ -70,7 +70,7 @@ class SelectTable(Rearrange):
 def table_index(index: int, length: int) -> int:
     """Torch's index into a table as one from 0; Mismatch when there is no such element."""
     if index == 0 or abs(index) > length:
-        raise Mismatch(f"element {index} of a table of {length}")
+        raise Mismatch(f"element {index} of a table of {length}{'' if index else ', which counts from 1'}")
     return index - 1 if index > 0 else length + index
 
 

@@ -85,7 +85,6 @@ class Experiment:
         self.buffers = {p.name: self._resident(initial_value(p, self.seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
         self.optimizer_state = {name: self._resident(np.zeros(len(self.flat_parameters), dtype)) for name in self.setup.optimizer_state}
         self.source = self._source()
-        self._streams = {port: self.spec.inputs[node].name for port, node in self.setup.data.items()}
         self._train: Engine | Watched = Engine(training_program(self.setup), self._device)
         self._accumulate: Engine | Watched | None = None
         self._gradients: dict[str, Any] = {}
@@ -147,15 +146,14 @@ class Experiment:
 
     def _arguments(self, batch: Batch, carry: Mapping[str, Any], count: int) -> dict[str, Any]:
         """What a program is given for a batch, the ``count``-th of the run from 1: random numbers hang on that."""
-        given = {port: batch.arrays[stream] for port, stream in self._streams.items()}
         return {
-            **given, **carry, "parameters": self.flat_parameters, **self.buffers,
+            **self.setup.feeding.inputs(batch.arrays), **carry, "parameters": self.flat_parameters, **self.buffers,
             "seed": np.asarray(self.seed, np.int64), "step": np.asarray(count, np.int64),
         }  # fmt: skip
 
     def zero_carry(self, batch: Batch) -> dict[str, Any]:
         """Carried states at the start: zeros, of the batch's size."""
-        shapes = {port: batch.arrays[stream].shape for port, stream in self._streams.items()}
+        shapes = {port: array.shape for port, array in self.setup.feeding.inputs(batch.arrays).items()}
         letters = bind_sizes(self._evaluate.program, shapes, partial=True)
         return {name: self._resident(np.zeros([n.evaluate(letters) for n in t.shape], t.dtype)) for name, t in self.setup.carried.items()}
 

@@ -14,6 +14,7 @@ from graphspec.ir.builder import Builder
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.lower import flatten
 from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, lower_module, open_frame, pack
+from graphspec.training.feeding import Feeding
 from graphspec.training.fields import check_fields
 from graphspec.training.optimizers import OPTIMIZERS, Optimizer, Update, check_optimizer
 
@@ -29,6 +30,7 @@ class Setup:
     """Input port name to the node that a stream feeds."""
     carried: dict[str, TensorType]
     """Input port name to type, for every carried tensor, in order."""
+    feeding: Feeding
 
     @property
     def optimizer(self) -> Optimizer:
@@ -71,6 +73,7 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
             helps=["a criterion gives one number: `nn.ClassNLLCriterion()({log_p, targets})`"],
         )
     data: dict[str, Node] = {}
+    types: dict[str, TensorType] = {}
     carried: dict[str, TensorType] = {}
     stems = [f"input.{i}" for i in range(1, len(ins) + 1)] if len(ins) > 1 else ["input"]
     for stem, node, type in zip(stems, ins, inputs, strict=True):
@@ -78,6 +81,7 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
             if isinstance(type, tuple):
                 raise fail("E0606", "experiment: a stream feeds one tensor, this input is a table", node.origin)
             data[stem] = node
+            types[stem] = type
         else:
             carried.update(zip(leaf_names(stem, type), _flat(type), strict=True))
     ends = [leaf for type in outputs[1:] for leaf in _flat(type)]
@@ -88,7 +92,7 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
             spec.origin,
             notes=[f"in: {', '.join(map(str, carried.values()))}", f"out: {', '.join(map(str, ends))}"],
         )
-    return Setup(spec, graph, typed, data, carried)
+    return Setup(spec, graph, typed, data, carried, Feeding(spec, data, types))
 
 
 def _flat(tree: Any) -> list[TensorType]:

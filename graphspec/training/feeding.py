@@ -1,0 +1,62 @@
+"""A batch's arrays as a program's inputs, and what is said of one that does not fit the input that the spec gives it to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from graphspec.build import ExperimentSpec
+from graphspec.errors import fail
+from graphspec.graph import Node
+from graphspec.ir.core import TensorType
+
+Array = np.ndarray[Any, Any]
+
+
+class Feeding:
+    """Which stream of the data feeds which input."""
+
+    def __init__(self, spec: ExperimentSpec, nodes: Mapping[str, Node], types: Mapping[str, TensorType]) -> None:
+        """``nodes``, ``types``: of inputs, by the names of their ports."""
+        self.streams = {port: spec.inputs[node] for port, node in nodes.items()}
+        self.nodes = nodes
+        self.types = types
+
+    def inputs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """By port; E0312 for floats where classes or indices are wanted, E0307 for another rank or size, at the input's place."""
+        return {port: self._fitting(port, arrays[stream.name]) for port, stream in self.streams.items()}
+
+    def _fitting(self, port: str, array: Array) -> Array:
+        wanted = self.types[port]
+        sizes = [n.value for n in wanted.shape]
+        fits = len(sizes) == array.ndim and all(n in (None, m) for n, m in zip(sizes, array.shape, strict=True))
+        whole = wanted.is_float or array.dtype.kind in "iu"
+        if not (fits and whole):
+            stream, given = self.streams[port], f"{array.dtype} {list(array.shape)}"
+            text = f"{stream.description.kind}: {stream.name} comes as {given}, and this input takes {wanted}"
+            told = [f"in NumPy: `{stream.name}{how}`" for how in [self._remedy(array.shape, sizes)] if how and not fits]
+            if not whole:
+                rows = array.ndim == len(sizes) + 1  # a class for each is wanted
+                told = [f"classes are numbers from 1: `{stream.name}{'.argmax(-1) + 1' if rows else ''}.astype('int32')`"]
+            raise fail("E0307" if whole else "E0312", text, self.nodes[port].origin, helps=told)
+        return array
+
+    @staticmethod
+    def _remedy(given: tuple[int, ...], wanted: list[int | None]) -> str:
+        """How NumPy makes one shape of the other, if an axis of 1 is missing or too many, or axes stand in another order."""
+        if len(given) + 1 == len(wanted) and 1 in wanted:
+            axis = wanted.index(1)
+            return f"[{':, ' * axis}None]" if _same(given, wanted[:axis] + wanted[axis + 1 :]) else ""
+        if len(given) == len(wanted) + 1 and 1 in given[1:]:
+            axis = given.index(1, 1)
+            return f"[{':, ' * axis}0]" if _same(given[:axis] + given[axis + 1 :], wanted) else ""
+        orders = [(0, *order) for order in permutations(range(1, len(given)))] if len(given) == len(wanted) <= 5 else []
+        fitting = [order for order in orders if _same(tuple(given[axis] for axis in order), wanted)]
+        return f".transpose({', '.join(map(str, fitting[0]))})" if fitting else ""
+
+
+def _same(given: tuple[int, ...], wanted: list[int | None]) -> bool:
+    return len(given) == len(wanted) and all(n in (None, m) for m, n in zip(given, wanted, strict=True))
