@@ -83,6 +83,10 @@ HABITS = {
     "nn.Mean(0)(x)": ("E0302", "dimension 0 of a tensor with 2 axes, which count from 1"),
     "nn.SelectTable(0)({x, x2})": ("E0302", "element 0 of a table of 2, which counts from 1"),
     "nn.Select(2, 0)(x)": ("E0302", "index 0 of an axis of 4, which counts from 1"),
+    # another module of that name
+    "nn.Add()({x, x2})": ("E0422", "nn.CAddTable()({a, b})"),
+    "nn.Concat(2)({x, x2})": ("E0302", "nn.JoinTable"),
+    "nn.View(-1, 7)(image)": ("E0313", "so -1 would be 24*B / 7"),
     # axes in another order
     "nn.Linear(4 * 2 * 3, 1)(image)": ("E0302", "nn.Sequential():add(nn.View(24)):add(nn.Linear(4 * 2 * 3, 1))"),
     "nn.Sequential():add(nn.ReLU()):add(nn.Linear(24, 1))(image)": ("E0302", "nn.Sequential():add(nn.View(24)):add(nn.Linear(24, 1))"),

@@ -157,7 +157,8 @@ class Add(ElementParameter):
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         if a.inputSize is None and not a.scalar:
-            raise fail("E0422", "nn.Add needs inputSize, or true as its second argument", origin, notes=[f"signature: {self.signature}"])
+            raise fail("E0422", "nn.Add needs inputSize, or true as its second argument", origin, notes=[f"signature: {self.signature}"],
+                       helps=["it adds a bias; tensors are added by `nn.CAddTable()({a, b})`"])
 
     def shape(self, a: SimpleNamespace) -> tuple[int, ...]:
         return (1 if a.scalar else a.inputSize,)

@@ -57,7 +57,8 @@ class Branches(Container):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         if not m.children:
-            raise impossible(s, m, "no module has been added to it", "nothing inside", "E0302")
+            helps = ["modules are added one by one, `:add(...)`; a table of tensors is joined by nn.JoinTable"]
+            raise impossible(s, m, "no module has been added to it", "nothing inside", "E0302", helps=helps)
         self.branches(s, m, x, y)
 
     def branches(self, s: Types, m: Module, x: Cell, y: Cell) -> None:

@@ -152,7 +152,8 @@ class View(BatchRule):
         first = max(len(dims) - m.args.numInputDims, 0) if m.args.numInputDims else 0
         lead, inner = dims[:first], dims[first:]
         if any(n == -1 for n in m.args.sizes):
-            left = product(inner).divide(product([n for n, given in zip(sizes, m.args.sizes, strict=True) if given != -1]))
+            known = product([n for n, given in zip(sizes, m.args.sizes, strict=True) if given != -1])
+            left = product(inner).divide(known)
             if left is not None:
                 s.equate(s.unknown("n"), left)
             s.equate(product(inner), product(sizes))
@@ -160,7 +161,8 @@ class View(BatchRule):
             if s.resolve(product(inner)) != s.resolve(product(sizes)):
                 if m.args.sizes[0] == -1:
                     s.guess(lambda: self._trailing(s, inner, sizes))
-                unless_known(s, m, "the size that -1 stands for is not known before the run", f"views {s.show(x)}")
+                told = f"views {s.show(x)}, so -1 would be {s.resolve(product(inner))} / {s.resolve(known)}"
+                unless_known(s, m, "the size that -1 stands for is not known before the run", told)
             return
         batch = product(inner).divide(product(sizes))
         if batch is not None:
