@@ -92,6 +92,30 @@ def test_sizes_are_given_as_torch_gives_them(module: str, given: str) -> None:
     assert [n.value for n in model.outputs.shape] == [8, 2]
 
 
+FIELDS = [
+    ("Power(2)", "pow", "3", "Power(3)"),
+    ("PairwiseDistance()", "norm", "1", "PairwiseDistance(1)"),
+    ("HardTanh()", "max_val", "0.5", "HardTanh(-1, 0.5)"),
+    ("Clamp(-1, 1)", "min_val", "0", "Clamp(0, 1)"),
+    ("Threshold(0)", "threshold", "0.5", "Threshold(0.5)"),
+    ("Threshold(0)", "val", "-1", "Threshold(0, -1)"),
+    ("Replicate(2)", "nfeatures", "3", "Replicate(3)"),
+    ("Narrow(1, 1)", "index", "2", "Narrow(1, 2)"),
+    ("MulConstant(2)", "constant_scalar", "3", "MulConstant(3)"),
+    ("Linear(3, 2)", "bias", "nil", "Linear(3, 2):noBias()"),
+]
+
+
+@pytest.mark.parametrize(("made", "field", "given", "same"), FIELDS, ids=[f"{made}.{field}" for made, field, _, _ in FIELDS])
+def test_a_field_has_the_name_that_torch_gives_it(made: str, field: str, given: str, same: str) -> None:
+    x, outs = np.linspace(-1, 1, 6).reshape(2, 3), []
+    for text in (f"local m = nn.{made}\nm.{field} = {given}", f"local m = nn.{same}"):
+        inputs = "{x, nn.Square()(x)}" if "Pairwise" in made else "x"
+        outs.append(graphspec.compile(f"local x = nn.Identity{{2, 3}}()\n{text}\nreturn nn.gModule({{x}}, {{m({inputs})}})")(x))
+    np.testing.assert_array_equal(*outs)
+    assert given == "nil" or run(f"local m = nn.{made}\nm.{field} = {given}\nprint(m.{field})") == [given]
+
+
 ERRORS = {
     "torch.load('x')": "E0215",
     "torch.onse(3)": "E0215",

@@ -19,6 +19,7 @@ from graphspec.graph import (
 )  # fmt: skip
 from graphspec.graph.elsewhere import module_for
 from graphspec.lang import FROM_ONE, ast
+from graphspec.sizes import Size
 from graphspec.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ class ModuleHost(GraphHost):
         extra = self.module.extras.get(key)
         if extra is not None or not isinstance(key, str):
             return extra
-        value = getattr(self.module.args, key, None)
+        value = getattr(self.module.args, next((a.name for a in self.module.record.arguments if a.field == key), key), None)
+        value = value.value if isinstance(value, Size) else value
         return (
             float(value)
             if isinstance(value, int) and not isinstance(value, bool)
@@ -176,11 +178,13 @@ class ModuleHost(GraphHost):
 
         A parameter set to another module's is tied to it; set to a tensor, it starts with its values.
         """
-        if key in self.module.parameters:
+        if key == "bias" and value is None and "noBias" in self.module.record.methods:
+            self.module.record.call(self.module, "noBias", [], lua.origin())
+        elif key in self.module.parameters:
             self._set_parameter(lua, str(key), value)
         elif gradient_of(key) in self.module.parameters:
             pass  # gradients follow their parameters: what is tied has one
-        elif any(key == argument.name for argument in self.module.record.arguments):
+        elif any(key in (argument.name, argument.field) for argument in self.module.record.arguments):
             self.module.record.set(self.module, str(key), unwrap(lua, value), lua.origin())
         else:
             self.module.extras[key] = value

@@ -39,7 +39,7 @@ class Argument:
 
     ``kind``: "size" (a whole number from 1, or a size letter where ``letters`` allows), "int", "number", "flag",
     "text", "sizes" (numbers and letters, as varargs or one table), "table" (a :class:`Table`, as it is), "module".
-    ``note``: what the reference page says of it beside that.
+    ``note``: what the reference page says of it beside that.  ``field``: what Torch calls it as a field, where that is another name.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Argument:
     letters: bool = False
     rest: bool = False
     note: str = ""
+    field: str | None = None
 
     def __str__(self) -> str:
         text = f"{self.name}..." if self.rest else self.name
@@ -195,8 +196,8 @@ class Record:
         One that is a module is taken as the constructor takes it, with all that follows; E0424 for a module around this one.
         """
         for argument in self.arguments:
-            if argument.name == name and not argument.rest:
-                changed = SimpleNamespace(**{**vars(m.args), name: self._convert(argument, value, origin)})
+            if name in (argument.name, argument.field) and not argument.rest:
+                changed = SimpleNamespace(**{**vars(m.args), argument.name: self._convert(argument, value, origin)})
                 if argument.kind == "module":
                     if any(m is inner for inner in value.walk()):
                         raise fail("E0424", "a module cannot contain itself", origin)

@@ -49,7 +49,7 @@ class HardTanh(Bounded):
     name = "HardTanh"
     doc = "y = min(max(x, min_value), max_value)"
     source = TORCH + "transfer.md#hardtanh"
-    arguments = (Argument("min_value", "number", -1.0), Argument("max_value", "number", 1.0), INPLACE)
+    arguments = (Argument("min_value", "number", -1.0, field="min_val"), Argument("max_value", "number", 1.0, field="max_val"), INPLACE)
     samples = (Sample((), Leaf((6,), values=(-2.0, -0.9, -0.3, 0.4, 0.8, 1.7))),
                Sample((-0.5, 2.0), Leaf((2, 3), values=(-2.0, -0.9, -0.3, 0.4, 1.8, 2.7))),
                Sample((-2.0, 0.5, True), Leaf((1, 2, 3), values=(-2.5, -1.9, -0.3, 0.4, 0.8, 1.7))))
@@ -225,7 +225,7 @@ class RReLU(Pointwise):
     name = "RReLU"
     doc = "y = x if x > 0 else r * x, r drawn from [l, u) in training, (l + u) / 2 in evaluation"
     source = TORCH + "transfer.md#rrelu"
-    arguments = (Argument("l", "number", 1 / 8), Argument("u", "number", 1 / 3), INPLACE)
+    arguments = (Argument("l", "number", 1 / 8, field="lower"), Argument("u", "number", 1 / 3, field="upper"), INPLACE)
     samples = (Sample((0.25, 0.25), BENT[1]), *(Sample((), leaf, evaluate=True) for leaf in BENT),
                Sample((0.2, 0.6, True), BENT[1], evaluate=True))
 
@@ -316,7 +316,7 @@ class Threshold(Pointwise):
     doc = "y = x if x > th else v"
     source = TORCH + "transfer.md"
     differs = "v may be more than th with inplace too, which means nothing here"
-    arguments = (Argument("th", "number", 1e-6), Argument("v", "number", 0.0), INPLACE)
+    arguments = (Argument("th", "number", 1e-6, field="threshold"), Argument("v", "number", 0.0, field="val"), INPLACE)
     samples = (Sample((), BENT[0]), Sample((0.0, -1.0), BENT[1]), Sample((1.0, 7.0, True), Leaf((3,), values=(0.2, 1.4, -1.0))))
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:

@@ -107,7 +107,7 @@ class PairwiseDistance(Comparison):
     source = TORCH + "table.md#pairwisedistance"
     differs = ("more leading axes than one are taken too; the gradient is that of the formula for every p, and 0 at equal vectors; Torch's "
                "adds 1e-6 to the distance, is another for p < 2, and of a random sign for p = 1 where two elements are equal")
-    arguments = (Argument("p", "number", 2.0),)
+    arguments = (Argument("p", "number", 2.0, field="norm"),)
     samples = (
         *VECTORS,
         Sample((1,), ((2, 3), Leaf((2, 3), 2.0, 3.0))),

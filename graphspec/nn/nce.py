@@ -51,8 +51,8 @@ class NCEModule(Record):
     doc = "probabilities of the target and of a few classes drawn as noise, by a linear layer and by how frequent they are"
     source = "Mnih and Teh (2012), https://arxiv.org/abs/1206.6426; " + DPNN + "NCEModule.lua"
     differs = (
-        "Z is 1 when it is not given, for which the bias begins right; dpnn estimates it from the first batch. batchnoise is a field in "
-        "Torch, and here an argument too. There is no field normalized: an nn.Linear that shares weight and bias gives all classes"
+        "when Z is not given it is 1, for which the bias begins right, where dpnn estimates it from the first batch; batchnoise is a field "
+        "in Torch, and here an argument too; there is no field normalized: an nn.Linear that shares weight and bias gives all classes"
     )
     stochastic = True
     arguments = (

@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, Pointwise, only, with_gradient_of
-from graphspec.nn.regularise import bernoulli, check_chance
+from graphspec.nn.regularise import STOCHASTIC, bernoulli, check_chance
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 
@@ -25,7 +25,7 @@ class PlaneDropout(Record):
     """
 
     differs = "p has to be less than 1, as that of Dropout; in evaluation there is a gradient too"
-    arguments: ClassVar[tuple[Argument, ...]] = (Argument("p", "number", 0.5), Argument("stochasticInference", "flag", False))
+    arguments: ClassVar[tuple[Argument, ...]] = (Argument("p", "number", 0.5), STOCHASTIC)
     stochastic = True
     methods = ("setp",)
     axes = 2

@@ -82,7 +82,7 @@ class Power(Pointwise):
     doc = "y = x ** p"
     source = TORCH + "simple.md#power"
     differs = "with a power between 0 and 1 the gradient at 0 is 0, not infinite"
-    arguments = (Argument("p", "number"),)
+    arguments = (Argument("p", "number", field="pow"),)
     samples = (Sample((2,), (5,)), Sample((3,), (2, 3)), Sample((0.5,), POSITIVE), Sample((-1.5,), POSITIVE),
                Sample((-2,), Leaf((4,), gap=0.4)), Sample((0,), (2, 2)), Sample((7,), Leaf((2, 3, 2), -1.5, 1.5)),
                Sample((101,), Leaf((3,), values=(-1.01, 0.98, 1.02))))

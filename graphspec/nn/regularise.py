@@ -16,6 +16,8 @@ from graphspec.nn.common import INPLACE, TORCH, Pointwise, mean_of, only, rows
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 
+STOCHASTIC = Argument("stochasticInference", "flag", False, field="stochastic_inference")
+
 
 def check_chance(record: Record, p: float, origin: Origin) -> None:
     if not 0 <= p < 1:
@@ -34,7 +36,7 @@ class Dropout(Pointwise):
     name = "Dropout"
     doc = "zeroes elements at random in training"
     source = TORCH + "simple.md#dropout"
-    arguments = (Argument("p", "number", 0.5), Argument("v1", "flag", False), INPLACE, Argument("stochasticInference", "flag", False))
+    arguments = (Argument("p", "number", 0.5), Argument("v1", "flag", False), INPLACE, STOCHASTIC)
     stochastic = True
     methods = ("setp",)
     samples = (Sample((), (4, 5)), Sample((0.2,), (7,)), Sample((0.3, True), (2, 3, 2)), Sample((0.3, True), (4,), evaluate=True),

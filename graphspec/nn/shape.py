@@ -249,7 +249,7 @@ class Narrow(Record):
     name = "Narrow"
     doc = "a range of a dimension"
     source = TORCH + "simple.md#narrow"
-    arguments = (Argument("dimension", "int"), Argument("offset", "int"), Argument("length", "int", size(1), letters=True))
+    arguments = (Argument("dimension", "int"), Argument("offset", "int", field="index"), Argument("length", "int", size(1), letters=True))
     samples = (
         Sample((1, 2, 2), (4, 2)),
         Sample((2, 1), (3, 2)),
@@ -309,7 +309,7 @@ class Replicate(Record):
     name = "Replicate"
     doc = "repeats a tensor along a new dimension"
     source = TORCH + "simple.md#replicate"
-    arguments = (Argument("nFeature", letters=True), Argument("dim", "size", 1), Argument("ndim", "size", None))
+    arguments = (Argument("nFeature", letters=True, field="nfeatures"), Argument("dim", "size", 1), Argument("ndim", "size", None))
     samples = (Sample((3,), (2,)), Sample((3, 2), (2, 4)), Sample((2, 3), (2, 3)), Sample((3, 1, 1), (2, 4)), Sample((2,), INDICES))
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
