@@ -102,16 +102,18 @@ FIELDS = [
     ("Replicate(2)", "nfeatures", "3", "Replicate(3)"),
     ("Narrow(1, 1)", "index", "2", "Narrow(1, 2)"),
     ("MulConstant(2)", "constant_scalar", "3", "MulConstant(3)"),
+    ("SpatialUpSamplingNearest(2)", "scale_factor", "3", "SpatialUpSamplingNearest(3)"),
     ("Linear(3, 2)", "bias", "nil", "Linear(3, 2):noBias()"),
 ]
+READ = {"PairwiseDistance()": "{x, nn.Square()(x)}", "SpatialUpSamplingNearest(2)": "nn.View(1, 2, 3)(x)"}
 
 
 @pytest.mark.parametrize(("made", "field", "given", "same"), FIELDS, ids=[f"{made}.{field}" for made, field, _, _ in FIELDS])
 def test_a_field_has_the_name_that_torch_gives_it(made: str, field: str, given: str, same: str) -> None:
     x, outs = np.linspace(-1, 1, 6).reshape(2, 3), []
     for text in (f"local m = nn.{made}\nm.{field} = {given}", f"local m = nn.{same}"):
-        inputs = "{x, nn.Square()(x)}" if "Pairwise" in made else "x"
-        outs.append(graphspec.compile(f"local x = nn.Identity{{2, 3}}()\n{text}\nreturn nn.gModule({{x}}, {{m({inputs})}})")(x))
+        spec = f"local x = nn.Identity{{2, 3}}()\n{text}\nreturn nn.gModule({{x}}, {{m({READ.get(made, 'x')})}})"
+        outs.append(graphspec.compile(spec)(x))
     np.testing.assert_array_equal(*outs)
     assert given == "nil" or run(f"local m = nn.{made}\nm.{field} = {given}\nprint(m.{field})") == [given]
 

@@ -144,7 +144,7 @@ class SpatialUpSamplingNearest(Image):
     name = "SpatialUpSamplingNearest"
     doc = "each element repeated along height and width"
     source = PAGE + "SpatialUpSamplingNearest"
-    arguments = (Argument("scale"),)
+    arguments = (Argument("scale", field="scale_factor"),)
     samples = (Sample((2,), (1, 2, 2, 3)), Sample((3,), (2, 1, 2)), Sample((1,), (1, 2, 2)))
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
