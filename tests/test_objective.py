@@ -284,3 +284,17 @@ def test_norms_are_kept_the_same_from_step_to_step(device: str) -> None:
     np.testing.assert_allclose(found.backward(T, 0 * T), 2 * 0.5 / 2 * slope * T / norms)
     zero = 0 * T
     assert np.isfinite(found.backward(zero, zero)).all()
+
+
+# -- clustering ---------------------------------------------------------------------------------------------------------
+
+
+def test_centres_move_to_the_mean_of_what_is_near_them() -> None:
+    found = penalised("nn.Kmeans(2, 3)")
+    centres = found.parameters["layer.weight"]
+    centres[...] = [[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]]
+    x = np.array([[2.0, 1.0, 3.0], [-2.0, 0.0, -3.0], [4.0, 1.0, 1.0]])
+    assert found.forward(x).tolist() == [1, 2, 1]
+    assert found.backward(x, np.zeros(3)).tolist() == (0 * x).tolist()
+    found.flat_parameters -= found.flat_gradients
+    np.testing.assert_allclose(centres, [[3, 1, 2], [-2, 0, -3]], atol=1e-6)

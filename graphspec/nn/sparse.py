@@ -17,8 +17,6 @@ from graphspec.sizes import Size
 LEFT_OUT = {
     "IndexLinear": "Its input is lists of keys and values of several lengths, and it rescales them by the largest seen so far: give pairs "
     "of an index and a value to nn.SparseLinear.",
-    "Kmeans": "What it adds to its weight is not the gradient of what it gives: write nn.Min over nn.Euclidean, the distance from the "
-    "nearest centre, and train that.",
 }
 
 PAIRS = Leaf((3, 2), values=(1.5, 0.4, 4.5, -1.2, 2.5, 0.7))
