@@ -19,7 +19,6 @@ from graphspec.graph import (
 )  # fmt: skip
 from graphspec.graph.elsewhere import module_for
 from graphspec.lang import FROM_ONE, ast
-from graphspec.sizes import Size
 from graphspec.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -163,15 +162,7 @@ class ModuleHost(GraphHost):
         extra = self.module.extras.get(key)
         if extra is not None or not isinstance(key, str):
             return extra
-        value = getattr(self.module.args, next((a.name for a in self.module.record.arguments if a.field == key), key), None)
-        value = value.value if isinstance(value, Size) else value
-        return (
-            float(value)
-            if isinstance(value, int) and not isinstance(value, bool)
-            else value
-            if isinstance(value, (str, float, bool))
-            else None
-        )
+        return self.module.record.get(self.module, key)
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
         """A constructor argument (``criterion.sizeAverage = false``), a parameter, or a field of one's own.

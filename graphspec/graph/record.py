@@ -190,6 +190,14 @@ class Record:
         """Call one of :attr:`methods`; returns the module, as Torch's setters do."""
         raise NotImplementedError
 
+    def get(self, m: Module, name: str) -> float | str | bool | None:
+        """``module.name`` of a constructor argument that is a number, a string or a flag."""
+        value = getattr(m.args, next((a.name for a in self.arguments if a.field == name), name), None)
+        value = value.value if isinstance(value, Size) else value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        return value if isinstance(value, (str, float, bool)) else None
+
     def set(self, m: Module, name: str, value: Any, origin: Origin) -> None:
         """``module.name = value`` for a constructor argument (``criterion.sizeAverage = false``); E0426 for another name.
 
