@@ -45,7 +45,7 @@ class BinaryLogisticRegression(Signed):
             if dims is None:
                 known = s.dims(other)
                 if known is not None:
-                    s.guess(lambda cell=cell, known=known: s.set(cell, known))
+                    s.guess(lambda cell=cell, known=known: s.set(cell, known))  # type: ignore[misc]
                 continue
             if len(dims) not in (1, 2):
                 raise Mismatch(f"[B] or [B, 1] is wanted, got {s.show(cell)}")
