@@ -26,7 +26,7 @@ CHAPTERS = {
         "linear": "Linear layers", "lookup": "Embeddings", "sparse": "Sparse inputs", "affine": "Weights for each element",
         "distance": "Distances from learned vectors", "weightnorm": "Weight normalisation", "normalise": "Normalisation of rows",
         "regularise": "Dropout and batch normalisation", "noise": "Dropout of planes, noise, reversed gradients",
-        "penalty": "Penalties",
+        "penalty": "Penalties", "kmeans": "Clusters", "nce": "Noise contrastive estimation",
     },
     "Transfer functions": {
         "transfer": "Transfer functions", "activation": "Thresholds and slopes", "pointwise": "Powers and absolute values",
@@ -34,22 +34,24 @@ CHAPTERS = {
     "Images and sequences": {
         "convolution": "Convolutions", "temporal": "Convolutions over time", "pooling": "Poolings",
         "fractional": "Poolings at random places", "lp": "Poolings by norms", "unpooling": "Unpoolings", "glimpse": "Glimpses",
-        "contrast": "Contrast",
+        "contrast": "Contrast", "binary": "Convolutions by signs", "columns": "Blocks of convolutions", "color": "Colours at random",
         "spatial": "Normalisation and larger images", "padding": "Borders and finer planes",
     },
     "Shapes": {"shape": "Reshaping", "axes": "Axes, types, layouts", "picking": "Slices, padding, constants", "reduce": "Reductions"},
     "Tables": {
         "table": "Arithmetic, joining, splitting", "rearrange": "Rearranging tables", "compare": "Comparing vectors",
-        "attention": "Products, masks, mixtures", "memory": "Memories, sampling",
+        "attention": "Products, masks, mixtures", "memory": "Memories, sampling", "expand": "Repeating, adding",
     },
     "Recurrent": {
         "recurrent": "Recurrent modules", "recurrence": "Recurrent modules of one's own", "sequencer": "Over the steps of a sequence",
-        "sequence": "Whole sequences", "maskzero": "Masked steps", "scan": "Scan",
+        "sequence": "Whole sequences", "maskzero": "Masked steps", "mufuru": "Mixtures of operations", "glances": "Visual attention",
+        "scan": "Scan",
     },
     "Reinforcement": {"reinforce": "Draws", "reward": "Rewards"},
     "Criterions": {
         "classification": "Classes", "regression": "Real numbers", "margin": "Margins", "embedding": "Likeness",
-        "likelihood": "Distributions", "ctc": "Sequences without alignment", "composite": "Criterions made of criterions",
+        "likelihood": "Distributions", "ctc": "Sequences without alignment", "logistic": "Logistic regression",
+        "composite": "Criterions made of criterions",
     },
 }  # fmt: skip
 """In the order of a reader's questions: the families of each chapter, by the files that records stand in."""
