@@ -184,6 +184,7 @@ local all = nn.Scan(nn.gModule({v, h}, {nn.CAddTable()({nn.GRU(3, 2)(v), h}), nn
         ("nn.GRU(3, 2)", ["nn.GRU"]),
         ("nn.Sequential():add(nn.FastLSTM(3, 2)):add(nn.LSTM(2, 2))", ["nn.FastLSTM", "nn.LSTM"]),
         ("nn.Sequencer(nn.GRU(3, 2))", []),
+        ("nn.Repeater(nn.GRU(3, 2), 2)", []),
         ("nn.Sequencer(nn.Sequential():add(nn.GRU(3, 2)):add(nn.Recurrence(nn.CAddTable(), 2, 1)))", []),
         ("nn.BiSequencer(nn.MaskZero(nn.FastLSTM(3, 2), 1))", []),
         ("nn.Sequential()", ["nn.GRU"]),  # that in the Scan

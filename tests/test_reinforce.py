@@ -426,5 +426,6 @@ def test_attention_that_learns_where_to_look(device: str | None) -> None:
     report = check(typed, on_device(device_named(device) if device else None), limit=4)
     assert report.ok, report.to_json()
     found = model(ATTENTION)
+    assert found.warnings == []
     found.backward((np.random.default_rng(1).random((5, 1, 4, 4)), np.array([1, 2, 3, 4, 1])), 1)
     assert np.abs(found.gradients["look.Linear.weight"]).max() > 0

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from graphspec.errors import Origin, error, fail
-from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, new_module, register
+from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Walk, new_module, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import impossible, mean_of, only, with_gradient_of
@@ -83,6 +83,12 @@ class ClassReward(Record):
             s.set(baseline, [rows, Size.const(1)][: len(dims)])
         else:
             s.equate(rows, 1, 0)
+
+    def inside(self, w: Walk, m: Module, x: Any) -> Any:
+        given, target = w.items(x, 2)
+        prediction, baseline = w.items(given, 2)
+        reward = w.own("the reward", prediction, target)
+        return w.own("minus the mean", reward, w.child("criterion", (baseline, reward)))
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         assert isinstance(x, tuple) and isinstance(x[0], tuple)

@@ -45,7 +45,7 @@ def forgetting_uses(use: Use, carried: bool = False) -> Iterator[Use]:
     if isinstance(record, Stateful) and not carried:
         yield use
         return
-    inside = isinstance(record, Loops) or (carried and not (record is not None and record.loops))
+    inside = isinstance(record, (Loops, Repeater)) or (carried and not (record is not None and record.loops))
     for sub in use.subs.values():
         yield from forgetting_uses(sub, inside)
 
