@@ -108,7 +108,7 @@ def compare(
         every = np.arange(value.size)
         chosen = every if limit is None or value.size <= limit else np.sort(rng.choice(every, limit, replace=False))
         a = np.asarray(analytic[name], np.float64).reshape(-1)[chosen]
-        near = tolerance * largest
+        near = tolerance * max(float(np.max(np.abs(a), initial=0.0)), 1e-5 * largest)  # on the scale of relative_error
         ways = [_axis(value, int(i)) for i in chosen]
         if chosen is not every:
             way = np.asarray(rng.standard_normal(value.shape))

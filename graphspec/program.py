@@ -106,7 +106,10 @@ def _check_letters(typed: Typed) -> None:
                         f"nothing that is given to the model fixes the size {letter}",
                         use.origin,
                         typed.types.show(leaf),
-                        helps=[f"declare an input that has it, as in `nn.Identity{{'{letter}', 'B'}}()`"],
+                        helps=[
+                            f"declare an input that has it, as in `nn.Identity{{'{letter}', 'B'}}()`",
+                            "or say how large it is on the way, as in `nn.Identity{'B', 4}(node)`",
+                        ],
                     )
 
 

@@ -101,6 +101,34 @@ def test_a_kink_nearby_is_no_failure() -> None:
     assert not compare(lambda p: [np.abs(p["x"])], lambda p, c: {"x": -backward(p, c)["x"]}, {"x": np.array([5e-4, 0.3])}).ok
 
 
+def test_kinks_closer_than_any_central_step_are_no_failure() -> None:
+    """As in a convolutional network, where of thousands of ReLUs one is always at its bend."""
+    point = {"x": np.array([0.5, -0.3])}
+    bends = np.array([0.5 + 3e-6, -0.3 - 3e-6])  # one on each side
+
+    def forward(p: Any) -> Any:
+        return [np.maximum(p["x"], bends) + 3 * p["x"] ** 2]
+
+    def backward(p: Any, cotangents: Any, wrong: float = 0.0) -> Any:
+        return {"x": cotangents[0] * ((p["x"] > bends) + 6 * p["x"] + wrong)}
+
+    assert compare(forward, backward, point).ok
+    for wrong in (1e-4, 0.5, 1.0):  # half of a bend is none of its sides
+        assert not compare(forward, lambda p, c, wrong=wrong: backward(p, c, wrong), point).ok
+
+
+def test_small_gradients_beside_large_ones_are_measured_on_their_own_scale() -> None:
+    point = {"x": np.array([1.0]), "y": np.array([0.7])}
+
+    def forward(p: Any) -> Any:
+        return [1e6 * p["x"], np.sin(200 * p["y"])]  # too steep for the first step
+
+    def backward(p: Any, cotangents: Any) -> Any:
+        return {"x": 1e6 * cotangents[0], "y": 200 * np.cos(200 * p["y"]) * cotangents[1]}
+
+    assert compare(forward, backward, point).max_relative_error < 1e-8
+
+
 def test_a_gradient_that_is_nothing_but_rounding() -> None:
     """The bias before a softmax changes nothing: its gradient is zero, or what rounding leaves of it."""
     x = source("B", 3)
