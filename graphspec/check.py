@@ -158,13 +158,14 @@ def _difference(
 def _derivative(
     forward: Forward, point: Point, name: str, way: Array, cotangents: Sequence[Array], step: float, stencil: Mapping[int, int]
 ) -> float:
-    """The stencil's sum, output by output, so that little is lost to rounding."""
+    """The stencil's sum, output by output and of differences (its weights add up to 0), so that little is lost to rounding, and what
+    does not change has none."""
     h = step * max(1.0, float(np.max(np.abs(point[name]), where=way != 0, initial=0.0)))
-    sums = [np.zeros(c.shape) for c in cotangents]
-    for place, weight in stencil.items():
-        for total, y in zip(sums, forward({**point, name: point[name] + place * h * way}), strict=True):
-            total += weight * y
-    return sum(float(np.sum(c * total)) for c, total in zip(cotangents, sums, strict=True)) / (12 * h)
+    results = {place: forward({**point, name: point[name] + place * h * way}) for place in stencil}
+    first = results[next(iter(stencil))]
+    changes = (weight * np.sum(c * (y - one)) for place, weight in stencil.items()
+               for c, y, one in zip(cotangents, results[place], first, strict=True))
+    return float(sum(changes)) / (12 * h)
 
 
 class Probe:

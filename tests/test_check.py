@@ -129,6 +129,10 @@ def test_small_gradients_beside_large_ones_are_measured_on_their_own_scale() -> 
     assert compare(forward, backward, point).max_relative_error < 1e-8
 
 
+def test_what_does_not_change_has_no_gradient_not_even_of_rounding() -> None:
+    assert compare(lambda p: [np.full(3, 0.1)], lambda p, c: {"x": np.zeros(2)}, {"x": np.array([0.3, 7.0])}).max_relative_error == 0
+
+
 def test_a_gradient_that_is_nothing_but_rounding() -> None:
     """The bias before a softmax changes nothing: its gradient is zero, or what rounding leaves of it."""
     x = source("B", 3)
