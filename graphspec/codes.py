@@ -165,6 +165,7 @@ CODES: dict[str, str] = {
     "W0320": "a reward for a module that is not in the graph",
     "W0705": "a damaged checkpoint is skipped",
     "W0711": "a run goes on under other conditions",
+    "W0725": "weights that are not finite",
     "W0809": "the folder of a run cannot be locked",
     "W0835": "a damaged line of a run's records is left out",
 }

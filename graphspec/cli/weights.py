@@ -6,11 +6,13 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from graphspec.api import DTYPES, Model, check_settings
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, place
 from graphspec.cli.output import Output, amount
-from graphspec.errors import fail
+from graphspec.errors import error, fail
 from graphspec.open import pick_module
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Progress
@@ -55,6 +57,9 @@ def into(args: argparse.Namespace, out: Output) -> int:
     else:
         made = Model(found, pick_module(found), dtype=args.dtype, device=args.device, threads=args.threads)
     sources = load(made, args.file, args.map)
+    bad = {name: one.source for name, one in sources.items() if one.value is not None and not np.isfinite(one.value).all()}
+    out.warnings([error("W0725", f"{name} is not finite: {shown(text)} holds infinities or what is no number", severity="warning")
+                  for name, text in bad.items()])  # fmt: skip
     if args.out:
         keep(made, Path(args.out), out)
     if args.json:
