@@ -32,6 +32,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pairs.tsv").write_text("\n".join(pairs) + "\n", encoding="utf-8")
     draw = np.random.default_rng(1)
     np.savez(tmp_path / "digits.npz", pixels=draw.random((90, 8)), label=draw.integers(1, 11, 90))
+    np.savez(tmp_path / "photos.npz", image=draw.random((90, 3, 16, 16)), label=draw.integers(1, 5, 90))
     return tmp_path
 
 
@@ -61,11 +62,11 @@ def test_every_command_of_the_guide_works(mine: Path, capsys: pytest.CaptureFixt
     assert (mine / "alignment.svg").stat().st_size > 1000 and (mine / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_arrays_of_the_guide(mine: Path) -> None:
-    (block,) = re.findall(r"```lua\n(.*?)```", GUIDE, re.S)
-    (mine / "digits.spec").write_text(block)
-    assert main(["run", "digits.spec", "--steps", "5", "--out", "runs/digits"]) == 0
-    assert main(["eval", "runs/digits", "--whole"]) == 0
+@pytest.mark.parametrize("block", re.findall(r"```lua\n(.*?)```", GUIDE, re.S), ids=["digits", "photos"])
+def test_arrays_of_the_guide(mine: Path, block: str) -> None:
+    (mine / "model.spec").write_text(block)
+    assert main(["run", "model.spec", "--steps", "5", "--out", "runs/model"]) == 0
+    assert main(["eval", "runs/model", "--whole"]) == 0
 
 
 def test_what_the_readme_says_of_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
