@@ -182,7 +182,7 @@ def _side_by_side(block: Block, group: Sequence[Op], side: int) -> None:
     table: dict[Value, Value] = {}
 
     def build(b: Builder) -> None:
-        whole = _joined(b, others, axis)
+        whole = b.concat(others, axis)
         shared = group[0].inputs[side]
         product = b.matmul(*((shared, whole) if side == 0 else (whole, shared)))
         at = Size.const(0)
@@ -196,13 +196,6 @@ def _side_by_side(block: Block, group: Sequence[Op], side: int) -> None:
 
     _replace(block, group, [*others, group[0].inputs[side]], build, group[0].origin)
     substitute(block, table)
-
-
-def _joined(b: Builder, parts: Sequence[Value], axis: int) -> Value:
-    """A concat; of transposes it is the transpose of one, so that rows are copied as rows."""
-    if all(v.op is not None and v.op.name == "transpose" for v in parts):
-        return b.transpose(b.concat([v.op.inputs[0] for v in parts if v.op is not None], 1 - axis), (1, 0))
-    return b.concat(parts, axis)
 
 
 def _replace(block: Block, group: Sequence[Op], needed: Sequence[Value], build: Callable[[Builder], None], origin: Origin) -> None:
@@ -255,7 +248,7 @@ def _one_above_the_other(block: Block, total: Op, products: Sequence[Op]) -> Non
     b = Builder()
     with b.at(products[0].origin):
         lefts, rights = ([op.inputs[i] for op in products] for i in (0, 1))
-        whole = b.matmul(_joined(b, lefts, 1), _joined(b, rights, 0))
+        whole = b.matmul(b.concat(lefts, 1), b.concat(rights, 0))
     with b.at(total.origin):
         for v in terms:
             if v.op not in gone:
