@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from graphspec.bench import figures
-from graphspec.machine import cores
+from graphspec_runtime.threads import cores
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "performance"

@@ -15,7 +15,7 @@ from typing import Any
 import graphspec
 import graphspec_runtime
 from graphspec.errors import SpecError, fail
-from graphspec.machine import cores
+from graphspec_runtime.threads import cores
 
 OURS = "graphspec"
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

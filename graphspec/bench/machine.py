@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -14,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from graphspec.bench.cases import Work
-from graphspec.machine import cores, processor
+from graphspec.machine import processor
+from graphspec_runtime import PlanError
+from graphspec_runtime.compiler import about, find_compiler
+from graphspec_runtime.threads import cores
 
 SOURCE = Path(__file__).with_name("roofline.c")
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-pthread")
-COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O3", "-ffp-contract=fast", "-pthread")
 DEFAULT_CACHE = 32 << 20
 """Bytes of the last cache, where the system does not tell."""
 
@@ -51,7 +52,7 @@ class Machine:
 
 
 def measure_machine(threads: int) -> Machine:
-    """By a small C program, compiled on the spot; where there is no C compiler, by products and sums of NumPy's."""
+    """By a small C program, compiled on the spot as the native device does it; without a C compiler, by products and sums of NumPy's."""
     size = cache_bytes()
     found, measured = compiled(threads, size), "a C program"
     if found is None:
@@ -71,13 +72,14 @@ def cache_bytes() -> int:
 
 def compiled(threads: int, cache: int) -> tuple[float, float, float] | None:
     """Peak, memory's and cache's bandwidth; None when it cannot be compiled or run."""
-    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
-    if compiler is None:
+    try:
+        compiler = about(find_compiler())
+    except PlanError:
         return None
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "roofline")
         try:
-            subprocess.run([compiler, *FLAGS, "-o", str(program), str(SOURCE)], check=True, capture_output=True)
+            subprocess.run([*compiler.words, *FLAGS, *compiler.flags, "-o", str(program), str(SOURCE)], check=True, capture_output=True)
             said = subprocess.run([str(program), str(threads), str(cache)], check=True, capture_output=True, text=True).stdout
         except (OSError, subprocess.CalledProcessError):
             return None

@@ -26,8 +26,9 @@ from graphspec.bench import (
 from graphspec.cli.common import limits, overrides, precision_argument, sizes_given
 from graphspec.cli.output import Output
 from graphspec.errors import fail
-from graphspec.machine import cores, environment
+from graphspec.machine import environment
 from graphspec.tensorfile import write_bytes
+from graphspec_runtime.threads import cores
 
 MAX_REPEATS = 10_000
 QUIET = 0.5

@@ -13,8 +13,9 @@ from typing import Any
 from graphspec import __version__
 from graphspec.cli import cache
 from graphspec.cli.output import Output
-from graphspec.machine import cores, environment
+from graphspec.machine import environment
 from graphspec_runtime import PlanError, compiler, open_device
+from graphspec_runtime.threads import cores
 
 PACKAGES = ("numpy", "lark", "safetensors", "rich", "threadpoolctl", "torch")
 BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

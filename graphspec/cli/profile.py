@@ -15,7 +15,7 @@ from graphspec.cli.common import opened, place, precision_argument, sizes_given,
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.plots.style import format_of, save
-from graphspec_runtime.devices.native import default_threads
+from graphspec_runtime.threads import default_threads
 
 MAX_STEPS = 1_000_000
 WIDTH = 44

@@ -7,7 +7,6 @@ time.
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -20,6 +19,7 @@ from graphspec_runtime.devices.numpy import NumpyDevice
 from graphspec_runtime.errors import PlanError
 from graphspec_runtime.kernels.index import out_of_range
 from graphspec_runtime.plan import Instruction, Plan
+from graphspec_runtime.threads import default_threads
 
 CBLAS = (("scipy_cblas_{}gemm64_", True), ("cblas_{}gemm64_", True), ("scipy_cblas_{}gemm", False), ("cblas_{}gemm", False))
 """Names of the matrix product in the libraries that NumPy comes with, and whether integers have 64 bits there."""
@@ -98,15 +98,7 @@ def _out_of_range(plan: Plan, layout: Layout, step: Instruction, value: int, pos
     return out_of_range(value, place, low, low + layout.number(step.attrs["size"]) - 1, argument, plan.origin(step.origin))
 
 
-# -- threads and kernels -------------------------------------------------------------------------------------------------
-
-
-def default_threads() -> int:
-    """OMP_NUM_THREADS, else the cores that this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# -- kernels -------------------------------------------------------------------------------------------------------------
 
 
 @cache
