@@ -66,6 +66,7 @@ HABITS = {
     "torch.tanh(x)": ("E0207", "nn.Tanh()"),
     "torch.cat({x, x2}, 2)": ("E0207", "nn.JoinTable(dimension"),
     "torch.nn.Linear(4, 3)(x)": ("E0215", "nn.Linear(4, 3)"),
+    "F.log_softmax(x)": ("E0203", "nn.LogSoftMax()"),
     "nn.functional.relu(x)": ("E0401", "nn.ReLU()(x)"),
     # modules made in another way
     "nn.ReLU(x)": ("E0422", "nn.ReLU(...)(node)"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphspec.build.bindings import by_module
 from graphspec.build.env import Env, Flow
 from graphspec.build.limits import CALL, TABLE, Budget, LimitError, Limits, over
 from graphspec.build.operators import binary, unary
@@ -17,7 +18,7 @@ from graphspec.build.statements import STATEMENTS
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
 from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error
 from graphspec.graph import Record
-from graphspec.graph.elsewhere import METHODS
+from graphspec.graph.elsewhere import METHODS, module_for
 from graphspec.lang import FROM_ONE, PYTHON, ast
 from graphspec.suggest import did_you_mean
 
@@ -335,12 +336,10 @@ class Interpreter:
             if isinstance(owner, str):
                 return self.strings.get(key)
             what = self.describe(expr, owner) if expr is not None else f"a {type_name(owner)} value"
-            raise self.error(
-                "E0203",
-                f"attempt to index {what}",
-                expr.span if expr is not None else None,
-                helps=self.similar(expr, env) if expr is not None and owner is None else [],
-            )
+            helps = self.similar(expr, env) if expr is not None and owner is None else []
+            if owner is None and isinstance(expr, ast.Name) and expr.name == "F":  # PyTorch's functions
+                helps = [by_module(module_for(str(key)))]
+            raise self.error("E0203", f"attempt to index {what}", expr.span if expr is not None else None, helps=helps)
         raise self.error("E0203", "a chain of __index without end")
 
     def set_index(self, owner: Value, key: Value, value: Value) -> None:
