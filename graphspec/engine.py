@@ -52,8 +52,7 @@ class Engine:
             for op in optimised.block.walk():
                 self.origins.setdefault(str(op.origin), op.origin)
             began = time.perf_counter()
-            language = f"{device.language}, timed" if timed and device.language else device.language
-            plan = make_plan(optimised, language)
+            plan = make_plan(optimised, device.timed_language if timed else device.language)
             self.planning = time.perf_counter() - began
             self.executable = Executable(plan, device, timed=timed)
 

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -219,10 +220,14 @@ def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[byte
 
 
 def loaded(
-    words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode: int = ctypes.DEFAULT_MODE, parts: int = 1
-) -> ctypes.CDLL:
-    """The library of a text, loaded.  One that another process deletes just before, or that is damaged, is made again."""
+    words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode: int = ctypes.DEFAULT_MODE, parts: int = 1,
+    before: Callable[[], object] | None = None,
+) -> ctypes.CDLL:  # fmt: skip
+    """The library of a text, loaded when ``before`` is done, which has the time until it is built.  One that another process deletes just
+    before, or that is damaged, is made again."""
     library = built(words, source, more, parts)
+    if before is not None:
+        before()
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError:

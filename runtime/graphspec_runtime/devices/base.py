@@ -62,6 +62,11 @@ class Device(ABC):
     note: str = ""
     """Why it is not the device that was asked for first, where it stands in for one."""
 
+    @property
+    def timed_language(self) -> str:
+        """The language of plans for :meth:`timed_program`."""
+        return f"{self.language}, timed" if self.language else ""
+
     def use(self, precision: str) -> None:
         """From now on products of float32 matrices are done in ``float32`` or ``bf16`` (operands rounded to bf16, sums in float32);
         PlanError (kind ``precision``) where the device cannot."""

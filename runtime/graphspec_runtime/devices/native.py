@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from graphspec_runtime.compiler import SOURCES, about, built, find_compiler, loaded, place, prove
+from graphspec_runtime.compiler import SOURCES, about, find_compiler, loaded, place, prove
 from graphspec_runtime.devices.base import Layout, Seconds, no_seconds
 from graphspec_runtime.devices.numpy import NumpyDevice
 from graphspec_runtime.errors import PlanError
@@ -59,22 +59,20 @@ class NativeDevice(NumpyDevice):
     def timed_program(self, layout: Layout) -> tuple[Callable[[], None], Seconds]:
         seconds = no_seconds(layout.plan)
         array = seconds.ctypes.data_as(ctypes.c_void_p)
-        return self._program(layout, f"{self.language}, timed", "gs_plan_timed", array), seconds
+        return self._program(layout, self.timed_language, "gs_plan_timed", array), seconds
 
     def _program(self, layout: Layout, language: str, name: str, *more: ctypes.c_void_p) -> Callable[[], None]:
         plan = layout.plan
         if language not in plan.sources:
             raise PlanError("plan", f"the plan {plan.name} has no C in it; make it for this device")
-        built(self.compiler, plan.sources[language])  # while the kernels may still be compiled, which it is linked with
-        library = self.library
-        run = loaded(self.compiler, plan.sources[language])[name]
+        run = loaded(self.compiler, plan.sources[language], before=self._kernels)[name]  # which it is linked with, and may be compiled yet
         run.restype = ctypes.c_int64
         addresses = [_address(memory, start) for memory, start in zip(layout.memory, layout.starts, strict=True)]
         buffers = (ctypes.c_void_p * len(addresses))(*addresses)
         sizes = (ctypes.c_int64 * max(len(plan.letters), 1))(*(layout.sizes[name] for name in plan.letters))
         fault = (ctypes.c_int64 * 3)()
         checks = {step.serial: step for step, _ in plan.walk() if step.kernel == "check_index"}
-        set_threads, threads = library.gs_set_threads, self.threads
+        set_threads, threads = self.library.gs_set_threads, self.threads
 
         def program() -> None:  # holds the layout, and with it the memory whose addresses it uses
             set_threads(ctypes.c_int64(threads))
