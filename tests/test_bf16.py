@@ -21,6 +21,8 @@ from graphspec_runtime import PlanError, compiler, open_device
 from graphspec_runtime.devices import native
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+SPACE = 1 << 24
+"""Bytes, more than any of the products here works in."""
 
 
 def device_or_skip(threads: int = 1) -> native.NativeDevice:
@@ -29,6 +31,7 @@ def device_or_skip(threads: int = 1) -> native.NativeDevice:
     except PlanError as failure:
         pytest.skip(failure.message)
     assert isinstance(found, native.NativeDevice)
+    assert found.library.gs_prepare(ctypes.c_int64(SPACE))
     return found
 
 

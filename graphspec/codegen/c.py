@@ -32,7 +32,7 @@ FEW_TURNS = 3
 
 def print_c(plan: Plan, timed: bool = False, precision: str = "float32") -> str:
     """The C of a plan: ``int64_t gs_plan(char *const *m, const int64_t *n, gs_fault *fault)``.  It returns 0, or the number of the
-    instruction that found an index out of range.
+    instruction that found an index out of range, or GS_NO_MEMORY before anything was done, with the bytes as the fault's value.
 
     ``timed`` prints ``gs_plan_timed``, which takes an array too, to whose element i it adds the seconds that instruction i takes.
     ``precision`` is that of products of float32 matrices: ``bf16`` rounds their operands.
@@ -52,6 +52,10 @@ class _Printer:
         self.tasks: set[str] = set()
         self.rows: tuple[str, str] | None = None
         """The bounds of the rows that a loop is printed for."""
+        self.needs: dict[str, None] = {}
+        """Bytes of workspace that instructions take, each once."""
+        self.open: list[str] = []
+        """Packed matrices of the loops around what is printed."""
         self.letters = [letter(name) for name in plan.letters]
         self.literals = {
             i: size(b.value) if isinstance(b.value, tuple) else number(b.value or 0, b.dtype)
@@ -59,17 +63,27 @@ class _Printer:
         }  # fmt: skip
 
     def print(self) -> str:
-        self._letters()
-        self.body.add("(void)m, (void)n, (void)fault;")
         self._steps(self.plan.code, [])
         self.body.add("return 0;")
+        steps, self.body = self.body, Lines(1)
+        self._letters()
+        self.body.add("(void)m, (void)n, (void)fault;")
+        self._prepare()
         head = [f"/* {self.plan.name}({', '.join(self.plan.letters)}): printed by graphspec.  `n` holds these sizes, `m` the buffers: */"]
         head += [f"#define {buffer_name(self.plan, i)} (({TYPES[b.dtype]} *)m[{i}])" for i, b in enumerate(self.plan.buffers)]
         name, more = ("gs_plan_timed", ", double *seconds") if self.timed else ("gs_plan", "")
         declared = f"int64_t {name}(char *const *m, const int64_t *n, gs_fault *fault{more})"
         entry = [f"{declared};", declared, "{", *(["    double now = gs_clock();"] if self.timed else [])]
-        lines = [HEAD, "", *head, "", *self.kernels.lines, *entry, *self.body.lines, "}", ""]
+        lines = [HEAD, "", *head, "", *self.kernels.lines, *entry, *self.body.lines, *steps.lines, "}", ""]
         return "\n".join(piece for line in lines for piece in wrapped(line))
+
+    def _prepare(self) -> None:
+        """Have all that instructions work in before the first of them."""
+        if not self.needs:
+            return
+        self.body.add("", "gs_int need = 0;", *(f"need = gs_max(need, {bytes});" for bytes in self.needs))
+        with self.body.block("if (!gs_prepare(need))"):
+            self.body.add("*fault = (gs_fault){GS_NO_MEMORY, need, 0};", "return GS_NO_MEMORY;")
 
     # -- loops ---------------------------------------------------------------------------------------------------------
 
@@ -89,12 +103,13 @@ class _Printer:
             names = self._pack(loop, trip)
             if self.timed and names:
                 out.add("GS_TICK(seconds[0]);")
+            outside, self.open = self.open, [*self.open, *(name for name, _ in names)]
             if loop.rows is None or loops or self.timed:
                 self._turns(loop, loops)
             else:
                 self._shared(loop, names)
-            for name, _ in names:
-                out.add(f"gs_release({name});")
+            self.open = outside
+            out.add(*(f"gs_release({name});" for name, _ in names))
 
     def _turns(self, loop: Loop, loops: list[Loop]) -> None:
         t, trip = f"t{loop.id}", size(loop.trip)
@@ -183,7 +198,8 @@ class _Printer:
         mark = (self.marks if len(c.shape) == 2 else SUFFIX)[dtype]
         m, n, k = size(c.shape[-2]), size(c.shape[-1]), size(a.shape[-1])
         add = int(bool(step.attrs.get("accumulate")))
-        out.add(f"/* {step.serial} product{self._origin(step.origin)} */")
+        found = places(self.plan.origins_of(step))
+        out.add(f"/* {step.serial} product{f': {found}' if found else ''} */")
         lead = [f"b{i}" for i in range(len(c.shape) - 2)]
         pointers = [self._at(v, lead) for v in (a, b, c)]
         if self.rows and not lead:  # some rows of the left operand and of the result
@@ -193,6 +209,7 @@ class _Printer:
         strides = [f"{size(v.strides[-2])}, {size(v.strides[-1])}" for v in (a, b, c)]
         operands = ", ".join(f"{pointer}, {stride}" for pointer, stride in zip(pointers, strides, strict=True))
         call = f"gs_gemm_{mark}({m}, {n}, {k}, {operands}, {add});"
+        self.needs[f"gs_scratch_{mark}({size(c.shape[-2])}, {n}, {k}, {', '.join(strides)})"] = None
         if packed:
             rows, to = size(a.strides[0]), f"{pointers[2]}, {size(c.strides[0])}"
             fast = f"gs_gemm_packed_{mark}({m}, {n}, {k}, {pointers[0]}, {rows}, {packed}, {to}, {add});"
@@ -227,6 +244,7 @@ class _Printer:
             with out.block(""):
                 out.add(f"gs_int value = x[{place}];")
                 with out.block(f"if (value < {low} || value >= {low} + {size(step.attrs['size'])})"):
+                    out.add(*(f"gs_release({name});" for name in self.open))
                     out.add(f"*fault = (gs_fault){{{step.serial}, value, e}};", f"return {step.serial};")
                 out.add("++e;")
 
@@ -245,6 +263,7 @@ class _Printer:
         kernel = Lines(1)
         inputs, outputs = [operands[v] for v in step.inputs], [operands[v] for v in step.outputs]
         rows = self._print(kernel, step, inputs, outputs)
+        self.needs |= dict.fromkeys(kernel.needs)
         text = "\n".join(["{", *kernel.lines, "}"])
         split = re.search(r"\bhi\b", text) is not None  # else it is all one row
         if not split:

@@ -179,7 +179,7 @@ class _Rows:
             return
         length = " * ".join(size(self.k.shape[axis]) for axis in self.column_axes)
         total = " + ".join(f"{length} * (gs_int)sizeof({TYPES[dtype]})" for _, dtype in entries)
-        self.out.add(f"char *workspace = gs_workspace({total});")
+        self.out.add(f"char *workspace = {self.out.workspace(total)};")
         for name, dtype in sorted(entries, key=lambda each: each[1] != "float64"):
             self.out.add(f"{TYPES[dtype]} *{name} = ({TYPES[dtype]} *)workspace;")
             self.out.add(f"workspace += {length} * (gs_int)sizeof({TYPES[dtype]});")

@@ -224,7 +224,8 @@ def _random(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: S
         out.add(f"{call}({count}, {tail}, {o.pointer});")
         return
     index = _axes("i", len(o.shape))
-    out.add(f"{o.type} *drawn = gs_workspace(({count}) * (gs_int)sizeof({o.type}));", f"{call}({count}, {tail}, drawn);", "gs_int e = 0;")
+    drawn = out.workspace(f"{count} * (gs_int)sizeof({o.type})")
+    out.add(f"{o.type} *drawn = {drawn};", f"{call}({count}, {tail}, drawn);", "gs_int e = 0;")
     _loops(out, index, o.shape, lambda: out.add(f"{o.pointer}[{at(index, o.strides)}] = drawn[e++];"), False)
 
 

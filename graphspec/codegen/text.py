@@ -65,10 +65,17 @@ class Lines:
     def __init__(self, depth: int = 0) -> None:
         self.lines: list[str] = []
         self.depth = depth
+        self.needs: list[str] = []
+        """Bytes of workspace that each piece of it takes."""
 
     def add(self, *lines: str) -> None:
         for line in lines:
             self.lines.append(line if line.startswith("#") else "    " * self.depth + line if line else "")
+
+    def workspace(self, bytes: str) -> str:
+        """So many bytes to work in, as a C expression."""
+        self.needs.append(bytes)
+        return f"gs_workspace({bytes})"
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:

@@ -185,4 +185,8 @@ def check_memory(size: int, what: str, make: Callable[[], Array], failures: tupl
     try:
         return make()
     except failures as e:
-        raise PlanError("memory", f"{what} has no {size / 2**20:,.0f} MiB for this plan", bytes=size) from e
+        raise no_memory(size, what, "this plan") from e
+
+
+def no_memory(size: int, what: str, purpose: str) -> PlanError:
+    return PlanError("memory", f"{what} has no {size / 2**20:,.0f} MiB for {purpose}", bytes=size)

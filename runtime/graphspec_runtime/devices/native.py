@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from graphspec_runtime.compiler import SOURCES, about, find_compiler, loaded, place, prove
+from graphspec_runtime.devices.array import no_memory
 from graphspec_runtime.devices.base import Layout, Seconds, no_seconds
 from graphspec_runtime.devices.numpy import NumpyDevice
 from graphspec_runtime.errors import PlanError
@@ -26,6 +27,9 @@ CBLAS = (("scipy_cblas_{}gemm64_", True), ("cblas_{}gemm64_", True), ("scipy_cbl
 
 KERNEL_FLAGS = ("-O2",)
 """No slower here than with -O3, and compiled in half the time."""
+
+NO_MEMORY = -1
+"""GS_NO_MEMORY of graphspec.h."""
 
 KERNEL_PARTS = 4
 """Parts of kernels.c that are compiled side by side."""
@@ -76,7 +80,10 @@ class NativeDevice(NumpyDevice):
 
         def program() -> None:  # holds the layout, and with it the memory whose addresses it uses
             set_threads(ctypes.c_int64(threads))
-            if run(buffers, sizes, fault, *more):
+            failed = run(buffers, sizes, fault, *more)
+            if failed == NO_MEMORY:
+                raise no_memory(fault[1], "this machine", "a thread of this plan to work in")
+            if failed:
                 raise _out_of_range(plan, layout, checks[fault[0]], fault[1], fault[2])
 
         return program

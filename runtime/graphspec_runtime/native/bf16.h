@@ -95,6 +95,12 @@ static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, 
     return 1;
 }
 
+static gs_int NAME(inner)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs)
+{
+    gs_int rows = (gs_min(NAME(HEIGHT), M) + 15) / 16 * 16, packed = rows * NAME(depth)(K) * (gs_int)sizeof(ITEM);
+    return gs_max(gs_max(NAME(blocks)(N, K), packed), gs_scratch_f32(M, N, K, ars, acs, brs, bcs, N, 1));
+}
+
 static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                         gs_int crs, int add)
 {

@@ -17,6 +17,8 @@ static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, 
                        gs_int crs, int add);
 static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                         gs_int crs, int add);
+/* Bytes of workspace that the two take at most, and gs_gemm_packed. */
+static gs_int NAME(inner)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs);
 
 /* Items in a column of K numbers. */
 static gs_int NAME(depth)(gs_int K) { return (K + TERMS - 1) / TERMS; }
@@ -115,13 +117,23 @@ void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ar
 }
 
 /* Large products: blocks of B packed into panels that the third-level cache holds, against blocks of A that the second-level cache holds. */
+enum { NAME(DEPTH) = 512, NAME(WIDTH) = 32 * TILE };
+
+/* Items in a column of the deepest block, columns of the widest, and bytes of both. */
+static gs_int NAME(deepest)(gs_int K)
+{
+    gs_int items = NAME(depth)(K), depths = (items + NAME(DEPTH) - 1) / NAME(DEPTH);
+    return depths ? (items + depths - 1) / depths : 0;
+}
+static gs_int NAME(widest)(gs_int N) { return gs_min(NAME(WIDTH), (N + LANES - 1) / LANES * LANES); }
+static gs_int NAME(blocks)(gs_int N, gs_int K) { return (NAME(widest)(N) + NAME(HEIGHT)) * NAME(deepest)(K) * (gs_int)sizeof(ITEM); }
+
 static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                       gs_int crs, int add)
 {
-    enum { DEPTH = 512, HEIGHT = NAME(HEIGHT), WIDTH = 32 * TILE };
-    gs_int items = NAME(depth)(K), depths = (items + DEPTH - 1) / DEPTH, most = (items + depths - 1) / depths;
-    gs_int width = gs_min(WIDTH, (N + LANES - 1) / LANES * LANES);
-    ITEM *P = gs_workspace((most * width + HEIGHT * most) * (gs_int)sizeof(ITEM)), *block = P + most * width;
+    enum { HEIGHT = NAME(HEIGHT), WIDTH = NAME(WIDTH) };
+    gs_int items = NAME(depth)(K), depths = (items + NAME(DEPTH) - 1) / NAME(DEPTH);
+    ITEM *P = gs_workspace(NAME(blocks)(N, K)), *block = P + NAME(widest)(N) * NAME(deepest)(K);
     for (gs_int n = 0; n < N; n += WIDTH) {
         gs_int columns = gs_min(WIDTH, N - n);
         for (gs_int q = 0, d = 0; d < depths; ++d) {
@@ -166,13 +178,21 @@ static void NAME(shared)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars
     gs_parallel(NAME(part), &p, M * N * K < 1 << 19 ? 1 : threads);
 }
 
-static REAL *NAME(staged)(gs_int rows, gs_int columns, const REAL *X, gs_int rs, gs_int cs)
+/* A copy of a matrix in the workspace, so many bytes behind its beginning. */
+static REAL *NAME(staged)(gs_int rows, gs_int columns, const REAL *X, gs_int rs, gs_int cs, gs_int behind)
 {
-    REAL *copy = malloc((size_t)(rows * columns + 1) * sizeof(REAL));
-    if (!copy) abort();
+    REAL *copy = (REAL *)((char *)gs_workspace(behind + rows * columns * (gs_int)sizeof(REAL)) + behind);
     for (gs_int i = 0; i < rows; ++i)
         for (gs_int j = 0; j < columns; ++j) copy[i * columns + j] = X[i * rs + j * cs];
     return copy;
+}
+
+gs_int NAME(gs_scratch)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs)
+{
+    if (M <= 0 || N <= 0) return 0;
+    if (ccs != 1 && crs == 1) return NAME(gs_scratch)(N, M, K, bcs, brs, acs, ars, ccs, crs);
+    gs_int copy = ccs != 1 && N > 1 ? M * N * (gs_int)sizeof(REAL) : 0;
+    return copy + NAME(inner)(M, N, K, ars, acs, brs, bcs);
 }
 
 void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
@@ -184,11 +204,10 @@ void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_i
         return;
     }
     if (ccs != 1 && N > 1) { /* neither rows nor columns of C lie in order */
-        REAL *copy = NAME(staged)(M, N, C, crs, ccs);
+        REAL *copy = NAME(staged)(M, N, C, crs, ccs, NAME(inner)(M, N, K, ars, acs, brs, bcs));
         NAME(gs_gemm)(M, N, K, A, ars, acs, B, brs, bcs, copy, N, 1, add);
         for (gs_int i = 0; i < M; ++i)
             for (gs_int j = 0; j < N; ++j) C[i * crs + j * ccs] = copy[i * N + j];
-        free(copy);
         return;
     }
     if (K <= 0) {

@@ -9,10 +9,13 @@
 
 typedef int64_t gs_int;
 
-/* The first index that was out of range: the instruction's number, the value, its position counted along the view. */
+/* The first index that was out of range: the instruction's number, the value, its position counted along the view.  Or GS_NO_MEMORY, and
+   the bytes that a thread would need. */
 typedef struct {
     gs_int serial, value, position;
 } gs_fault;
+
+enum { GS_NO_MEMORY = -1 };
 
 /* One part of work that is split by rows: part `part` of `parts`. */
 typedef void (*gs_task)(void *context, gs_int part, gs_int parts);
@@ -20,7 +23,13 @@ typedef void (*gs_task)(void *context, gs_int part, gs_int parts);
 void gs_parallel(gs_task task, void *context, gs_int parts);
 gs_int gs_threads(void);
 gs_int gs_parts(gs_int elements, gs_int most);
+
+/* Memory that kernels work in.  A plan has all that they will need at most made ready before it starts, for itself and each thread of the
+   team: whether there was so much.  Nothing that a kernel does afterwards can fail. */
+int gs_prepare(gs_int bytes);
 void *gs_workspace(gs_int bytes);
+
+/* Memory for as long as a loop runs; NULL where there is none, and the loop does without. */
 void *gs_reserve(gs_int bytes);
 void gs_release(void *memory);
 
@@ -29,6 +38,10 @@ void gs_gemm_f32(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, gs_in
                  float *C, gs_int crs, gs_int ccs, int add);
 void gs_gemm_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ars, gs_int acs, const double *B, gs_int brs, gs_int bcs,
                  double *C, gs_int crs, gs_int ccs, int add);
+
+/* Bytes of workspace that such a product takes at most, or one of fewer rows; with B packed too. */
+gs_int gs_scratch_f32(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs);
+gs_int gs_scratch_f64(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs);
 
 /* The same with B packed before: for a matrix that many products of few rows share. */
 gs_int gs_packed_f32(gs_int K, gs_int N);
@@ -41,6 +54,7 @@ void gs_gemm_packed_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ar
 /* The same of float32 numbers rounded to bf16, summed in float32; packed as pairs.  Only where the processor has AVX-512 BF16. */
 void gs_gemm_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, gs_int acs, const float *B, gs_int brs, gs_int bcs, float *C,
                   gs_int crs, gs_int ccs, int add);
+gs_int gs_scratch_bf16(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs);
 gs_int gs_packed_bf16(gs_int K, gs_int N);
 void gs_pack_bf16(gs_int K, gs_int N, const float *B, gs_int brs, gs_int bcs, uint32_t *P);
 void gs_gemm_packed_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, const uint32_t *P, float *C, gs_int crs, int add);
@@ -64,6 +78,7 @@ double gs_clock(void);
 #define GS_INLINE static inline __attribute__((always_inline, unused))
 
 GS_INLINE gs_int gs_min(gs_int a, gs_int b) { return a < b ? a : b; }
+GS_INLINE gs_int gs_max(gs_int a, gs_int b) { return a > b ? a : b; }
 
 /* The larger and the smaller; NaN if either is. */
 #define GS_LARGER(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))

@@ -16,8 +16,6 @@
 
 #include "graphspec.h"
 
-__attribute__((unused)) static gs_int gs_max(gs_int a, gs_int b) { return a > b ? a : b; }
-
 #if IN(0)
 double gs_clock(void)
 {
@@ -26,95 +24,7 @@ double gs_clock(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* -- workspace: one for each thread, which grows ------------------------------------------------------------------------------ */
-
-static pthread_key_t workspace_key;
-static pthread_once_t workspace_once = PTHREAD_ONCE_INIT;
-
-typedef struct {
-    void *memory;
-    gs_int bytes;
-} workspace;
-
-static void drop_workspace(void *held)
-{
-    free(((workspace *)held)->memory);
-    free(held);
-}
-
-static void make_key(void) { pthread_key_create(&workspace_key, drop_workspace); }
-
-/* At least so many bytes, aligned to a cache line, until the thread's next call. */
-void *gs_workspace(gs_int bytes)
-{
-    pthread_once(&workspace_once, make_key);
-    workspace *held = pthread_getspecific(workspace_key);
-    if (!held) {
-        held = calloc(1, sizeof(workspace));
-        if (!held) abort();
-        pthread_setspecific(workspace_key, held);
-    }
-    if (held->bytes < bytes) {
-        free(held->memory);
-        held->bytes = (bytes + 4095) / 4096 * 4096;
-        held->memory = aligned_alloc(64, (size_t)held->bytes);
-        if (!held->memory) abort();
-    }
-    return held->memory;
-}
-
-/* Memory for as long as a loop runs.  What is released is kept for the next loop: memory fresh from the system costs a fault a page. */
-enum { KEPT = 4, LINE = 64 };
-
-static struct {
-    pthread_mutex_t lock;
-    char *memory[KEPT]; /* each begins with its size, a cache line before what is handed out */
-} reserve = {PTHREAD_MUTEX_INITIALIZER, {NULL}};
-
-void *gs_reserve(gs_int bytes)
-{
-    char *found = NULL;
-    bytes = (bytes + LINE - 1) / LINE * LINE;
-    pthread_mutex_lock(&reserve.lock);
-    for (int i = 0; i < KEPT && !found; ++i) {
-        gs_int held = reserve.memory[i] ? *(gs_int *)reserve.memory[i] : 0;
-        if (held >= bytes && held / 2 <= bytes) {
-            found = reserve.memory[i];
-            reserve.memory[i] = NULL;
-        }
-    }
-    pthread_mutex_unlock(&reserve.lock);
-    if (!found) {
-        found = aligned_alloc(LINE, (size_t)bytes + LINE);
-        if (!found) abort();
-        *(gs_int *)found = bytes;
-    }
-    return found + LINE;
-}
-
-void gs_release(void *memory)
-{
-    char *released = memory ? (char *)memory - LINE : NULL;
-    pthread_mutex_lock(&reserve.lock);
-    for (int i = 0; i < KEPT && released; ++i)
-        if (!reserve.memory[i]) {
-            reserve.memory[i] = released;
-            released = NULL;
-        }
-    if (released) { /* in the place of the smallest, if that is smaller */
-        int least = 0;
-        for (int i = 1; i < KEPT; ++i)
-            if (*(gs_int *)reserve.memory[i] < *(gs_int *)reserve.memory[least]) least = i;
-        if (*(gs_int *)reserve.memory[least] < *(gs_int *)released) {
-            char *smaller = reserve.memory[least];
-            reserve.memory[least] = released;
-            released = smaller;
-        }
-    }
-    pthread_mutex_unlock(&reserve.lock);
-    free(released);
-}
-
+#include "memory.h"
 #endif
 
 /* -- the library of matrix products ------------------------------------------------------------------------------------------- */
@@ -273,6 +183,11 @@ NORMAL(double, gs_normal_f64)
 
 enum { MOST_THREADS = 256, SPINS = 20000 };
 
+typedef struct {
+    workspace space;
+    gs_int seen; /* the last job that was posted before it was hired */
+} seat;
+
 static struct {
     pthread_mutex_t busy, lock;
     pthread_cond_t wake;
@@ -281,7 +196,9 @@ static struct {
     void *context;
     gs_int parts;
     gs_int posted, next, left; /* jobs posted so far; the next part to take; parts not done */
-} team = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 1, 0, NULL, NULL, 0, 0, 0, 0};
+    gs_int prepared;           /* bytes that each worker has to work in */
+    seat seats[MOST_THREADS];
+} team = {.busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .wanted = 1};
 
 static void pause_a_little(void)
 {
@@ -303,9 +220,12 @@ static void take_parts(void)
     }
 }
 
-static void *work(void *unused)
+static void *work(void *held)
 {
-    gs_int seen = (gs_int)(intptr_t)unused;
+    seat *mine = held;
+    gs_int seen = mine->seen;
+    pthread_once(&workspace_once, make_key);
+    pthread_setspecific(workspace_key, &mine->space); /* for good: workers stay as long as the process */
     for (;;) {
         for (int i = 0; i < SPINS && __atomic_load_n(&team.posted, __ATOMIC_ACQUIRE) == seen; ++i) pause_a_little();
         pthread_mutex_lock(&team.lock);
@@ -344,13 +264,41 @@ static void hire(void)
     }
     while (workers < gs_threads() - 1) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, work, (void *)(intptr_t)team.posted)) {
+        seat *next = &team.seats[workers];
+        next->seen = team.posted;
+        if (!grown(&next->space, team.prepared) || pthread_create(&thread, NULL, work, next)) {
             gs_set_threads(workers + 1);
             return;
         }
         pthread_detach(thread);
         ++workers;
     }
+}
+
+/* Hold the team's lock while no worker is at the job before, to which it may have come late. */
+static void lock_idle_team(void)
+{
+    pthread_mutex_lock(&team.lock);
+    while (__atomic_load_n(&team.running, __ATOMIC_ACQUIRE)) {
+        pthread_mutex_unlock(&team.lock);
+        sched_yield();
+        pthread_mutex_lock(&team.lock);
+    }
+}
+
+int gs_prepare(gs_int bytes)
+{
+    workspace *own = own_workspace();
+    if (bytes < 0 || !own || !grown(own, bytes)) return 0;
+    if (__atomic_load_n(&team.prepared, __ATOMIC_ACQUIRE) >= bytes) return 1;
+    int enough = 1;
+    pthread_mutex_lock(&team.busy);
+    lock_idle_team();
+    for (gs_int i = 0; i < workers && enough; ++i) enough = grown(&team.seats[i].space, bytes);
+    if (enough) __atomic_store_n(&team.prepared, gs_max(team.prepared, bytes), __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&team.lock);
+    pthread_mutex_unlock(&team.busy);
+    return enough;
 }
 
 /* Parts that are worth a thread each, of work of so many elements. */
@@ -366,12 +314,7 @@ void gs_parallel(gs_task task, void *context, gs_int parts)
         return;
     }
     hire();
-    pthread_mutex_lock(&team.lock);
-    while (__atomic_load_n(&team.running, __ATOMIC_ACQUIRE)) { /* a worker that came late to the job before */
-        pthread_mutex_unlock(&team.lock);
-        sched_yield();
-        pthread_mutex_lock(&team.lock);
-    }
+    lock_idle_team();
     team.task = task;
     team.context = context;
     team.parts = parts;

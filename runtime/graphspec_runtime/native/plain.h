@@ -96,6 +96,12 @@ static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, 
 }
 
 #ifdef OWN_PRODUCTS
+static gs_int NAME(inner)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs)
+{
+    (void)M, (void)ars, (void)acs, (void)brs, (void)bcs;
+    return NAME(blocks)(N, K);
+}
+
 static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                         gs_int crs, int add)
 {
@@ -118,6 +124,15 @@ static void NAME(call)(int a, int b, gs_int M, gs_int N, gs_int K, const REAL *A
 }
 #undef BLAS_OF
 
+/* Whether a library can read a matrix as it lies. */
+static int NAME(flat)(gs_int rows, gs_int columns, gs_int rs, gs_int cs) { return (cs == 1 && rs >= columns) || (rs == 1 && cs >= rows); }
+
+static gs_int NAME(inner)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs)
+{
+    if (!NAME(blas)) return NAME(blocks)(N, K);
+    return ((NAME(flat)(M, K, ars, acs) ? 0 : M * K) + (NAME(flat)(K, N, brs, bcs) ? 0 : K * N)) * (gs_int)sizeof(REAL);
+}
+
 static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                         gs_int crs, int add)
 {
@@ -125,13 +140,10 @@ static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars,
         NAME(shared)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
         return;
     }
-    int a_flat = (acs == 1 && ars >= K) || (ars == 1 && acs >= M), b_flat = (bcs == 1 && brs >= N) || (brs == 1 && bcs >= K);
-    REAL *a = a_flat ? NULL : NAME(staged)(M, K, A, ars, acs), *b = b_flat ? NULL : NAME(staged)(K, N, B, brs, bcs);
-    if (a) A = a, ars = K, acs = 1;
-    if (b) B = b, brs = N, bcs = 1;
+    gs_int copied = 0;
+    if (!NAME(flat)(M, K, ars, acs)) A = NAME(staged)(M, K, A, ars, acs, 0), ars = K, acs = 1, copied = M * K * (gs_int)sizeof(REAL);
+    if (!NAME(flat)(K, N, brs, bcs)) B = NAME(staged)(K, N, B, brs, bcs, copied), brs = N, bcs = 1;
     int a_rows = acs == 1 && ars >= K, b_rows = bcs == 1 && brs >= N;
     NAME(call)(a_rows, b_rows, M, N, K, A, a_rows ? ars : acs, B, b_rows ? brs : bcs, C, gs_max(crs, N), add);
-    free(a);
-    free(b);
 }
 #endif
