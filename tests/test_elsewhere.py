@@ -73,6 +73,7 @@ HABITS = {
     "nn.ReLU{inplace = true}(x)": ("E0422", "by place"),
     "nn.ReLU(inplace=true)(x)": ("E0106", "by place"),
     "nn.SpatialConvolution(3, 6, {5, 5})(x)": ("E0422", "by place"),
+    "nn.SpatialConvolution(4, 6, 3, 3, 1, 1, 'same')(image)": ("E0422", "a border of (k - 1) / 2"),
     "nn.Sequential(nn.Linear(4, 3), nn.ReLU())(x)": ("E0421", ":add(...)"),
     "nn.Sequential():add(nn.ReLU)(x)": ("E0207", "nn.ReLU()"),
     "nn.Sequential():append(nn.ReLU())(x)": ("E0202", "`add`"),

@@ -304,6 +304,8 @@ class Record:
         """A hint where an argument shows that the call was meant in another way."""
         if any(hasattr(value, "inputs") for value in args):
             return [f"a node is what the module is called with: `nn.{self.name}(...)(node)`"]
+        if any(isinstance(value, str) and value in ("same", "valid") for value in args):
+            return ["a border of (k - 1) / 2 on each side keeps the size ('same' of PyTorch and Keras), one of 0 is 'valid'"]
         if any(isinstance(value, Table) for value in args) and self.arguments:
             return ["arguments stand one after another, by place, and not in a table"]
         return []
