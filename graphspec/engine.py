@@ -50,7 +50,8 @@ class Engine:
             optimised = copy_program(program)
             self.notes = optimise(optimised, check, kernels=bool(device.language))
             for op in optimised.block.walk():
-                self.origins.setdefault(str(op.origin), op.origin)
+                for origin in op.origin.flat():
+                    self.origins.setdefault(str(origin), origin)
             began = time.perf_counter()
             plan = make_plan(optimised, device.timed_language if timed else device.language)
             self.planning = time.perf_counter() - began

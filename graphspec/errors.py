@@ -10,7 +10,10 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from graphspec.sizes import Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +87,17 @@ class Frame:
 @dataclass(frozen=True)
 class Origin:
     """Where something was made: the expression, the frames around it (innermost first), and the values of the
-    plain number variables that the expression reads."""
+    plain number variables that the expression reads.  ``parts``: of one thing that does the work of several, what each was made by, and
+    how much of the work is its."""
 
     span: Span | None = None
     frames: tuple[Frame, ...] = ()
     values: tuple[tuple[str, str], ...] = ()
+    parts: tuple[tuple[Origin, Size], ...] = ()
+
+    def flat(self) -> tuple[Origin, ...]:
+        """Itself and what its work was made by."""
+        return (self, *(origin for origin, _ in self.parts))
 
     def __str__(self) -> str:
         return str(self.span) if self.span else "<built in>"

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphspec.bench.profile import label
+from graphspec.bench.profile import CompiledModel, label, profile
 from graphspec.cli.main import main
 from graphspec.cli.output import Output
 from graphspec.engine import Engine
+from graphspec.open import open_spec, pick_module
+from graphspec.program import infer
 from graphspec_runtime import PlanError, open_device
 from graphspec_runtime.devices import Device
 from graphspec_runtime.devices.base import no_seconds
@@ -93,6 +95,33 @@ def test_a_training_step_by_line(run: Any, device: str) -> None:
     mine = [one for one in found["lines"] if len(one["lines"]) == 1 and one["lines"][0]["file"].endswith("bench/lm.spec")]
     assert mine and all(one["text"] == source[one["lines"][0]["line"] - 1].strip() for one in mine)
     assert found["passes"][0]["name"] == "dead-code" and all(p["ms"] >= 0 for p in found["passes"])
+
+
+MERGED = """
+local x = nn.Identity{'B', 12}()
+local a = nn.Linear(12, 32)(x)
+local b = nn.Linear(12, 8)(x)
+return nn.gModule({x}, {nn.Tanh()(a), nn.Sigmoid()(b)})
+"""
+
+
+@pytest.mark.parametrize("device", ["numpy", "native"])
+def test_a_product_of_several_lines_is_divided_among_them(device: str) -> None:
+    """By the work that each asked for: four fifths, and one."""
+    device_or_skip(device)
+    found = profile(CompiledModel(infer(pick_module(open_spec(MERGED))), {"B": 5}, device=device, threads=1), "forward and backward", 2)
+    merged = [one for one in found.timed if one.shares]
+    assert len(merged) >= 2, "forward, and the gradient of x or of the weights"
+    for one in merged:
+        lines = [place.span.line for place in one.places if place.span]
+        assert sorted(zip(lines, one.shares, strict=True)) == [(3, pytest.approx(0.8)), (4, pytest.approx(0.2))]
+        parts = one.divided()
+        assert [part.cost.flops for part in parts] == [round(share * one.cost.flops) for share in one.shares]
+        assert sum(part.cost.seconds for part in parts) == pytest.approx(one.cost.seconds)
+        assert all(part.cost.calls == one.cost.calls for part in parts)
+    products = [lines for lines, ones, _ in found.by_line() if any(one.kernel == "matmul" for one in ones)]
+    assert all(len(lines) == 1 for lines in products) or device == "native", "each line on its own"
+    assert sum(cost.seconds for _, _, cost in found.by_line()) == pytest.approx(sum(one.cost.seconds for one in found.timed))
 
 
 def test_it_is_shown(run: Any) -> None:

@@ -14,9 +14,9 @@ OTHER = "other"
 
 def time_by_line(profile: Profile, title: str = "") -> Figure:
     """Milliseconds of a step by line, what takes longest on top."""
-    kinds = [kind for kind, _, _ in profile.grouped(lambda one: one.kind)][: len(COLOURS) - 1]
+    kinds = [kind for kind, _, _ in profile.by_kind()][: len(COLOURS) - 1]
     rows: list[tuple[str, dict[str, float]]] = []
-    for i, (lines, ones, cost) in enumerate(profile.grouped(lambda one: one.lines)):
+    for i, (lines, ones, cost) in enumerate(profile.by_line()):
         text = source_text(ones[0].places[0]) if ones[0].places else ""
         name = f"{label(lines) or 'no line of the spec'}  {printable(text, TEXT)}".strip()
         if i < MOST and share(cost.seconds, profile.seconds) >= LEAST:

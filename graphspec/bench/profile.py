@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from graphspec.passes.told import PassReport
 from graphspec.plan.summary import calls_and_flops
 from graphspec.program import Typed, backward_program, leaves
 from graphspec_runtime.kernels import POINTWISE
+from graphspec_runtime.plan import Instruction, evaluate
 
 USUAL = 32
 """Each open size of a model that has no data."""
@@ -51,6 +52,9 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
+    def __mul__(self, part: float) -> Cost:
+        return Cost(self.seconds * part, self.calls, round(self.flops * part), self.multiplying * part)
+
     @property
     def gflops(self) -> float | None:
         """GFLOP/s of the products; None where there are none."""
@@ -59,12 +63,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Timed:
-    """An instruction of the plan: its number, its kernel, and all places of the spec that it comes from, the main one first."""
+    """An instruction of the plan: its number, its kernel, and all places of the spec that it comes from, the main one first.  ``shares``:
+    how much of its work is each place's, where that is known."""
 
     serial: int
     kernel: str
     places: tuple[Origin, ...]
     cost: Cost
+    shares: tuple[float, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -74,6 +80,14 @@ class Timed:
     def lines(self) -> tuple[tuple[str, int], ...]:
         """File and line, each once, in order; none for what no line asked for."""
         return tuple(sorted({(o.span.source.path, o.span.line) for o in self.places if o.span}))
+
+    def divided(self) -> list[Timed]:
+        """Itself, or a part for each line that it does the work of."""
+        if not self.shares:
+            return [self]
+        parts = [Timed(self.serial, self.kernel, (place,), self.cost * part) for place, part in zip(self.places, self.shares, strict=True)]
+        by_line = [[part for part in parts if part.lines == lines] for lines in dict.fromkeys(part.lines for part in parts)]
+        return [replace(ones[0], cost=replace(total(one.cost for one in ones), calls=self.cost.calls)) for ones in by_line]
 
 
 @dataclass(frozen=True)
@@ -93,13 +107,25 @@ class Profile:
     passes: tuple[PassReport, ...]
     prepared: Mapping[str, float]
 
-    def grouped(self, key: Callable[[Timed], Any]) -> list[tuple[Any, list[Timed], Cost]]:
-        """Instructions by a key, what takes longest first, with the sum of their costs."""
-        groups: dict[Any, list[Timed]] = {}
-        for one in self.timed:
-            groups.setdefault(key(one), []).append(one)
-        rows = [(key, sorted(ones, key=lambda one: -one.cost.seconds), total(one.cost for one in ones)) for key, ones in groups.items()]
-        return sorted(rows, key=lambda row: -row[2].seconds)
+    def by_kind(self) -> list[Group]:
+        return grouped(self.timed, lambda one: one.kind)
+
+    def by_line(self) -> list[Group]:
+        """A product that was merged of several is divided among their lines; what else is of several lines belongs to all of them."""
+        return grouped([part for one in self.timed for part in one.divided()], lambda one: one.lines)
+
+
+Group = tuple[Any, list[Timed], Cost]
+"""What instructions have in common, they, and the sum of their costs."""
+
+
+def grouped(timed: Iterable[Timed], key: Callable[[Timed], Any]) -> list[Group]:
+    """What takes longest first."""
+    groups: dict[Any, list[Timed]] = {}
+    for one in timed:
+        groups.setdefault(key(one), []).append(one)
+    rows = [(key, sorted(ones, key=lambda one: -one.cost.seconds), total(one.cost for one in ones)) for key, ones in groups.items()]
+    return sorted(rows, key=lambda row: -row[2].seconds)
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -160,12 +186,19 @@ def profile(step: CompiledStep | CompiledModel, what: str, steps: int | None = N
         places = dict.fromkeys((main, *executable.plan.origins_of(instruction)))
         found = tuple(engine.origins[place] for place in places if place in engine.origins)
         mine = float(seconds[instruction.serial])
-        timed.append(Timed(instruction.serial, instruction.kernel, found, Cost(mine, calls, flops, mine if flops else 0.0)))
+        cost = Cost(mine, calls, flops, mine if flops else 0.0)
+        timed.append(Timed(instruction.serial, instruction.kernel, found, cost, shares(instruction, bound.sizes, len(found))))
     others = {PACKING: float(seconds[0]), BETWEEN: max(whole - float(seconds.sum()), 0.0)}
     return Profile(
         what, executable.device.name, bound.sizes, done, usual, whole, tuple(timed), {k: s for k, s in others.items() if s > 0},
         tuple(engine.notes), prepared,
     )  # fmt: skip
+
+
+def shares(instruction: Instruction, sizes: Mapping[str, int], places: int) -> tuple[float, ...]:
+    """How much of an instruction's work is each place's; none where that is not known."""
+    work = [evaluate(n, sizes) for n in instruction.attrs.get("work", ())]
+    return tuple(n / sum(work) for n in work) if sum(work) and len(work) == places else ()
 
 
 def repeat(engine: Engine, arguments: Mapping[str, Any], steps: int | None) -> tuple[float, int]:

@@ -72,11 +72,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def show(result: Profile, instructions: bool, out: Output) -> None:
-    groups = [group for group in result.grouped(lambda one: one.lines) if shown(group[2], result)]
+    groups = [group for group in result.by_line() if shown(group[2], result)]
     rows = [row(cost, result, out, label(lines) or "no line of the spec", *words(ones)) for lines, ones, cost in groups]
     others = [(what, Cost(seconds)) for what, seconds in result.others.items() if shown(Cost(seconds), result)]
     table(("line", "", "in"), [*rows, *(row(cost, result, out, what, "", "") for what, cost in others)], out)
-    groups = [group for group in result.grouped(lambda one: one.kind) if shown(group[2], result)]
+    groups = [group for group in result.by_kind() if shown(group[2], result)]
     table(("kind of work", ""), [row(cost, result, out, kind, counted(ones)) for kind, ones, cost in groups], out)
     if instructions:
         each = sorted(result.timed, key=lambda one: -one.cost.seconds)
@@ -138,9 +138,9 @@ def to_json(result: Profile, args: argparse.Namespace) -> dict[str, Any]:
         "steps": result.steps, "step_ms": result.plain * 1e3, "ms": result.seconds * 1e3,
         "lines": [
             {"lines": lines(key), "text": source_text(ones[0].places[0]) if ones[0].places else "", **cost(sum_of)}
-            for key, ones, sum_of in result.grouped(lambda one: one.lines)
+            for key, ones, sum_of in result.by_line()
         ],
-        "kinds": [{"kind": key, **cost(sum_of)} for key, _, sum_of in result.grouped(lambda one: one.kind)],
+        "kinds": [{"kind": key, **cost(sum_of)} for key, _, sum_of in result.by_kind()],
         "instructions": [
             {"number": one.serial, "kernel": one.kernel, "lines": lines(one.lines), **cost(one.cost)} for one in result.timed
         ],

@@ -10,6 +10,7 @@ Values are only put side by side where they can be computed into their place at 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from graphspec.errors import Origin
 from graphspec.ir.builder import Builder
@@ -194,8 +195,17 @@ def _side_by_side(block: Block, group: Sequence[Op], side: int) -> None:
             table[op.output] = part
             at = at + n
 
-    _replace(block, group, [*others, group[0].inputs[side]], build, group[0].origin)
+    _replace(block, group, [*others, group[0].inputs[side]], build, _together(group))
     substitute(block, table)
+
+
+def _together(products: Sequence[Op]) -> Origin:
+    """The origin of one product for several: the first one's, which knows of the others and of their multiply-adds."""
+    parts: list[tuple[Origin, Size]] = []
+    for op in products:
+        (m, n), k = op.output.shape, op.inputs[0].shape[1]
+        parts += op.origin.parts or [(op.origin, m * n * k)]
+    return replace(products[0].origin, parts=tuple(parts))
 
 
 def _replace(block: Block, group: Sequence[Op], needed: Sequence[Value], build: Callable[[Builder], None], origin: Origin) -> None:
@@ -246,7 +256,7 @@ def _one_above_the_other(block: Block, total: Op, products: Sequence[Op]) -> Non
     gone = set(products)
     sums, terms = sum_terms(total, set(block.ops), uses(block))
     b = Builder()
-    with b.at(products[0].origin):
+    with b.at(_together(products)):
         lefts, rights = ([op.inputs[i] for op in products] for i in (0, 1))
         whole = b.matmul(b.concat(lefts, 1), b.concat(rights, 0))
     with b.at(total.origin):

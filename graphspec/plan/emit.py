@@ -167,6 +167,13 @@ class BlockEmitter:
             attrs.update(kernel_tree(op))
             found = (self.code.origin(inner.origin) for inner in op.blocks[0].ops)
             attrs["origins"] = tuple(dict.fromkeys(i for i in found if i >= 0))
+        elif op.name == "matmul" and op.origin.parts:
+            work: dict[int, Size] = {}
+            for origin, n in op.origin.parts:
+                i = self.code.origin(origin)
+                work[i] = work.get(i, ZERO) + n
+            if min(work) >= 0:
+                attrs.update(origins=tuple(work), work=tuple(map(to_expr, work.values())))
         taken: list[Place] = []
         for out in op.outputs:
             total = self.sums.get(out)

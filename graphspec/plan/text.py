@@ -46,7 +46,8 @@ def _steps(plan: Plan, steps: Sequence[Instruction | Loop], indent: str, lines: 
 
 
 def _instruction(plan: Plan, step: Instruction) -> str:
-    attrs = "".join(f" {name}={show(value) if name == 'size' else value}" for name, value in step.attrs.items() if name != "origins")
+    told = {name: value for name, value in step.attrs.items() if name not in ("origins", "work")}
+    attrs = "".join(f" {name}={show(value) if name == 'size' else value}" for name, value in told.items())
     inputs = ", ".join(_view(plan, v) for v in step.inputs)
     outputs = ", ".join(_view(plan, v) for v in step.outputs)
     return f"{step.serial:>4}  {outputs + ' = ' if outputs else ''}{step.kernel}{attrs} {inputs}".rstrip()

@@ -85,7 +85,8 @@ class Instruction:
     """One kernel call.  ``origin`` indexes :attr:`Plan.origins`; ``serial`` is its number in the lifetimes' count.
 
     Outputs never overlap inputs, except that an output of a pointwise kernel may be exactly one of its inputs.
-    ``accumulate`` in ``attrs`` means that the result is added to what the output holds.
+    ``accumulate`` in ``attrs`` means that the result is added to what the output holds; ``origins``, that it does what several places ask
+    for, and ``work``, how much of it each does.
     """
 
     kernel: str
