@@ -54,6 +54,10 @@ def place(a: Array) -> ctypes.c_void_p:
     return ctypes.c_void_p(a.ctypes.data)
 
 
+def products(device: native.NativeDevice) -> ctypes.CDLL:
+    return native.kernels(device.compiler, native.KERNELS.index("_bf16"))()
+
+
 def gemm(library: ctypes.CDLL, a: Array, b: Array, c: Array, add: int) -> None:
     (m, k), n = a.shape, b.shape[1]
     operands: list[object] = []
@@ -115,11 +119,11 @@ def test_products_agree_with_float64(device: native.NativeDevice, size: tuple[in
         device.library.gs_set_threads(ctypes.c_int64(threads))
         for left, right, result in product(LAYOUTS, LAYOUTS, LAYOUTS):
             x, y, z = left(a), right(b), result(c)
-            gemm(device.library, x, y, z, add)
+            gemm(products(device), x, y, z, add)
             check_product(z, wanted, a, b, c)
             if left in (in_rows, wide_rows) and result in (in_rows, wide_rows):
                 z = result(c)
-                packed(device.library, x, y, z, add)
+                packed(products(device), x, y, z, add)
                 check_product(z, wanted, a, b, c)
     device.library.gs_set_threads(ctypes.c_int64(before))
 
@@ -129,7 +133,7 @@ def test_operands_are_rounded_to_nearest_even(device: native.NativeDevice) -> No
     a = np.zeros((2, 64), "float32")
     a[:, 0] = [1 + 2.0**-8, 1 + 3 * 2.0**-8]
     b, c = np.eye(64, dtype="float32"), np.zeros((2, 64), "float32")
-    gemm(device.library, a, b, c, 0)
+    gemm(products(device), a, b, c, 0)
     np.testing.assert_array_equal(c[:, 0], np.array([1, 1 + 2.0**-6], "float32"))
     assert not c[:, 1:].any()
 
@@ -139,7 +143,7 @@ def test_numbers_that_are_not_finite_stay_so(device: native.NativeDevice) -> Non
     a[1, 3], a[2, 69] = np.nan, np.inf
     for way in (gemm, packed):
         c = np.zeros((4, 90), "float32")
-        way(device.library, a, b, c, 0)
+        way(products(device), a, b, c, 0)
         assert np.isnan(c[1]).all() and (c[2] == np.inf).all() and (c[[0, 3]] == 70).all()
 
 

@@ -332,41 +332,42 @@ def test_a_first_step_with_an_empty_cache(tmp_path: Path) -> None:
     assert done.stdout.strip().isdigit(), done.stderr
 
 
-# -- parts ---------------------------------------------------------------------------------------------------------------------------
-
-PARTS = """
-#ifndef GS_PART
-#error "in parts, please"
-#endif
-int half(void);
-int number(void);
-#if GS_PART == 0
-int number(void) { return 2 * half(); }
-#elif GS_PART == 1
-int half(void) { return %s; }
-#endif
-"""
+# -- parts of the kernels --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_text_in_parts_is_one_library(folder: Path) -> None:
-    assert compiler.loaded(compiler.find_compiler(), PARTS % 21, parts=3).number() == 42
-    assert suffixes(folder) == [".json", ".so"]
-
-
-def test_a_part_that_does_not_compile_is_told_of(folder: Path) -> None:
-    with pytest.raises(PlanError, match=r"does not compile what was printed for it:\n[\s\S]*nothing_like_it"):
-        compiler.built(compiler.find_compiler(), PARTS % "nothing_like_it", parts=2)
-    assert suffixes(folder) == [".json"]
-
-
-def test_the_kernels_in_parts_are_all_of_them(tmp_path: Path) -> None:
-    """The same functions as compiled in one."""
+def test_the_kernels_in_parts_are_all_of_them() -> None:
+    """Each function of the header is in the part that its name says, or in the first; compiled in one they are the same."""
     text = (compiler.SOURCES / "kernels.c").read_text()
     words = compiler.find_compiler()
     whole = ctypes.CDLL(str(compiler.built(words, text, ("-O0",))))
-    parts = ctypes.CDLL(str(compiler.built(words, text, native.KERNEL_FLAGS, native.KERNEL_PARTS)))
+    parts = [native.kernels(words, part)() for part in range(len(native.KERNELS))]
     header = (compiler.SOURCES / "graphspec.h").read_text()
-    names = set(re.findall(r"^(?:void \*?|gs_int |double )(gs_\w+)\(", header, re.M))
+    names = set(re.findall(r"^(?:void \*?|int |gs_int |double )(gs_\w+)\(", header, re.M))
     assert len(names) > 15
-    assert {name for name in names if hasattr(whole, name)} == {name for name in names if hasattr(parts, name)}
-    assert {"gs_gemm_f32", "gs_gemm_f64", "gs_parallel", "gs_clock", "gs_normal_f64"} <= {name for name in names if hasattr(parts, name)}
+    assert {"gs_gemm_f32", "gs_gemm_f64", "gs_parallel", "gs_clock", "gs_normal_f64"} <= names
+    for name in names:
+        named = [part for part, ending in enumerate(native.KERNELS) if name.endswith(ending)]
+        assert hasattr(whole, name) == any(hasattr(parts[part], name) for part in named), name
+
+
+KEPT = """
+import graphspec, numpy, sys
+from graphspec_runtime import compiler
+from graphspec_runtime.devices import native
+model = graphspec.compile("return nn.Sequential():add(nn.Linear(64, 64))", dtype=sys.argv[1], device="native")
+model.forward(numpy.ones((64, 64)))
+text = (compiler.SOURCES / "kernels.c").read_text()
+for part, ending in enumerate(native.KERNELS):
+    flags = (*native.KERNEL_FLAGS, f"-DGS_PART={part}")
+    print(ending or "all", compiler.place(compiler.find_compiler(), text, flags).exists())
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_plan_does_not_call_is_not_compiled(folder: Path, dtype: str) -> None:
+    """But for the products of float32, which a device begins with."""
+    environment = {**os.environ, "GRAPHSPEC_CACHE": str(folder)}
+    done = subprocess.run([sys.executable, "-c", KEPT, dtype], env=environment, capture_output=True, text=True)
+    kept = dict(line.split() for line in done.stdout.splitlines())
+    assert kept.pop("_f32") in ("True", "False")  # it may not be there yet
+    assert kept == {"all": "True", "_f64": str(dtype == "float64"), "_bf16": "False"}, done.stderr

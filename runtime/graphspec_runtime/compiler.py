@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -150,14 +149,13 @@ def prove(words: tuple[str, ...]) -> None:
         raise PlanError("device", failure.message, cause=failure.data.get("cause", "compiler")) from failure
 
 
-def built(words: tuple[str, ...], source: str, more: tuple[str, ...] = (), parts: int = 1) -> Path:
-    """The shared library that a text compiles to, with ``more`` flags, from the cache or made now.  A text of several ``parts`` is compiled
-    once for each, side by side: GS_PART says which it is to be."""
+def built(words: tuple[str, ...], source: str, more: tuple[str, ...] = ()) -> Path:
+    """The shared library that a text compiles to, with ``more`` flags, from the cache or made now."""
     library = place(words, source, more)
     if _whole(library):
         kept.used(library)
     else:
-        _make(words, source, more, parts, library)
+        _make(words, source, more, library)
         kept.trim()
     return library
 
@@ -177,7 +175,7 @@ def _whole(library: Path) -> bool:
     return content[-size:] == _seal(content[:-size])
 
 
-def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], parts: int, library: Path) -> None:
+def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], library: Path) -> None:
     folder = library.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,16 +184,7 @@ def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], parts: int
             text.write_text(source, encoding="utf-8")
             flags = [*FLAGS, *more, *about(words).flags]
             undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-            inputs, done = [str(text)], None
-            if parts > 1:
-                inputs = [f"{made}/{part}.o" for part in range(parts)]
-                bare = [flag for flag in flags if flag != "-shared"]
-                commands = [[*words, *bare, f"-DGS_PART={i}", f"-I{SOURCES}", "-c", str(text), "-o", to] for i, to in enumerate(inputs)]
-                with ThreadPoolExecutor(parts) as pool:
-                    each = list(pool.map(lambda command: _run(command, TIMEOUT), commands))
-                done = next((one for one in each if one.returncode), None)
-            if done is None:
-                done = _run([*words, *flags, *undefined, f"-I{SOURCES}", *inputs, "-o", str(result), "-lm"], TIMEOUT)
+            done = _run([*words, *flags, *undefined, f"-I{SOURCES}", str(text), "-o", str(result), "-lm"], TIMEOUT)
             said = done.stderr.decode(errors="replace").strip()[:2000]
             if done.returncode:
                 raise PlanError("plan", f"{words[0]} does not compile what was printed for it:\n{said}")
@@ -220,19 +209,19 @@ def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[byte
 
 
 def loaded(
-    words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode: int = ctypes.DEFAULT_MODE, parts: int = 1,
+    words: tuple[str, ...], source: str, more: tuple[str, ...] = (), mode: int = ctypes.DEFAULT_MODE,
     before: Callable[[], object] | None = None,
 ) -> ctypes.CDLL:  # fmt: skip
     """The library of a text, loaded when ``before`` is done, which has the time until it is built.  One that another process deletes just
     before, or that is damaged, is made again."""
-    library = built(words, source, more, parts)
+    library = built(words, source, more)
     if before is not None:
         before()
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError:
         _drop(library)
-    library = built(words, source, more, parts)
+    library = built(words, source, more)
     try:
         return ctypes.CDLL(str(library), mode=mode)
     except OSError as failure:

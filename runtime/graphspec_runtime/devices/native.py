@@ -7,6 +7,7 @@ time.
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -31,8 +32,11 @@ KERNEL_FLAGS = ("-O2",)
 NO_MEMORY = -1
 """GS_NO_MEMORY of graphspec.h."""
 
-KERNEL_PARTS = 4
-"""Parts of kernels.c that are compiled side by side."""
+KERNELS = ("", "_f32", "_f64", "_bf16")
+"""Parts of kernels.c, a library each: what all plans need, and products by what the names of their functions end in."""
+
+CALLED = ((), (0,), (0,), (0, 1))
+"""The parts that each part calls."""
 
 
 class NativeDevice(NumpyDevice):
@@ -44,7 +48,8 @@ class NativeDevice(NumpyDevice):
     def __init__(self, threads: int | None = None) -> None:
         self.compiler = find_compiler()
         self.threads = threads or default_threads()
-        self._kernels = kernels(self.compiler)
+        self._shared = kernels(self.compiler, 0)
+        kernels(self.compiler, KERNELS.index("_f32"))  # most plans need them: they are compiled while the plan is made
 
     def use(self, precision: str) -> None:
         if precision == "bf16" and not about(self.compiler).bf16:
@@ -54,8 +59,8 @@ class NativeDevice(NumpyDevice):
 
     @property
     def library(self) -> ctypes.CDLL:
-        """The kernels; waits until they are compiled."""
-        return self._kernels()
+        """The kernels that all plans need; waits until they are compiled."""
+        return self._shared()
 
     def program(self, layout: Layout) -> Callable[[], None]:
         return self._program(layout, self.language, "gs_plan")
@@ -69,7 +74,9 @@ class NativeDevice(NumpyDevice):
         plan = layout.plan
         if language not in plan.sources:
             raise PlanError("plan", f"the plan {plan.name} has no C in it; make it for this device")
-        run = loaded(self.compiler, plan.sources[language], before=self._kernels)[name]  # which it is linked with, and may be compiled yet
+        text = plan.sources[language]
+        needed = [kernels(self.compiler, part) for part, ending in enumerate(KERNELS) if re.search(rf"\bgs_\w+{ending}\(", text)]
+        run = loaded(self.compiler, text, before=lambda: [load() for load in needed])[name]  # kernels may be compiled meanwhile
         run.restype = ctypes.c_int64
         addresses = [_address(memory, start) for memory, start in zip(layout.memory, layout.starts, strict=True)]
         buffers = (ctypes.c_void_p * len(addresses))(*addresses)
@@ -107,22 +114,22 @@ def _out_of_range(plan: Plan, layout: Layout, step: Instruction, value: int, pos
 
 
 @cache
-def kernels(compiler: tuple[str, ...]) -> Callable[[], ctypes.CDLL]:
-    """The library of kernels that all plans share, when it is there: where it is not kept yet, it is compiled by the side.  PlanError (kind
-    ``device``) where nothing can be compiled."""
+def kernels(compiler: tuple[str, ...], part: int) -> Callable[[], ctypes.CDLL]:
+    """A library of kernels, when it is there: where it is not kept yet, it is compiled by the side.  PlanError (kind ``device``) where
+    nothing can be compiled."""
     text = (SOURCES / "kernels.c").read_text(encoding="utf-8")
-    if place(compiler, text, KERNEL_FLAGS).exists():
-        library = _load(compiler, text)
+    flags = (*KERNEL_FLAGS, f"-DGS_PART={part}")
+    if place(compiler, text, flags).exists():
+        library = _load(compiler, text, flags, part)
         return lambda: library
     prove(compiler)
-    return ThreadPoolExecutor(1).submit(_load, compiler, text).result
+    return ThreadPoolExecutor(1).submit(_load, compiler, text, flags, part).result
 
 
-def _load(compiler: tuple[str, ...], text: str) -> ctypes.CDLL:
-    """The kernels, told of NumPy's matrix products."""
-    library = loaded(compiler, text, KERNEL_FLAGS, ctypes.RTLD_GLOBAL, KERNEL_PARTS)
-    found = _blas()
-    if found:
+def _load(compiler: tuple[str, ...], text: str, flags: tuple[str, ...], part: int) -> ctypes.CDLL:
+    """A part of the kernels, after those that it calls; the first is told of NumPy's matrix products."""
+    library = loaded(compiler, text, flags, ctypes.RTLD_GLOBAL, lambda: [kernels(compiler, called)() for called in CALLED[part]])
+    if part == 0 and (found := _blas()):
         single, double, wide = found
         library.gs_set_blas(ctypes.cast(single, ctypes.c_void_p), ctypes.cast(double, ctypes.c_void_p), ctypes.c_int(wide))
     return library

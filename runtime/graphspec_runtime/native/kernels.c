@@ -1,5 +1,5 @@
-/* Kernels that compiled plans call: matrix products, random numbers, and the team of threads.  Compiled once for a machine, in parts side by
-   side: 0 is all but the products, 1, 2 and 3 are those of float32, float64 and bf16. */
+/* Kernels that compiled plans call: matrix products, random numbers, and the team of threads.  Compiled once for a machine, each part a library
+   of its own when a plan needs it: GS_PART 0 is all but the products; 1, 2 and 3 are those of float32, float64 and bf16. */
 #ifdef GS_PART
 #define IN(part) (GS_PART == (part))
 #else
