@@ -42,7 +42,10 @@ void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, IT
         enum { WIDTH = VECTORS * LANES };                                                                                             \
         NAME(vector) c[ROWS][VECTORS];                                                                                                \
         UNROLLED for (int i = 0; i < ROWS; ++i)                                                                                       \
-            UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] = (NAME(vector)){0};                                                   \
+            UNROLLED for (int j = 0; j < VECTORS; ++j) {                                                                              \
+                c[i][j] = (NAME(vector)){0};                                                                                          \
+                __builtin_prefetch(C + i * crs + j * LANES, 1); /* it is on its way while the sum is made */                          \
+            }                                                                                                                         \
         for (gs_int k = 0; k < K; ++k) {                                                                                              \
             NAME(items) b[VECTORS];                                                                                                   \
             UNROLLED for (int j = 0; j < VECTORS; ++j) {                                                                              \
@@ -138,12 +141,14 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
         gs_int columns = gs_min(WIDTH, N - n);
         for (gs_int q = 0, d = 0; d < depths; ++d) {
             gs_int depth = (items - q + depths - d - 1) / (depths - d), k = q * TERMS, terms = gs_min(depth * TERMS, K - k), rs, cs;
-            NAME(gs_pack)(terms, columns, B + k * brs + n * bcs, brs, bcs, P);
             for (gs_int m = 0; m < M; m += HEIGHT) {
                 gs_int height = gs_min(HEIGHT, M - m);
                 const ITEM *a = NAME(left)(height, terms, A + m * ars + k * acs, ars, acs, block, &rs, &cs);
-                for (gs_int j = 0; j < columns; j += TILE)
-                    NAME(panel)(height, depth, a, rs, cs, P + j * depth, C + m * crs + n + j, crs, gs_min(TILE, columns - j), add || q > 0);
+                for (gs_int j = 0; j < columns; j += TILE) {
+                    gs_int across = gs_min(TILE, columns - j);
+                    if (m == 0) NAME(gs_pack)(terms, across, B + k * brs + (n + j) * bcs, brs, bcs, P + j * depth); /* used while it is near */
+                    NAME(panel)(height, depth, a, rs, cs, P + j * depth, C + m * crs + n + j, crs, across, add || q > 0);
+                }
             }
             q += depth;
         }
