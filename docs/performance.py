@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """Commands whose numbers stand together; ``title`` and ``text`` stand above them."""
+    """Commands whose numbers stand together, as a kind of table; ``title`` and ``text`` stand above them."""
 
     name: str
     title: str
     text: str
     words: Sequence[str]
+    kind: str = "training"
 
     def commands(self, device: str) -> list[str]:
         return [f"graphspec bench {words} --device {device}" for words in self.words]
@@ -88,6 +89,16 @@ TABLES = (
     Job("bf16", "Products in bf16, one thread", "The bound is that of float32; PyTorch's is under bf16 autocast.",
         ["--config medium,mid --precision bf16 --peers torch"]),
     Job("threads", f"{THREADS} threads", "Time, not processor time.", [f"--config char,medium,mid --threads {THREADS} {PEERS}"]),
+    Job("tuned", "Peers that an expert tuned, one thread",
+        "What is done to them stands in [cli.md](cli.md#bench).", [f"--config char,medium,mid {CELLS} --peers torch-tuned,jax-tuned"]),
+    Job("tables", "With and without the pass tables, one thread",
+        "The pass does on a small table what is done to the rows looked up in it: the products of an embedding, once for each symbol.",
+        [f"--config char,mid {CELLS} --without tables", "--cell decoder --without tables"]),
+    Job("step", "A step in the loop of sample, one thread",
+        "A layer's next state for one sequence, in microseconds; in brackets how many times graphspec's. graphspec also looks up what the "
+        "step reads and chooses a symbol; the others' inputs lie ready.", ["--step --cell lstm,gru --peers torch,jax,onnx"], "step"),
+    Job("memory", "Memory over 10,000 steps",
+        "What the process has in memory after so many steps, in MB.", ["--config char --update --repeats 1 --memory 10000"], "memory"),
 )  # fmt: skip
 
 BASE = "T=30,B=32,H=128,V=65,L=2"
@@ -118,8 +129,8 @@ HEAD = """\
 What `python docs/performance.py` wrote, from the records in [performance/](performance): how long a training step takes (forward and
 backward) of models that are written as people write them, a Linear for each gate and input (`specs/bench`). [cli.md](cli.md#bench) says
 what the bound is and how contenders are compared: the same weights, the same batch, the same loss and gradient, turn by turn, each in a
-process of its own. Peers are as they come, no setting is tuned. Times are medians, in milliseconds; in brackets how many times the bound
-(graphspec), or how many times graphspec's (peers: more than 1 is slower).
+process of its own. Peers are as they come, no setting is tuned, unless it is said. Times are medians, in milliseconds; in brackets how
+many times the bound (graphspec), or how many times graphspec's (peers: more than 1 is slower).
 
 """
 
@@ -129,7 +140,7 @@ def page() -> str:
     for job in TABLES:
         records = job.records()
         if records:
-            text += f"## {job.title}\n\n{provenance(records[0])} {job.text}".rstrip() + "\n\n" + table(rows_of(records)) + "\n"
+            text += f"## {job.title}\n\n{provenance(records[0])} {job.text}".rstrip() + "\n\n" + KINDS[job.kind](records) + "\n"
     drawn = [job for job in SCALING if job.records()]
     if drawn:
         first = drawn[0].records()[0]
@@ -159,21 +170,57 @@ def provenance(record: Record) -> str:
     )
 
 
-def table(rows: Sequence[Row]) -> str:
-    """A line for each model, a column for each contender; then graphspec's speed, and memory and compile times of all, in their order."""
-    names = list(dict.fromkeys(row["contender"] for row in rows))
-    lines = [f"| | bound | {' | '.join(names)} | tokens/s | GFLOP/s | MB | first step, s |", "|---" * (len(names) + 6) + "|"]
-    for model in dict.fromkeys(row["model"] for row in rows):
-        by = {row["contender"]: row for row in rows if row["model"] == model}
+def contenders(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["contender"] for row in rows))
+
+
+def by_model(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Rows by model and contender."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(row["model"], {})[row["contender"]] = row
+    return found
+
+
+def headed(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Lines under the heads of their columns; what each begins with has none."""
+    return f"| | {' | '.join(head)} |\n{'|---' * (len(head) + 1)}|\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def step_table(records: Sequence[Record]) -> str:
+    """A line for each layer, a column for each contender; then how fast graphspec reads its weights."""
+    rows = rows_of(records)
+    names, lines = contenders(rows), []
+    for model, by in by_model(rows).items():
         ours = by["graphspec"]
-        cells = [_time(by.get(name)) for name in names]
+        times = [f"{figures(1e3 * by[name]['ms'])} ({by[name]['ratio']:.2f})" if name in by else "" for name in names]
+        lines.append([model, *times, figures(ours["bytes"] / ours["ms"] / 1e6)])
+    return headed([*names, "weights, GB/s"], lines)
+
+
+def memory_table(records: Sequence[Record]) -> str:
+    """A line for each model and contender, a column for each tenth of the steps."""
+    rows, steps = rows_of(records), records[0]["memory_steps"]
+    lines = [[f"{row['model']}, {row['contender']}", *(f"{n / 1e6:.1f}" for n in row["resident_bytes"])] for row in rows]
+    parts = len(rows[0]["resident_bytes"])
+    return headed([f"{steps // parts * (i + 1):,}" for i in range(parts)], lines)
+
+
+def table(records: Sequence[Record]) -> str:
+    """A line for each model, a column for each contender; then graphspec's speed, and memory and compile times of all, in their order."""
+    rows = rows_of(records)
+    names, lines = contenders(rows), []
+    for model, by in by_model(rows).items():
+        ours = by["graphspec"]
         memory = " / ".join(f"{by[name]['peak_bytes'] / 1e6:.0f}" if name in by else "-" for name in names)
         first = " / ".join(f"{by[name]['compile_s']:.1f}" if name in by else "-" for name in names)
-        lines.append(
-            f"| {model} | {figures(ours['bound_ms'])} | {' | '.join(cells)} | {ours['symbols_per_second']:,.0f} | {ours['gflops']:.0f} "
-            f"({ours['of_peak']:.0%} of peak) | {memory} | {first} |"
-        )
-    return "\n".join(lines) + "\n"
+        speed = f"{ours['gflops']:.0f} ({ours['of_peak']:.0%} of peak)"
+        times = [_time(by.get(name)) for name in names]
+        lines.append([model, figures(ours["bound_ms"]), *times, f"{ours['symbols_per_second']:,.0f}", speed, memory, first])
+    return headed(["bound", *names, "tokens/s", "GFLOP/s", "MB", "first step, s"], lines)
+
+
+KINDS: Mapping[str, Callable[[Sequence[Record]], str]] = {"training": table, "step": step_table, "memory": memory_table}
 
 
 def _time(row: Row | None) -> str:

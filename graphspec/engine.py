@@ -36,10 +36,12 @@ class Engine:
 
     ``device`` is an open device, or None for the reference interpreter of unoptimised IR.  ``program`` stays as it is, to be
     interpreted in the user's own terms; ``notes`` says what the passes did to a copy of it.  ``timed``: runs tell how long each instruction
-    takes.
+    takes.  ``without``: passes that are left out.
     """
 
-    def __init__(self, program: Program, device: Device | None, check: bool = False, timed: bool = False) -> None:
+    def __init__(
+        self, program: Program, device: Device | None, check: bool = False, timed: bool = False, without: frozenset[str] = frozenset()
+    ) -> None:
         self.program = program
         self.planning = 0.0
         """Seconds that making and printing the plan took."""
@@ -48,7 +50,7 @@ class Engine:
         self.executable: Executable | None = None
         if device is not None:
             optimised = copy_program(program)
-            self.notes = optimise(optimised, check, kernels=bool(device.language))
+            self.notes = optimise(optimised, check, kernels=bool(device.language), without=without)
             for op in optimised.block.walk():
                 for origin in op.origin.flat():
                     self.origins.setdefault(str(origin), origin)

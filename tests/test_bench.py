@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,23 @@ import numpy as np
 import pytest
 
 import graphspec
-from graphspec.bench import CELLS, CONFIGS, Case, Machine, Settings, Work, figures, machine, make_case, measure, peers_named
+from graphspec.bench import (
+    CELLS,
+    CONFIGS,
+    Case,
+    Machine,
+    Settings,
+    Work,
+    figures,
+    machine,
+    make_case,
+    make_steps,
+    measure,
+    peers_named,
+)
 from graphspec.bench.contender import UNSET, Contender, environment
 from graphspec.bench.contest import compare
+from graphspec.bench.peers import TUNED
 from graphspec.bench.step import CompiledStep
 from graphspec.cli.main import main
 from graphspec.errors import Source, SpecError
@@ -155,17 +169,17 @@ def test_a_machine_is_measured_with_and_without_a_compiler(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("package", ["torch", "jax"])
-def test_peers_find_the_same_loss_and_gradient(package: str, cell: str) -> None:
+@pytest.mark.parametrize("word", ["torch", "torch-tuned", "jax", "jax-tuned"])
+def test_peers_find_the_same_loss_and_gradient(word: str, cell: str) -> None:
     """``measure`` raises where they do not; the weights are the spec's, so a wrong gate would show."""
-    if find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
-    peers = peers_named([package])
+    if find_spec(word.partition("-")[0]) is None:
+        pytest.skip(f"{word} is not installed")
+    peers = peers_named([word])
     result = measure(tiny(cell, L=3), Settings(repeats=2, peers=peers))
     assert [timing.name for timing in result.timings] == ["graphspec", *(peer.name for peer in peers if cell in peer.cells)]
     assert result.missing == []
     for timing in result.timings:
-        assert timing.loss == pytest.approx(result.ours.loss, abs=1e-5) and timing.norm == pytest.approx(result.ours.norm, rel=1e-4)
+        assert timing.found == pytest.approx(result.ours.found, rel=1e-4)
         assert len(timing.rounds) == 2 and min(min(turn) for turn in timing.rounds) >= 0 and timing.peak > 1 << 20
 
 
@@ -196,12 +210,24 @@ def test_the_update_is_part_of_the_step_only_where_asked() -> None:
         assert (again == first) == (not update)  # states begin at zero in each step
 
 
+def test_a_pass_left_out_stands_beside_and_memory_is_looked_at() -> None:
+    result = measure(tiny("lstm", T=20), Settings(repeats=1, without=["tables", "fuse"], memory=20))
+    assert [timing.name for timing in result.timings] == ["graphspec", "graphspec -tables", "graphspec -fuse"]
+    for timing in result.timings:
+        assert timing.found == pytest.approx(result.ours.found, rel=1e-5)
+        assert len(timing.resident) == 10 and min(timing.resident) > 1 << 20 or sys.platform != "linux"
+    kernels = [CompiledStep(tiny("lstm").spec, tiny("lstm").options, tiny("lstm").streams(), without=names) for names in ((), ("tables",))]
+    assert ["tables" in [report.name for report in one.engine.notes] for one in kernels] == [True, False]
+
+
 def test_contenders_that_do_not_agree_are_not_timed() -> None:
-    ours = {"loss": 4.2, "norm": 0.1}
-    compare("a case", "a peer", ours, {"loss": 4.2001, "norm": 0.1})
-    for theirs in ({"loss": 4.3, "norm": 0.1}, {"loss": 4.2, "norm": 0.2}, {"loss": math.nan, "norm": 0.1}):
-        with pytest.raises(SpecError, match="a peer") as told:
-            compare("a case", "a peer", ours, theirs)
+    compare("a case", "a peer", None, (4.2, 0.1), (4.2001, 0.1))
+    for case, theirs, what in (
+        (None, (4.3, 0.1), "loss"), (None, (4.2, 0.2), "gradient"), (None, (math.nan, 0.1), "loss"),
+        (make_steps("lstm")[0], (4.3, 0.1), "state"),
+    ):  # fmt: skip
+        with pytest.raises(SpecError, match=f"{what} .* a peer") as told:
+            compare("a case", "a peer", case, (4.2, 0.1), theirs)
         assert told.value.code == "E0840"
 
 
@@ -232,6 +258,14 @@ def test_settings_that_slow_numpy_down_are_unset_in_contenders_only(monkeypatch:
     found = environment("graphspec", 3, tmp_path)
     assert not set(UNSET) & set(found) and found["OMP_NUM_THREADS"] == "3"
     assert "OMP_NUM_THREADS" not in environment("graphspec", None, tmp_path)
+
+
+def test_peers_that_are_tuned_have_an_environment_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--one")
+    plain, tuned = (environment(name, 1, tmp_path) for name in ("jax fused", "jax tuned"))
+    assert tuned["GLIBC_TUNABLES"] == TUNED["GLIBC_TUNABLES"] and "GLIBC_TUNABLES" not in plain
+    assert tuned["XLA_FLAGS"].split()[:2] == ["--one", TUNED["XLA_FLAGS"]]
+    assert plain["XLA_FLAGS"].split() == ["--one", *tuned["XLA_FLAGS"].split()[2:]]  # one thread
 
 
 def test_a_missing_package_is_told_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,6 +309,19 @@ def test_a_table_for_people(run: Any, known_machine: Machine) -> None:
     assert titles == ["gru (B3 T4 H8 V11 L2)", "decoder (B3 S5 T4 H8 V11)"]  # of the same sizes one each
 
 
+def test_a_table_of_steps(run: Any, known_machine: Machine, tmp_path: Path) -> None:
+    said = run(f"--step --at H=8 --repeats 1 --memory 30 --without fuse --out {tmp_path / 'record.json'}")
+    assert said.code == 0, said
+    assert "us a step" in said.out and "MB of weights" in said.out and "in use" in said.out and "to bound" not in said.out
+    record = json.loads((tmp_path / "record.json").read_text())
+    names = ["graphspec", "graphspec -fuse", "graphspec, 16 a call"]
+    assert [row["contender"] for row in record["results"]] == names and record["memory_steps"] == 30
+    only = {"bound_ms", "to_bound", "loss", "gradient_norm"}
+    for row in record["results"]:
+        assert set(row) == ROW - only | {"state_sum", "state_norm", "resident_bytes"}
+        assert row["sizes"] == {"B": 1, "H": 8, "L": 1} and row["symbols"] == 1
+
+
 def test_figures() -> None:
     assert [figures(n) for n in (0.01234, 26.42, 99.96, 123.4, 1234.5)] == ["0.0123", "26.4", "100", "123", "1,234"]
 
@@ -301,6 +348,15 @@ WRONG = [
     ("--at Q=3", "E0807", "no such size"),
     ("--at B=0", "E0807", "from 1 to"),
     ("--at B=many", "E0807", "a whole number"),
+    ("--without tabels", "E0807", "did you mean"),
+    ("--memory 5", "E0807", "--memory must be from 10"),
+    ("--step --cell decoder", "E0807", "a decoder's step"),
+    ("--step --at V=5", "E0807", "says nothing to a step"),
+    ("--step --update", "E0807", "takes no --update"),
+    ("--step nowhere.spec", "E0807", "takes no spec"),
+    ("--step --precision bf16", "E0807", "computes in float32"),
+    ("--step --peers torch-tuned", "E0807", "did you mean"),
+    ("--peers onnx", "E0807", "no peer 'onnx'"),
     ("--repeats 0", "E0807", "--repeats must be from 1"),
     ("--threads 0", "E0807", "--threads must be from 1"),
     ("rnn_size=5", "E0807", "stands before any spec"),
@@ -324,38 +380,3 @@ def test_every_configuration_is_one_of_the_design() -> None:
     assert {name: tuple(sizes.values()) for name, sizes in CONFIGS.items()} == {
         "char": (50, 50, 128, 65), "medium": (20, 35, 650, 10_000), "mid": (64, 100, 512, 256), "large": (20, 35, 1500, 10_000),
     }  # fmt: skip
-
-
-# -- the page of records ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def page() -> Any:
-    """docs/performance.py, as a module."""
-    found = spec_from_file_location("performance", ROOT / "docs" / "performance.py")
-    assert found is not None and found.loader is not None
-    module = module_from_spec(found)
-    sys.modules["performance"] = module  # where a dataclass looks for the names of its annotations
-    found.loader.exec_module(module)
-    return module
-
-
-def test_the_page_is_what_its_records_say(page: Any) -> None:
-    assert page.PAGE.read_text() == page.page()
-    assert any(job.records() for job in page.TABLES)
-
-
-def test_a_job_is_kept_told_and_drawn(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "RECORDS", tmp_path / "records")
-    job = page.Job("scaling-T", "steps", "", [f"--cell gru --at B=2,T={t},H=6,V=5 --repeats 1" for t in (3, 6)])
-    assert job.run_so() == [] and job.records() == []
-    job.run("cpu")
-    assert job.run_so() == job.commands("cpu") != job.commands("numpy")
-    first, second = job.records()
-    assert first["results"][0]["sizes"]["T"] == 3 and second["results"][0]["sizes"]["T"] == 6
-    lines = page.table(page.rows_of(job.records())).splitlines()
-    assert len(lines) == 4 and lines[0].startswith("| | bound | graphspec |") and "gru (B2 T6 H6 V5 L2)" in lines[3]
-    assert {line.count("|") for line in lines} == {lines[0].count("|")}
-    pytest.importorskip("matplotlib")
-    page.draw(job)
-    assert "ms a step" in (tmp_path / "records" / "scaling-T.svg").read_text()

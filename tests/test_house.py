@@ -207,7 +207,10 @@ def test_one_file_names_cupy() -> None:
     assert [name for name, tree in TREES.items() if names_package(tree, "cupy")] == ["graphspec_runtime/devices/cupy.py"]
 
 
-EAGER = {"torch": {"graphspec/bench/torch_peers.py"}, "jax": {"graphspec/bench/jax_peers.py"}, "cupy": set[str]()}
+EAGER = {
+    "torch": {"graphspec/bench/torch_peers.py"}, "jax": {"graphspec/bench/jax_peers.py"}, "onnxruntime": {"graphspec/bench/onnx_peers.py"},
+    "cupy": set[str](),
+}  # fmt: skip
 """Files that import a package when they are loaded: a benchmark's peers, each in a process of its own, which alone loads its file."""
 
 

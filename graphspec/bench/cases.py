@@ -36,6 +36,11 @@ LAYERS = 2
 DECODER = {"B": 32, "S": 30, "T": 30, "H": 256, "V": 500}
 """The decoder's sizes, of any configuration: batch, symbols read, symbols written, units, symbols of a vocabulary."""
 
+UNITS = (128, 256, 512, 1024)
+"""Of the layer whose step is timed, one after the other."""
+ROWS = 10_000
+"""Of the table that a step's inputs are looked up in: so many that no product of the layer can be done on the table instead."""
+
 GATES = {"lstm": 4, "gru": 3, "lnlstm": 4, "decoder": 4}
 KEPT = {"lstm": 7, "gru": 5, "lnlstm": 12, "decoder": 9}
 """Numbers a unit and step that backward needs of forward: gates, memory cell and its tanh, output; for the GRU also the candidate's share
@@ -72,6 +77,11 @@ class Case:
         """The spec's options."""
         found = {"rnn_size": self.sizes["H"], "vocab": self.sizes["V"]}
         return found if self.cell == "decoder" else {**found, "cell": self.cell, "n_layers": self.sizes["L"]}
+
+    @property
+    def stem(self) -> str:
+        """What the names of a language model's weights begin with."""
+        return "make_step[1]."
 
     @property
     def symbols(self) -> int:
@@ -114,6 +124,35 @@ class Case:
         return f"{self.cell}{self.config and ' '}{self.config} ({' '.join(f'{name}{n}' for name, n in self.sizes.items())})"
 
 
+class StepCase(Case):
+    """Layers alone, a step at a time: ``sizes`` are B, H, L.  It is bound by nothing but how fast weights come from a cache."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"rnn_size": self.sizes["H"], "vocab": ROWS, "cell": self.cell, "n_layers": self.sizes["L"], "bare": True}
+
+    @property
+    def stem(self) -> str:
+        return ""  # all are of that step, so it is left out of their names
+
+    @property
+    def symbols(self) -> int:
+        return self.sizes["B"]
+
+    def streams(self) -> dict[str, Array]:
+        """None: a step's input is what the step before chose."""
+        return {}
+
+    @property
+    def work(self) -> Work:
+        """Of the layers: their products, and their parameters, read once."""
+        weights = self.sizes["L"] * 2 * GATES[self.cell] * self.sizes["H"] ** 2
+        return Work(2 * self.sizes["B"] * weights, 4 * weights)
+
+    def __str__(self) -> str:
+        return f"a step of {super().__str__()}"
+
+
 def few_rows(rows: int, symbols: int) -> int:
     """Distinct rows of an embedding's product, where it pays to do each once."""
     return symbols if symbols < rows // 2 else rows
@@ -135,3 +174,15 @@ def make_case(config: str, cell: str, changed: Mapping[str, int] | None = None) 
             sizes[name] = n
     named = cell != "decoder" and sizes == {**CONFIGS[config], "L": LAYERS}
     return Case(config if named else "", cell, sizes)
+
+
+def make_steps(cell: str, changed: Mapping[str, int] | None = None) -> list[StepCase]:
+    """A layer of a cell in its usual sizes, or in those that are ``changed``; E0807 for names and sizes that do not exist."""
+    if cell == "decoder":
+        raise fail("E0807", "a decoder's step begins with what its encoder read, and is not timed", helps=["`--step --cell lstm`"])
+    case, sizes = make_case("char", cell, changed), changed or {}
+    for name in sizes:
+        if name not in "BHL":
+            raise fail("E0807", f"--at {name}={sizes[name]} says nothing to a step", helps=["its sizes are B, H, L"])
+    units = (sizes["H"],) if "H" in sizes else UNITS
+    return [StepCase("", case.cell, {"B": sizes.get("B", 1), "H": n, "L": sizes.get("L", 1)}) for n in units]

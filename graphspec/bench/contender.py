@@ -14,6 +14,7 @@ from typing import Any
 
 import graphspec
 import graphspec_runtime
+from graphspec.bench.peers import TUNED
 from graphspec.errors import SpecError, fail
 from graphspec_runtime.threads import cores
 
@@ -38,10 +39,15 @@ def environment(name: str, threads: int | None, caches: Path) -> dict[str, str]:
     found["PYTHONPATH"] = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
     if threads is not None:
         found |= dict.fromkeys(THREADS, str(threads))
+    flags = [os.environ.get("XLA_FLAGS", "")]
+    if name.endswith("tuned"):
+        found |= TUNED
+        flags.append(TUNED["XLA_FLAGS"])
     if name.startswith("jax"):
         found["JAX_PLATFORMS"] = "cpu"
         if threads == 1:
-            found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
+            flags.append(ONE_THREAD)
+        found["XLA_FLAGS"] = " ".join(filter(None, flags))
     return found
 
 

@@ -13,12 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from graphspec.bench.cases import Case, Work
+from graphspec.bench.cases import Case, StepCase, Work
 from graphspec.bench.contender import OURS, Contender
 from graphspec.bench.machine import Machine
 from graphspec.bench.peers import Peer
 from graphspec.build import Limits
 from graphspec.errors import fail
+from graphspec.training.decoding.settings import CHUNK
 
 SAME = 1e-4
 """How far apart losses and norms of gradients may be, relative where they are above 1."""
@@ -29,18 +30,22 @@ SAME_ROUGHLY = 2e-2
 ROUND = 0.1
 """Seconds that a contender's turn takes at least, in so many whole steps."""
 
+TENTHS = 10
+"""Parts of the steps after which memory is looked at."""
+
 REST = 0.05
 """Seconds between turns where several threads work: those of the one before wait actively for a while, and would take the next one's
 cores."""
 
-MOST_STEPS = 1000
+MOST_STEPS = 100_000
 """In one turn."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """``device`` and ``threads`` (None: as each contender likes) of graphspec; ``threads`` are the peers' too.  ``update``: clipping and
-    optimizer belong to the step.  ``repeats``: turns of each contender."""
+    optimizer belong to the step.  ``repeats``: turns of each contender.  ``without``: passes, for each of which graphspec stands beside
+    itself once more, compiled without it.  ``memory``: steps that are done after those timed, to see whether memory grows."""
 
     device: str = "cpu"
     threads: int | None = 1
@@ -48,6 +53,8 @@ class Settings:
     update: bool = False
     repeats: int = 5
     peers: Sequence[Peer] = ()
+    without: Sequence[str] = ()
+    memory: int = 0
     roots: Sequence[str] = ()
     lenient: bool = False
     limits: Limits | None = None
@@ -67,7 +74,8 @@ class Settings:
 @dataclass(frozen=True)
 class Timing:
     """One contender: ``rounds`` holds ``(wall, cpu)`` seconds a step for each turn; ``peak`` bytes of its process; ``compile`` seconds from
-    the spec to the first step done, with all caches warm, and ``cold`` with none (graphspec only); ``versions`` of what it is made of."""
+    the spec to the first step done, with all caches warm, and ``cold`` with none (graphspec only); ``found`` are the numbers that all must
+    agree on (:func:`compared`); ``versions`` of what it is made of; ``resident`` bytes after each tenth of the steps done for them."""
 
     name: str
     rounds: Sequence[tuple[float, float]]
@@ -75,9 +83,9 @@ class Timing:
     peak: int
     compile: float
     cold: float | None
-    loss: float
-    norm: float
+    found: tuple[float, float]
     versions: Mapping[str, str] = field(default_factory=dict)
+    resident: Sequence[int] = ()
 
     def seconds(self, clock: str | None = None) -> float:
         """A step, the median of the turns."""
@@ -100,24 +108,32 @@ class Result:
     def ours(self) -> Timing:
         return self.timings[0]
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the machine's peak and bandwidth bound it: a training step of ours."""
+        return self.case is not None and not isinstance(self.case, StepCase)
+
     def to_json(self, machine: Machine) -> list[dict[str, Any]]:
         """A row for each contender; times in milliseconds, memory in bytes, compile times in seconds."""
         about: dict[str, Any] = {"model": self.title, "symbols": self.symbols, "flops": self.work.flops}
         if self.case:
             about |= {"config": self.case.config, "cell": self.case.cell, "sizes": dict(self.case.sizes), "bytes": self.work.bytes}
+        if self.bounded:
             about["bound_ms"] = 1e3 * machine.bound(self.work)
-        rows = []
+        keys, rows = [key for key, _ in compared(self.case)], []
         for timing in self.timings:
             seconds = timing.seconds()
-            row = {
+            row: dict[str, Any] = {
                 "contender": timing.name, "clock": timing.clock, "ms": 1e3 * seconds, "wall_ms": 1e3 * timing.seconds("wall"),
                 "cpu_ms": 1e3 * timing.seconds("cpu"), "rounds_ms": [[1e3 * wall, 1e3 * cpu] for wall, cpu in timing.rounds],
                 "symbols_per_second": self.symbols / seconds, "gflops": self.work.flops / seconds / 1e9,
                 "of_peak": self.work.flops / seconds / machine.peak, "peak_bytes": timing.peak, "compile_s": timing.compile,
-                "cold_compile_s": timing.cold, "loss": timing.loss, "gradient_norm": timing.norm,
+                "cold_compile_s": timing.cold, **dict(zip(keys, timing.found, strict=True)),
                 "ratio": seconds / self.ours.seconds(), "versions": dict(timing.versions),
             }  # fmt: skip
-            if self.case:
+            if timing.resident:
+                row["resident_bytes"] = list(timing.resident)
+            if self.bounded:
                 row["to_bound"] = seconds / machine.bound(self.work)
             rows.append({**about, **row})
         return rows
@@ -126,46 +142,53 @@ class Result:
 def measure(
     what: Case | str, settings: Settings, options: Mapping[str, Any] | None = None, tell: Callable[[str], None] = lambda text: None
 ) -> Result:
-    """Time the training step of a case, or of the spec at a path (with its ``options``, on the first batch of its data, without peers).
+    """Time the step of a case, or the training step of the spec at a path (with its ``options``, on the first batch of
+    its data, without peers).
 
-    ``tell`` hears what goes on.  E0840 where a peer finds another loss or gradient; E0841 where one fails.
+    ``tell`` hears what goes on.  E0840 where a peer finds something else; E0841 where one fails.
     """
     case = what if isinstance(what, Case) else None
     title = str(what)
     peers = [peer for peer in settings.peers if case and case.cell in peer.cells]
-    absent = dict.fromkeys(peer.package for peer in peers if find_spec(peer.package) is None)
+    absent = dict.fromkeys(package for peer in peers for package in peer.packages if find_spec(package) is None)
     missing = [f"{package} is left out: the package is not installed (pip install {package})" for package in absent]
-    peers = [peer for peer in peers if peer.package not in absent]
+    peers = [peer for peer in peers if not set(absent) & set(peer.packages)]
     with tempfile.TemporaryDirectory() as place, ExitStack() as ends:
         caches, share = Path(place), str(Path(place, "share.safetensors"))
 
         def contender(name: str) -> Contender:
             return ends.enter_context(Contender(name, settings.threads, caches))
 
-        given = {"threads": settings.threads, "update": settings.update, "precision": settings.precision}
+        given: dict[str, Any] = {"threads": settings.threads}
+        if not isinstance(case, StepCase):
+            given |= {"update": settings.update, "precision": settings.precision}
         own = {
-            "device": settings.device, "roots": list(settings.roots), "lenient": settings.lenient, "limits": settings.limits,
+            **given, "device": settings.device, "roots": list(settings.roots), "lenient": settings.lenient, "limits": settings.limits,
             "plugins": list(settings.plugins),
         }  # fmt: skip
-        asked = {
-            "case": vars(case) if case else None, "spec": str(case.spec) if case else title,
-            "options": case.options if case else options or {}, "share": share, "settings": {**given, **own},
-        }  # fmt: skip
+        asked = {"case": case, "spec": str(case.spec) if case else title, "options": case.options if case else options or {}}
         tell(f"{title}: compiling")
         with Contender(OURS, settings.threads, caches) as first:
-            cold = first.ask("prepare", **{**asked, "share": None})["seconds"]
-        named = [(OURS, contender(OURS)), *((peer.name, contender(peer.name)) for peer in peers)]
+            cold = first.ask("prepare", **asked, share=None, settings=own)["seconds"]
+        # Where the weights lie (of ours the first alone writes them), and how the step is made:
+        each: dict[str, tuple[str | None, dict[str, Any]]] = {OURS: (share, own)}
+        each |= {name: (None, {**own, **more}) for name, more in variants(case, settings).items()}
+        each |= {peer.name: (share, given) for peer in peers}
+        named = {name: contender(name) for name in each}
         ready = []
-        for name, one in named:
+        for name, one in named.items():
             tell(f"{title}: {name} gets ready")
-            ready.append(one.ask("prepare", **(asked if name == OURS else {**asked, "settings": given})))
-            compare(title, name, ready[0], ready[-1], settings.same)
+            ready.append(one.ask("prepare", **asked, share=each[name][0], settings=each[name][1]))
+            compare(title, name, case, ready[0]["found"], ready[-1]["found"], settings.same)
         tell(f"{title}: timing")
-        rounds = turns([one for _, one in named], settings)
-        peaks = [int(one.ask("end")["peak"]) for _, one in named]
+        rounds = turns(list(named.values()), settings)
+        resident = [grown(one, settings.memory) for one in named.values()]
+        peaks = [int(one.ask("end")["peak"]) for one in named.values()]
     timings = [
-        Timing(name, rounds[i], settings.clock, peaks[i], r["seconds"], cold if name == OURS else None, r["loss"], r["norm"], r["versions"])
-        for i, ((name, _), r) in enumerate(zip(named, ready, strict=True))
+        Timing(
+            name, rounds[i], settings.clock, peaks[i], r["seconds"], cold if name == OURS else None, r["found"], r["versions"], resident[i]
+        )
+        for i, (name, r) in enumerate(zip(named, ready, strict=True))
     ]
     return Result(title, case, ready[0]["symbols"], case.work if case else Work(ready[0]["flops"], math.nan), timings, missing)
 
@@ -175,22 +198,49 @@ def figures(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def compare(title: str, name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], same: float = SAME) -> None:
-    """E0840 unless a contender's loss and norm of the gradient are ours."""
-    for key, what in (("loss", "loss"), ("norm", "norm of the gradient")):
-        mine, other = ours[key], theirs[key]
+def variants(case: Case | None, settings: Settings) -> dict[str, dict[str, Any]]:
+    """graphspec once more, by name: how else its step is made."""
+    found: dict[str, dict[str, Any]] = {f"{OURS} -{name}": {"without": [name]} for name in settings.without}
+    if isinstance(case, StepCase):
+        found[f"{OURS}, {CHUNK} a call"] = {"at_once": CHUNK}
+    return found
+
+
+def compared(case: Case | None) -> Sequence[tuple[str, str]]:
+    """What contenders must agree on, as records and people call it."""
+    if isinstance(case, StepCase):
+        return ("state_sum", "sum of the state"), ("state_norm", "norm of the state")
+    return ("loss", "loss"), ("gradient_norm", "norm of the gradient")
+
+
+def compare(
+    title: str, name: str, case: Case | None, ours: tuple[float, float], theirs: tuple[float, float], same: float = SAME
+) -> None:
+    """E0840 unless a contender finds what we do."""
+    for (_, what), mine, other in zip(compared(case), ours, theirs, strict=True):
         if not abs(mine - other) <= same * max(1.0, abs(mine)):
             notes = ["both were given the same weights and the same batch"]
             raise fail("E0840", f"{title}: the {what} is {mine:.7g}, and {other:.7g} with {name}", notes=notes)
 
 
+def grown(one: Contender, steps: int) -> list[int]:
+    """Bytes that a contender's process has after each tenth of so many steps."""
+    return [int(one.ask("steps", count=steps // TENTHS)["resident"]) for _ in range(TENTHS if steps else 0)]
+
+
+def turn_length(one: Contender) -> int:
+    """How many steps take about :data:`ROUND`; so many were done when this returns, so that all they need is allocated."""
+    one.ask("steps", count=1)  # the first step after the one compared may still allocate
+    count = 1
+    while (wall := one.ask("steps", count=count)["wall"]) < ROUND / 2 and count < MOST_STEPS:
+        count = min(max(2 * count, math.ceil(count * ROUND / max(wall, 1e-6))), MOST_STEPS)
+    return count
+
+
 def turns(contenders: Sequence[Contender], settings: Settings) -> list[list[tuple[float, float]]]:
-    """For each contender its turns, ``(wall, cpu)`` seconds a step: all take one, then all another.  A first one is not counted, and
-    says how many steps make a turn."""
-    counts = []
-    for one in contenders:
-        one.ask("steps", count=1)  # the first step after the one compared may still allocate
-        counts.append(min(max(1, math.ceil(ROUND / max(one.ask("steps", count=1)["wall"], 1e-6))), MOST_STEPS))
+    """For each contender its turns, ``(wall, cpu)`` seconds a step: all take one, then all another.  Some before are not counted, and say
+    how many steps make a turn."""
+    counts = [turn_length(one) for one in contenders]
     found: list[list[tuple[float, float]]] = [[] for _ in contenders]
     for _ in range(settings.repeats):
         for one, count, seconds in zip(contenders, counts, found, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,30 +33,36 @@ def repeated(array: Array, shape: Sequence[int]) -> Array:
     return array
 
 
+def open_experiment(
+    spec: str | Path, options: Mapping[str, Any], roots: Sequence[str] = (), lenient: bool = False, limits: Limits | None = None,
+    plugins: Sequence[str] = (),
+) -> Opened:  # fmt: skip
+    """A spec opened as commands do; E0607 where it returns no experiment."""
+    for plugin in plugins:
+        load_plugin(plugin)
+    opened = open_spec(spec, lenient=lenient, roots=roots, options=options, limits=limits)
+    if not isinstance(opened.result, ExperimentSpec):
+        helps = ["a training step is what is timed: end the spec with `return experiment { loss = ..., inputs = {...} }`"]
+        raise fail("E0607", "the spec does not return an experiment", opened.evaluation.origin, helps=helps)
+    return opened
+
+
 class CompiledStep:
     """Forward and backward of a batch (``update``: with clipping and optimizer), on a device.
 
     ``streams``: the batch by the names of the spec's streams; None takes the first batch of the spec's own data.  Carried states are zero
     before each step.  ``at``: other sizes than the batch has, by letter; it is repeated or cut.  ``timed``: see :class:`Engine`.  SpecError
-    as for a run of the spec.
+    as for a run of the spec.  ``without``: passes that are left out.
     """
 
     def __init__(
         self, spec: str | Path | Opened, options: Mapping[str, Any], streams: Mapping[str, Array] | None = None, *, device: str = "cpu",
         threads: int | None = None, precision: str = "float32", update: bool = False, roots: Sequence[str] = (), lenient: bool = False,
         limits: Limits | None = None, plugins: Sequence[str] = (), dtype: str = "float32", at: Mapping[str, int] | None = None,
-        timed: bool = False,
+        timed: bool = False, without: Iterable[str] = (),
     ) -> None:  # fmt: skip
         check_settings(dtype, precision, 1)
-        for plugin in plugins:
-            load_plugin(plugin)
-        if isinstance(spec, Opened):
-            opened = spec
-        else:
-            opened = open_spec(spec, lenient=lenient, roots=roots, options=options, limits=limits)
-        if not isinstance(opened.result, ExperimentSpec):
-            helps = ["a training step is what is timed: end the spec with `return experiment { loss = ..., inputs = {...} }`"]
-            raise fail("E0607", "the spec does not return an experiment", opened.evaluation.origin, helps=helps)
+        opened = spec if isinstance(spec, Opened) else open_experiment(spec, options, roots, lenient, limits, plugins)
         try:
             self.setup: Setup = set_up(opened.result, dtype)
         except SpecError as failure:
@@ -98,7 +104,7 @@ class CompiledStep:
             zeros = {"gradients": resident(np.zeros(len(self.flat), dtype))} if self.setup.accumulate > 1 else {}
             self.arguments |= {"learning_rate": rate, **state, **zeros}
         self.update = update
-        self.engine = Engine(program, self.device, timed=timed)
+        self.engine = Engine(program, self.device, timed=timed, without=frozenset(without))
 
     def _resident(self, array: Array) -> Any:
         return array if self.device is None else self.device.from_host(array)

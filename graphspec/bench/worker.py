@@ -1,7 +1,8 @@
 """A process that does training steps when it is told to: ``python -m graphspec.bench.worker NAME``, pickled dicts on both pipes.
 
-Asked ``{"do": "prepare", ...}`` it answers with the step's ``loss``, the ``norm`` of its gradient and the ``seconds`` from the spec to
-there; ``{"do": "steps", "count": n}``: ``wall`` and ``cpu`` seconds of n steps; ``{"do": "end"}``: ``peak`` bytes of memory, and it ends.
+Asked ``{"do": "prepare", ...}`` it answers with ``found``, the two numbers that contenders must agree on, and the ``seconds`` from the
+spec to there; ``{"do": "steps", "count": n}``: ``wall`` and ``cpu`` seconds of n steps, ``resident`` bytes after them; ``{"do": "end"}``:
+``peak`` bytes of memory, and it ends.
 What goes wrong is answered as ``{"errors": [Diagnostic, ...]}``.
 """
 
@@ -15,10 +16,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from graphspec.bench.cases import Case
+from graphspec.bench.cases import StepCase
 from graphspec.errors import SpecError, error
 from graphspec.tensorfile import read_tensors, write_tensors
 
@@ -33,26 +35,38 @@ class Ours:
     def __init__(self, name: str) -> None:
         import numpy as np
 
-        from graphspec.bench import step  # all that has to be loaded before a clock starts
+        from graphspec.bench import sampled, step  # all that has to be loaded before a clock starts
 
-        self._step, self.versions = step, {"numpy": np.__version__}
+        self._step, self._sampled, self.versions = step, sampled, {"numpy": np.__version__}
         self.steps: Callable[[int], None] = lambda count: None
 
     def prepare(self, asked: Message) -> Message:
-        case = Case(**asked["case"]) if asked["case"] else None
+        case = asked["case"]
         streams = case.streams() if case else None
         began = time.perf_counter()
-        compiled = self._step.CompiledStep(asked["spec"], asked["options"], streams, **asked["settings"])
+        compiled: Any
+        if isinstance(case, StepCase):
+            compiled = self._sampled.SampledStep(asked["spec"], asked["options"], case.symbols, **asked["settings"])
+        else:
+            compiled = self._step.CompiledStep(asked["spec"], asked["options"], streams, **asked["settings"])
         seconds = time.perf_counter() - began
         if asked["share"]:  # before a step that may change the weights
-            given = {f"{STREAM}{name}": array for name, array in (streams or {}).items()}
-            write_tensors(Path(asked["share"]), {**compiled.named(), **given}, {"streams": list(streams or {})})
+            weights, streams = compiled.shared() if isinstance(case, StepCase) else (compiled.named(), streams or {})
+            given = {f"{STREAM}{name}": array for name, array in streams.items()}
+            write_tensors(Path(asked["share"]), {**weights, **given}, {"streams": list(streams)})
         began = time.perf_counter()
-        loss, norm = compiled.measured()
+        found = compiled.measured()
         seconds += time.perf_counter() - began
         self.steps = compiled.steps
-        about = {"symbols": compiled.symbols, "flops": None if case else compiled.flops()}
-        return {"loss": loss, "norm": norm, "seconds": seconds, "versions": self.versions, **about}
+        about = {"symbols": case.symbols, "flops": None} if case else {"symbols": compiled.symbols, "flops": compiled.flops()}
+        return {"found": found, "seconds": seconds, "versions": self.versions, **about}
+
+
+PEERS = {
+    "torch": ("graphspec.bench.torch_peers", "TorchRunner", "TorchSteps"), "jax": ("graphspec.bench.jax_peers", "JaxRunner", "JaxSteps"),
+    "onnxruntime": ("graphspec.bench.onnx_peers", "", "OnnxSteps"),
+}  # fmt: skip
+"""By package, which is how a peer's name begins: where its steps are written, and what makes those of training and of a layer alone."""
 
 
 class Theirs:
@@ -61,30 +75,20 @@ class Theirs:
     def __init__(self, name: str) -> None:
         self.name = name
         self.steps: Callable[[int], None] = lambda count: None
-        if name.startswith("torch"):
-            import torch
-
-            from graphspec.bench.torch_peers import TorchRunner
-
-            self._runner: Any = TorchRunner
-            self.versions = {"torch": str(torch.__version__)}
-        else:
-            import jax
-
-            from graphspec.bench.jax_peers import JaxRunner
-
-            self._runner = JaxRunner
-            self.versions = {"jax": jax.__version__}
+        package = name.split()[0]
+        place, *self._kinds = PEERS[package]
+        self._module = import_module(place)
+        self.versions = {package: str(import_module(package).__version__)}
 
     def prepare(self, asked: Message) -> Message:
         tensors, header = read_tensors(Path(asked["share"]))
         streams = {name: tensors.pop(f"{STREAM}{name}") for name in header["streams"]}
-        settings = {name: asked["settings"][name] for name in ("threads", "update", "precision")}
+        runner = getattr(self._module, self._kinds[isinstance(asked["case"], StepCase)])
         began = time.perf_counter()
-        runner = self._runner(self.name, Case(**asked["case"]), tensors, streams, **settings)
-        loss, norm = runner.measured()
-        self.steps = runner.steps
-        return {"loss": loss, "norm": norm, "seconds": time.perf_counter() - began, "versions": self.versions}
+        ready = runner(self.name, asked["case"], tensors, streams, **asked["settings"])
+        found = ready.measured()
+        self.steps = ready.steps
+        return {"found": found, "seconds": time.perf_counter() - began, "versions": self.versions}
 
 
 def forget_peak() -> None:
@@ -103,10 +107,20 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def resident_bytes() -> int:
+    """The memory that this process has now; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
 def timed(work: Callable[[int], None], count: int) -> Message:
     cpu, wall = time.process_time(), time.perf_counter()
     work(count)
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    return {**spent, "resident": resident_bytes()}
 
 
 def serve(name: str, asking: BinaryIO, answering: BinaryIO) -> None:
@@ -121,7 +135,7 @@ def serve(name: str, asking: BinaryIO, answering: BinaryIO) -> None:
         answer: Message
         try:
             if asked["do"] == "prepare":
-                contender = (Ours if name == "graphspec" else Theirs)(name)
+                contender = (Ours if name.startswith("graphspec") else Theirs)(name)
                 answer = contender.prepare(asked)
                 forget_peak()
             elif asked["do"] == "steps":
