@@ -24,7 +24,7 @@ def test_peers_come_to_the_state_that_our_loop_comes_to(word: str, cell: str) ->
     if any(find_spec(package) is None for peer in peers for package in peer.packages):
         pytest.skip(f"{word} is not installed")
     result = measure(a_step(cell), Settings(repeats=1, peers=peers))
-    assert [timing.name for timing in result.timings] == ["graphspec", "graphspec, 16 a call", *(peer.name for peer in peers)]
+    assert [timing.name for timing in result.timings] == ["graphspec", "graphspec, 256 a call", *(peer.name for peer in peers)]
     for timing in result.timings:
         assert timing.found == pytest.approx(result.ours.found, abs=1e-5)
 

@@ -16,6 +16,7 @@ from graphspec.ir.core import Port, Program, tensor
 from graphspec.reference import interpret
 from graphspec.training.decoding import Settings
 from graphspec.training.decoding.programs import gumbel
+from graphspec.training.decoding.settings import CHUNK
 from graphspec.training.experiment import Experiment
 
 
@@ -121,6 +122,12 @@ def test_a_text_comes_in_pieces(model: Experiment) -> None:
     first = next(stream)
     other = model.sample(40, 1.0, "b", 2)
     assert first + "".join(stream) == model.sample(40, 1.0, "a", 1) != other
+
+
+def test_a_long_text_is_the_same_in_chunks_of_any_length(model: Experiment) -> None:
+    """Chunks grow where they are quick."""
+    found = ["".join(model.decoder.stream(Settings(900, 1.0, chunk=chunk))) for chunk in (CHUNK, 7)]
+    assert found[0] == found[1] and len(found[0]) == 900
 
 
 def test_a_prime_is_read_to_its_end(model: Experiment) -> None:

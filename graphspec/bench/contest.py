@@ -19,7 +19,7 @@ from graphspec.bench.machine import Machine
 from graphspec.bench.peers import Peer
 from graphspec.build import Limits
 from graphspec.errors import fail
-from graphspec.training.decoding.settings import CHUNK
+from graphspec.training.decoding.settings import LONG_CHUNK
 
 SAME = 1e-4
 """How far apart losses and norms of gradients may be, relative where they are above 1."""
@@ -202,7 +202,7 @@ def variants(case: Case | None, settings: Settings) -> dict[str, dict[str, Any]]
     """graphspec once more, by name: how else its step is made."""
     found: dict[str, dict[str, Any]] = {f"{OURS} -{name}": {"without": [name]} for name in settings.without}
     if isinstance(case, StepCase):
-        found[f"{OURS}, {CHUNK} a call"] = {"at_once": CHUNK}
+        found[f"{OURS}, {LONG_CHUNK} a call"] = {"at_once": LONG_CHUNK}
     return found
 
 

@@ -29,8 +29,8 @@ class SampledStep:
     """The program of ``graphspec sample --temperature 0`` for a spec that has no encoder: at each step the likeliest symbol, which the next
     one reads.
 
-    ``rows``: sequences side by side.  ``at_once``: steps of one call; ``sample`` itself makes calls of 16, to look whether there is
-    anything to show.  ``without``: passes that are left out.
+    ``rows``: sequences side by side.  ``at_once``: steps of one call; ``sample`` itself makes calls of at most 256, so that there is
+    something to show.  ``without``: passes that are left out.
     """
 
     def __init__(

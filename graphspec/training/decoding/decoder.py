@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from graphspec.graph import Module
 from graphspec.program import Typed, forward_program
 from graphspec.training.decoding.model import StepModel, encoder_types, step_model
 from graphspec.training.decoding.programs import LOWEST, POOL, beam_program, draw_program, extra_names, force_program
-from graphspec.training.decoding.settings import CHUNK, Hypothesis, Settings
+from graphspec.training.decoding.settings import CHUNK, LONG_CHUNK, PATIENCE, Hypothesis, Settings
 from graphspec_runtime.devices.base import Device
 
 Array = np.ndarray[Any, Any]
@@ -116,12 +117,17 @@ class Decoder:
         each: Mapping[str, Array] | None = None,
     ) -> Iterator[dict[str, Array]]:  # fmt: skip
         """Run a program for ``length`` steps, a chunk at a time: what each chunk stacks; ``carries`` are brought up to date."""
-        for start in range(0, length, chunk):
-            turns = np.arange(start, min(start + chunk, length), dtype=np.int32)
+        start = 0
+        while start < length:
+            turns, began = np.arange(start, min(start + chunk, length), dtype=np.int32), time.perf_counter()
             now = {key: stack[start : start + len(turns)] for key, stack in (each or {}).items()}
             results = engine.run({**arguments, **carries, **now, "turns": turns})
             found = {name: engine.to_host(value) for name, value in results.items()}
             carries.update({name: found.pop(f"new {name}") for name in carries if f"new {name}" in found})
+            seconds = (time.perf_counter() - began) / len(turns)
+            start += len(turns)
+            if chunk == CHUNK and start > CHUNK and self.stop is None and seconds * LONG_CHUNK < PATIENCE:  # the first run compiles
+                chunk = LONG_CHUNK
             yield found
 
     # -- drawing -----------------------------------------------------------------------------------------------------

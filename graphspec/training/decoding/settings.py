@@ -17,6 +17,10 @@ Array = np.ndarray[Any, Any]
 CHUNK = 16
 """Steps of one run of a program: afterwards the host looks whether all sequences have ended, and a terminal shows what there is."""
 
+LONG_CHUNK, PATIENCE = 256, 0.05
+"""Steps of one run where there is no end to look for and a terminal waits no longer than so many seconds: each run makes anew what does not
+change in its loop, such as the packed weights."""
+
 LENGTH, SOURCE_LENGTH = 500, 200
 """The most symbols, unless told otherwise: of a language model's text, and of what is made of a source."""
 TEMPERATURE = 0.8
