@@ -12,6 +12,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #include <time.h>
 
 #include "graphspec.h"

@@ -28,12 +28,28 @@ static workspace *own_workspace(void)
     return held;
 }
 
+enum { PAGE = 4096, HUGE_PAGE = 1 << 21 };
+
+/* Fresh memory, aligned to a cache line at least; in huge pages where there is much of it and the system has them, so that weights that are read
+   once a step do not wait for where their pages are. */
+static void *fresh(gs_int bytes)
+{
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (bytes >= 2 * HUGE_PAGE) {
+        bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        void *memory = aligned_alloc(HUGE_PAGE, (size_t)bytes);
+        if (memory) madvise(memory, (size_t)bytes, MADV_HUGEPAGE);
+        return memory;
+    }
+#endif
+    return aligned_alloc(64, (size_t)((bytes + PAGE - 1) / PAGE * PAGE));
+}
+
 /* Whether a workspace has so many bytes, now.  It keeps what it has where there are no more: others may count on that. */
 static int grown(workspace *held, gs_int bytes)
 {
     if (held->bytes >= bytes) return 1;
-    bytes = (bytes + 4095) / 4096 * 4096;
-    void *larger = aligned_alloc(64, (size_t)bytes);
+    void *larger = fresh(bytes);
     if (!larger) return 0;
     free(held->memory);
     held->memory = larger;
@@ -71,7 +87,7 @@ void *gs_reserve(gs_int bytes)
     }
     pthread_mutex_unlock(&reserve.lock);
     if (!found) {
-        found = aligned_alloc(LINE, (size_t)bytes + LINE);
+        found = fresh(bytes + LINE);
         if (!found) return NULL;
         *(gs_int *)found = bytes;
     }
