@@ -6,7 +6,7 @@ uses of modules inference found; everything a module needs from outside its bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -112,6 +112,10 @@ class Session:
     node_names: dict[tuple[int, ...], str] = field(default_factory=dict)
     index_base: int = 1
     sites: int = 0
+    watched: Mapping[int, str] = field(default_factory=dict)
+    """Uses whose values are to be captured, by id, and under which name."""
+    loops: list[Any] | None = None
+    """The loops over time that are in no other, as they are lowered, if anybody asks (:class:`graphspec.nn.loop.Ran`)."""
     held: set[Value] = field(default_factory=set)
     """What records take for constants (:meth:`Lowering.hold`)."""
 
@@ -273,7 +277,7 @@ class Lowering(Builder):
         assert isinstance(x, tuple) and len(x) == count
         return x
 
-    def own(self, what: str, *xs: Tree) -> Tree:
+    def own(self, what: str, *xs: Tree, gain: float = 0) -> Tree:
         assert self.use.module is not None
         raise NotImplementedError(f"nn.{self.use.module.record.name} computes something itself, so its record says how, in `lower`")
 
@@ -287,10 +291,11 @@ class Lowering(Builder):
             y = use.module.record.lower(self, use.module, x)
         self._as_typed(use, y)
         name = self.session.node_names.get(self.path)
-        if name and name in self.session.wanted and use.node is not None:
-            leaves = flatten(y)
+        asked = [self.session.watched.get(id(use)), name if name in self.session.wanted and use.node is not None else None]
+        leaves = flatten(y)
+        for title in filter(None, asked):
             for number, leaf in enumerate(leaves, 1):
-                self.scope.captured[name if len(leaves) == 1 else f"{name}[{number}]"] = leaf
+                self.scope.captured[title if len(leaves) == 1 else f"{title}[{number}]"] = leaf
         self.use, self.path = outer, path
         return y
 

@@ -1,4 +1,4 @@
-"""``graphspec probe``: how gradients fare over time in a model's scans."""
+"""``graphspec probe``: how gradients fare over time in a model's loops."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         for variant in [subject.rescaled(change) for change in changes] or [subject]:
             found += measure(variant, args.steps, device)
             if not args.json:
-                show(found[-len(subject.scans) :], out)
+                show(found[-len(subject.loops) :], out)
     if args.out:
         save(norms_over_time(found, args.title), args.out)
     if args.json:

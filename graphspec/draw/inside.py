@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
 from graphspec.draw.scene import Box, Edge, Facts, Key, Leaf, Loop
+from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types, Use
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ class Inside:
     def items(self, x: Ends, count: int) -> Sequence[Ends]:
         return x if isinstance(x, tuple) and len(x) == count else [x] * count
 
-    def own(self, what: str, *xs: Ends) -> Ends:
+    def own(self, what: str, *xs: Ends, gain: float = 0) -> Ends:
         assert self.use.module is not None
         leaf = Leaf(what, f"nn.{self.use.module.record.name}", Facts(self.use.origin.span), look="own")
         self.box.add(leaf)
         self.made.append(leaf)
         return self.gather.read(xs, leaf)
 
-    def carried(self, text: str, start: Ends | None = None) -> Carried:
+    def carried(self, text: str, cell: Cell, start: Ends | None = None) -> Carried:
         return Carried(text, () if start is None else start)
 
     def carry(self, before: Carried, new: Ends) -> None:

@@ -6,6 +6,7 @@ did-you-mean, the reference page, gradient checks, agreement with PyTorch) follo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -118,11 +119,13 @@ class Walk(Protocol):
     def items(self, x: Any, count: int) -> Sequence[Any]:
         """The elements of a table."""
 
-    def own(self, what: str, *xs: Any) -> Any:
-        """A tensor that the module itself makes of these; ``what`` it does, in two words."""
+    def own(self, what: str, *xs: Any, gain: float = math.inf) -> Any:
+        """A tensor that the module itself makes of these; ``what`` it does, in two words.  It changes by at most ``gain`` times what they
+        do together."""
 
-    def carried(self, text: str, start: Any = None) -> Any:
-        """What the step before has left (to begin with, ``start``; zeros if there is none), to be handed to :meth:`carry`."""
+    def carried(self, text: str, cell: Any, start: Any = None) -> Any:
+        """What the step before has left, of the type on ``cell`` (to begin with, ``start``; zeros if there is none), to be handed to
+        :meth:`carry`."""
 
     def carry(self, before: Any, new: Any) -> None:
         """Leave ``new`` to the next step, where ``before`` was."""

@@ -134,7 +134,7 @@ class Concat(Branches):
         joined(s, f"outputs of the modules in nn.{self.name}", outs, y, m.args.dimension, inputs=False)
 
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
-        return w.own(f"joined along dimension {m.args.dimension}", *(w.child(position, x) for position in range(len(m.children))))
+        return w.own(f"joined along dimension {m.args.dimension}", *(w.child(position, x) for position in range(len(m.children))), gain=1)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         outs = [only(b.child(position, x)) for position in range(len(m.children))]
@@ -227,8 +227,9 @@ class Parallel(Branches):
         joined(s, "outputs of the modules in nn.Parallel", [use.y for use in uses], y, m.args.outputDimension, inputs=False)
 
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
-        parts = [w.own(f"slice {position + 1} of dimension {m.args.inputDimension}", x) for position in range(len(m.children))]
-        return w.own(f"joined along dimension {m.args.outputDimension}", *(w.child(position, part) for position, part in enumerate(parts)))
+        parts = [w.own(f"slice {position + 1} of dimension {m.args.inputDimension}", x, gain=1) for position in range(len(m.children))]
+        outs = [w.child(position, part) for position, part in enumerate(parts)]
+        return w.own(f"joined along dimension {m.args.outputDimension}", *outs, gain=1)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)

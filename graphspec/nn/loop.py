@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphspec.errors import SpecError
@@ -11,11 +11,31 @@ from graphspec.ir.core import Value
 from graphspec.lower import Draw, Lowering, Scope
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types, Use
-from graphspec.sizes import Size, SizeLike
+from graphspec.sizes import Size, SizeLike, size
 
 Values = list[Value]
 Step = Callable[[Lowering, Value, Values, Values, Values], tuple[Values, Values]]
 """``step(b, index, consts, carries, xs) -> (carries, ys)``, built in the loop's body; ``b`` is at the use that is looped."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A loop over time as it was lowered, for those who look at one step of it."""
+
+    around: Use
+    """Of the module that loops."""
+    use: Use
+    """Of what it loops over."""
+    step: Step
+    trip: Size
+    reverse: bool
+    consts: Values
+    carries: Values
+    xs: Values
+    owners: Sequence[int]
+    """For each carry the id of the use whose state it is."""
+    lengths: int | None
+    """Which of the consts says how many steps each row has."""
 
 
 def stacked(s: Types, stack: Cell, one: Cell, trip: Size) -> None:
@@ -44,7 +64,7 @@ def stacked(s: Types, stack: Cell, one: Cell, trip: Size) -> None:
 
 def over_time(
     b: Lowering, use: Use, trip: SizeLike, step: Step, consts: Sequence[Value], carries: Sequence[Value], xs: Sequence[Value],
-    reverse: bool = False,
+    reverse: bool = False, owners: Sequence[int] | None = None, lengths: int | None = None,
 ) -> tuple[Values, Values]:  # fmt: skip
     """The module of ``use`` once for each of ``trip`` steps, as one loop; returns the last carries and the stacks of ys.
 
@@ -64,6 +84,12 @@ def over_time(
     captured: list[str] = []
     counts: list[int] = []
     draws: list[Draw] = []
+    title = ""
+    if b.session.loops is not None and not scope.indices:
+        title = f"loop {len(b.session.loops)}"
+        mine = owners if owners is not None else [id(b.use)] * len(carries)
+        b.session.loops.append(Ran(b.use, use, step, size(trip), reverse, list(consts), list(carries), list(xs), mine, lengths))
+        scope.captured |= {f"{title} const {i}": v for i, v in enumerate(consts)} | {f"{title} x {i}": v for i, v in enumerate(xs)}
 
     def body(builder: Any, index: Value, inner_consts: Values, inner_carries: Values, slices: Values) -> Any:
         const, carry, piece = iter(inner_consts), iter(inner_carries), iter(slices)
@@ -78,6 +104,8 @@ def over_time(
         inner.buffers.update({key: next(carry) for key in moving})
         x = [next(piece) for _ in xs]
         inner.noise = {name: next(piece) for name in noise}
+        if title:
+            inner.captured |= {f"{title} carry {i}": v for i, v in enumerate(own)}
         new, ys = step(b.inner(builder, use, inner), index, list(const), own, x)
         counts.append(len(ys))
         captured.extend(inner.captured)

@@ -64,14 +64,14 @@ class Recurrent(Stateful):
             check_rank(s, x, n)
 
     def states(self, b: Lowering, use: Use) -> list[TensorType]:
-        return [*(b.type_of(leaf) for leaf in b.session.types.leaves(use.y)), tensor((), b.dtype)]
+        return [*(b.type_of(leaf) for leaf in b.session.types.leaves(use.y)), tensor((), "int32")]
 
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
-        before = w.carried(*self.carries)
+        before = w.carried(*self.carries, w.use.y)
         given = w.child("input", x)
         first = w.child("start", given)
         later = w.child("merge", (given, w.child("feedback", before)))
-        y = w.child("transfer", w.own("first or later step", first, later))
+        y = w.child("transfer", w.own("first or later step", first, later, gain=1))
         w.carry(before, y)
         return y
 
@@ -146,7 +146,7 @@ class Recurrence(Stateful):
         return [b.type_of(leaf) for leaf in b.session.types.leaves(use.y)]
 
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
-        before = w.carried(*self.carries)
+        before = w.carried(*self.carries, w.use.y)
         y = w.child("cell", (x, before))
         w.carry(before, y)
         return y

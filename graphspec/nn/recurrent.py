@@ -123,7 +123,7 @@ class Gates(Stateful):
             check_rank(s, x, n)
 
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
-        before = [w.carried(name) for name in self.carries]
+        before = [w.carried(name, w.use.y) for name in self.carries]
         new = w.child("cell", (x, *before))
         after = w.items(new, len(before)) if len(before) > 1 else [new]
         for old, following in zip(before, after, strict=True):
@@ -187,7 +187,7 @@ class LSTM(Gates):
                      node("LinearNoBias", (n, n), h, origin, f"{title}.output")]
             if cell is not None and a.cell2gate:
                 parts.append(node("CMul", (n,), cell, origin, f"{title}.cell"))
-            return node(function, (), node("CAddTable", (), parts, origin), origin)
+            return node(function, (), node("CAddTable", (), parts, origin), origin, title)
 
         i, f = gate("inputGate", "Sigmoid", c), gate("forgetGate", "Sigmoid", c)
         hidden = gate("hiddenLayer", "Tanh", None)

@@ -190,9 +190,10 @@ class Scan(Record):
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
         names = list(self._inputs(w.types, m, w.use) or ())
         given = dict(zip(names, [x] if self._bare(w.types, w.use) else w.items(x, len(names)), strict=True))
-        state = w.carried("next step", given.get("s0"))
+        y_cell, state_cell = w.types.find(w.use.subs["cell"].y).items
+        fed = w.carried(f"fed back: {m.args.feedback}", y_cell, given.get("first")) if m.args.feedback else None
+        state = w.carried("next step", state_cell, given.get("s0"))
         taken = [state]
-        fed = w.carried(f"fed back: {m.args.feedback}", given.get("first")) if m.args.feedback else None
         if self._expected(m)[0] != "s0":
             taken.insert(0, given["xs"] if fed is None else fed)
         y, following = w.items(w.child("cell", (*taken, *(given[name] for name in ("context",) if name in given))), 2)
@@ -257,8 +258,9 @@ class _Loop:
             return [*following, *new], [*ys, *following]
 
         last, ys = over_time(
-            b, self.use, b.unknown("T"), step, [*context, *lengths], [*first, *state], xs, reverse=self.m.args.reverse
-        )
+            b, self.use, b.unknown("T"), step, [*context, *lengths], [*first, *state], xs, self.m.args.reverse,
+            lengths=len(context) if lengths else None,
+        )  # fmt: skip
         nf, ns = len(first), len(state)
         count = len(_leaves(y_type[0]))
         out: list[Tree] = [unflatten(y_type[0], ys[:count]), unflatten(self.state_type, last[nf : nf + ns])]

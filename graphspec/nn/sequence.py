@@ -13,6 +13,7 @@ from graphspec.graph.parameter import InitStep, fill, normal
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
 from graphspec.nn.common import only, rows, taken
+from graphspec.nn.loop import over_time
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -129,13 +130,14 @@ class OverTime(Record):
         sums = b.reshape(b.add(sums, b.broadcast_last(b.parameter(m, "bias"), sums)), (*xs.shape[:2], sums.shape[1]))
         masks = [zero_rows(b, xs, 2)] if a.maskzero else []
 
-        def body(builder: Any, index: Value, consts: list[Value], carries: list[Value], slices: list[Value]) -> Any:
-            inner = b.inner(builder, b.use, b.scope)
+        def step(
+            inner: Lowering, index: Value, consts: list[Value], carries: list[Value], slices: list[Value]
+        ) -> tuple[list[Value], list[Value]]:
             new = self.step(inner, m, slices[0], consts, carries)
             new = [cleared(inner, mask, v) for v in new for mask in slices[1:]] if masks else new
-            return new, new[:1], []
+            return new, new[:1]
 
-        _, (y,), _ = b.scan(xs.shape[0], weights, start, [sums, *masks], body)
+        _, (y,) = over_time(b, b.use, xs.shape[0], step, weights, start, [sums, *masks])
         return b.transpose(y, (1, 0, 2)) if a.batchfirst else y
 
 

@@ -71,7 +71,8 @@ def steps(b: Lowering, use: Use, trip: Size, x: Tree, stacks: bool = True, rever
         return [v for u in uses for v in inner.scope.states[id(u)]], flatten(y)
 
     given = flatten(x)
-    _, ys = over_time(b, use, trip, step, [] if stacks else given, [v for zeros in start for v in zeros], given if stacks else [], reverse)
+    carries, owners = [v for zeros in start for v in zeros], [id(u) for u, zeros in zip(uses, start, strict=True) for _ in zeros]
+    _, ys = over_time(b, use, trip, step, [] if stacks else given, carries, given if stacks else [], reverse, owners)
     return unflatten(forms[0], ys)  # type: ignore[no-any-return]
 
 

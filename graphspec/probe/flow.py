@@ -15,14 +15,24 @@ Array = np.ndarray[Any, Any]
 
 
 class Place(NamedTuple):
-    """A tensor of a node's value: the serials of the nodes around it and its own, the tensor's number, and what to call it."""
+    """A tensor of what a use gives: the use's number among those of the model, the tensor's, and what to call it."""
 
-    path: tuple[int, ...]
+    use: int
     tensor: int
     title: str
 
+    @property
+    def name(self) -> str:
+        """What the use's values are captured as."""
+        return f"use {self.use}"
 
-SOMEWHERE = Place((), 0, "")
+    @property
+    def key(self) -> str:
+        """This tensor among them."""
+        return f"{self.name}[{self.tensor + 1}]"
+
+
+SOMEWHERE = Place(-1, 0, "")
 
 
 @dataclass(frozen=True)

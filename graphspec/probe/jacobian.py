@@ -1,4 +1,4 @@
-"""The Jacobian of one step of a scan, and of many: from the gradient of the compiled cell."""
+"""The Jacobian of one step of a loop, and of many: from the gradient of the compiled step."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from graphspec.autodiff import gradients
 from graphspec.engine import Engine
 from graphspec.errors import fail
 from graphspec.ir.core import Port, Program
-from graphspec.lower import flatten
 from graphspec.probe.flow import spectral_norm
-from graphspec.probe.scans import FoundScan, fixed_arguments
-from graphspec.program import lower_module, open_frame
+from graphspec.probe.loops import FoundLoop, fixed_arguments
 from graphspec_runtime.devices.base import Device
 
 Array = np.ndarray[Any, Any]
@@ -25,22 +23,19 @@ MAX_STATE = 4096
 """Numbers in the state of one sequence: its Jacobian has as many rows and columns."""
 
 
-def cotangent_program(scan: FoundScan) -> Program:
-    """A step's inputs and ``row.<i>``, a cotangent for each tensor i of the next state, to ``column.<i>``, the gradient of each tensor of
+def cotangent_program(loop: FoundLoop) -> Program:
+    """A step's inputs and ``row <i>``, a cotangent for each tensor i of the next state, to ``column <i>``, the gradient of each tensor of
     the previous state."""
-    frame, x = open_frame(scan.cell, training=False)
-    y = lower_module(frame, x)
-    assert isinstance(y, tuple) and (isinstance(x, tuple) or scan.state_input == 0)
-    state = flatten(x[scan.state_input] if len(scan.module.inputs) > 1 and isinstance(x, tuple) else x)
+    frame, state, following = loop.step()
     given: dict[Any, Any] = {}
-    for number, value in enumerate(flatten(y[1])):
+    for number, value in enumerate(following):
         if value.type.is_float:
-            row = frame.input(f"row.{number}", value.type, "input")
+            row = frame.input(f"row {number}", value.type, "input")
             given[value] = frame.b.add(given[value], row) if value in given else row
     wanted = [(number, value) for number, value in enumerate(state) if value.type.is_float]
     found = gradients(frame.b, given, [value for _, value in wanted])
     columns = [g if g is not None else frame.b.zeros(v.type) for g, (_, v) in zip(found, wanted, strict=True)]
-    program = frame.finish("cotangents", [(Port(f"column.{n}", "output"), g) for (n, _), g in zip(wanted, columns, strict=True)])
+    program = frame.finish("cotangents", [(Port(f"column {n}", "output"), g) for (n, _), g in zip(wanted, columns, strict=True)])
     program.guards = [g for g in program.guards if (g.left.letters | g.right.letters) <= set(program.letters)]
     return program
 
@@ -51,32 +46,32 @@ class StepJacobian:
     Where there is a batch axis, one backward run gives all rows: the sequence stands in the batch n times, each with its own cotangent.
     """
 
-    def __init__(self, scan: FoundScan, state: Sequence[Array], parameters: Mapping[str, Array], device: Device | None) -> None:
-        """``state``: the tensors of a state of the scan, for their sizes.  E0831 where sequences act on each other, E0833 for too large
+    def __init__(self, loop: FoundLoop, state: Sequence[Array], parameters: Mapping[str, Array], device: Device | None) -> None:
+        """``state``: the tensors of a state of the loop, for their sizes.  E0831 where sequences act on each other, E0833 for too large
         a state."""
-        self.scan = scan
-        self.batched = scan.batch is not None
+        self.loop = loop
+        self.batched = loop.batch is not None
         self.shapes = {
             i: array.shape[1:] if self.batched else array.shape
-            for i, (array, t) in enumerate(zip(state, scan.state, strict=True))
+            for i, (array, t) in enumerate(zip(state, loop.state, strict=True))
             if t.is_float
         }
         self.n = sum(math.prod(shape) for shape in self.shapes.values())
         if self.n > MAX_STATE:
-            message = f"the state of {scan.title} has {self.n:,} numbers, and a Jacobian {self.n:,} rows and columns"
-            raise fail("E0833", message, scan.use.origin, notes=[f"at most {MAX_STATE:,} are probed"])
-        self.engine = Engine(cotangent_program(scan), device)
-        self.fixed = fixed_arguments(scan.module, parameters)
+            message = f"the state of {loop.title} has {self.n:,} numbers, and a Jacobian {self.n:,} rows and columns"
+            raise fail("E0833", message, loop.use.origin, notes=[f"at most {MAX_STATE:,} are probed"])
+        self.engine = Engine(cotangent_program(loop), device)
+        self.fixed = fixed_arguments(loop.module, parameters)
         self.rows = self._split(np.eye(self.n))
 
     def _split(self, rows: Array) -> dict[str, Array]:
         """Rows of a Jacobian as cotangents of the tensors of the state."""
         ends = np.cumsum([math.prod(shape) for shape in self.shapes.values()])[:-1]
         parts = zip(self.shapes.items(), np.split(rows, ends, axis=1), strict=True)
-        return {f"row.{i}": np.ascontiguousarray(part).reshape(len(rows), *shape) for (i, shape), part in parts}
+        return {f"row {i}": np.ascontiguousarray(part).reshape(len(rows), *shape) for (i, shape), part in parts}
 
     def __call__(self, inputs: Sequence[Array]) -> Array:
-        """``inputs``: the tensors of the cell's inputs at that step, with one sequence where they have a batch axis."""
+        """``inputs``: what the step reads, its index first, with one sequence where there is a batch axis."""
         if not self.batched:
             return np.concatenate([self._run(inputs, {name: row[i] for name, row in self.rows.items()}) for i in range(self.n)])
         return self._run(self._repeated(inputs), self.rows).reshape(self.n, self.n)
@@ -86,19 +81,19 @@ class StepJacobian:
         if self.batched and self.n > 1:
             first = {name: np.concatenate([row[:1], np.zeros_like(row[1:])]) for name, row in self.rows.items()}
             if np.any(self._run(self._repeated(inputs), first).reshape(self.n, self.n)[1:]):
-                message = f"{self.scan.title} cannot be probed: in its cell the sequences of a batch act on each other"
-                raise fail("E0831", message, self.scan.use.origin, others=[(self.scan.module.origin, "its cell")])
+                message = f"{self.loop.title} cannot be probed: in its cell the sequences of a batch act on each other"
+                raise fail("E0831", message, self.loop.use.origin, others=[(self.loop.module.origin, "its cell")])
 
     def _repeated(self, inputs: Sequence[Array]) -> list[Array]:
-        axes = self.scan.batch_axes
+        axes = [None, *self.loop.batch_axes]
         return [a if axis is None else np.repeat(a, self.n, axis) for a, axis in zip(inputs, axes, strict=True)]
 
     def _run(self, inputs: Sequence[Array], rows: Mapping[str, Array]) -> Array:
         """The gradient of each tensor of the state, one after another along the last axis."""
-        given = dict(zip(self.scan.cell.input_names, inputs, strict=True))
+        given = dict(zip(("index", *self.loop.inputs), inputs, strict=True))
         results = self.engine.run({**given, **self.fixed, **rows})
         count = self.n if self.batched else 1
-        return np.concatenate([self.engine.to_host(results[f"column.{i}"]).reshape(count, -1) for i in self.shapes], axis=1)
+        return np.concatenate([self.engine.to_host(results[f"column {i}"]).reshape(count, -1) for i in self.shapes], axis=1)
 
 
 def products(steps: Iterable[Array]) -> Iterator[tuple[float, float]]:

@@ -1,11 +1,10 @@
-"""Measuring a model's scans: norms over time beside what bounds them, its recurrent weights, saturation, forget gates."""
+"""Measuring a model's loops: norms over time beside what bounds them, its recurrent weights, saturation, forget gates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from graphspec.errors import fail
 from graphspec.probe.flow import LIMITS, spectral_norm
 from graphspec.probe.jacobian import StepJacobian, powers, products
-from graphspec.probe.scans import FoundScan, Trace, trace
+from graphspec.probe.loops import FoundLoop, Trace, active, steps_of, trace
 from graphspec.probe.structure import Structure, structure
 from graphspec.program import Typed
 from graphspec_runtime.devices.base import Device
@@ -60,7 +59,7 @@ class ForgetGate:
 
 @dataclass(frozen=True)
 class Measured:
-    """One scan of one model.  All norms are log10 of spectral norms, those of ``t - k = 1, 2, ...`` steps back from the last; over the
+    """One loop of one model.  All norms are log10 of spectral norms, those of ``t - k = 1, 2, ...`` steps back from the last; over the
     sequences the median, the least and the largest."""
 
     label: str
@@ -130,58 +129,55 @@ class Subject:
 
     label: str
     typed: Typed
-    scans: list[FoundScan]
+    loops: list[FoundLoop]
     parameters: Mapping[str, Array]
     inputs: Mapping[str, Array]
 
     def structures(self) -> list[Structure]:
-        return [structure(self.typed, scan, self.parameters) for scan in self.scans]
+        return [structure(loop, self.parameters) for loop in self.loops]
 
     def rescaled(self, how: Rescaling) -> Subject:
         """With other recurrent weights; E0832 where there are none."""
         names = dict.fromkeys(name for found in self.structures() for name in found.recurrent)
         if not names:
-            raise fail("E0832", f"{self.label} has no recurrent weight to rescale to {how}", self.scans[0].use.origin)
+            raise fail("E0832", f"{self.label} has no recurrent weight to rescale to {how}", self.loops[0].use.origin)
         weights = {name: how.of(name, self.parameters[name]) for name in names}
         return replace(self, label=f"{self.label}, {how}", parameters={**self.parameters, **weights})
 
 
 def measure(subject: Subject, steps: int, device: Device | None) -> list[Measured]:
-    """Each scan of a model, over at most so many steps; E0831, E0833 and E0834 where that cannot be."""
+    """Each loop of a model, over at most so many steps; E0831, E0833 and E0834 where that cannot be."""
     found = subject.structures()
     places = [place for one in found for place in (*one.gates, *(place for place, _ in one.nonlinear))]
-    places += [scan.lengths for scan in subject.scans if scan.lengths]
-    seen = trace(subject.typed, subject.scans, places, subject.inputs, subject.parameters, device)
-    labels = [f"{subject.label}: {scan.name or scan.title}" for scan in subject.scans] if len(subject.scans) > 1 else [subject.label]
-    each = zip(labels, subject.scans, found, strict=True)
-    return [_measured(label, scan, one, seen, subject.parameters, steps, device) for label, scan, one in each]
+    seen = trace(subject.typed, places, subject.inputs, subject.parameters, device)
+    labels = [f"{subject.label}: {loop.title.removeprefix('the loop ')}" for loop in subject.loops]
+    each = zip(labels if len(labels) > 1 else [subject.label], subject.loops, found, strict=True)
+    return [_measured(label, loop, one, seen, subject.parameters, steps, device) for label, loop, one in each]
 
 
 def _measured(
-    label: str, scan: FoundScan, found: Structure, seen: Trace, parameters: Mapping[str, Array], steps: int, device: Device | None
+    label: str, loop: FoundLoop, found: Structure, seen: Trace, parameters: Mapping[str, Array], steps: int, device: Device | None
 ) -> Measured:
-    inputs, axes = seen.inputs(scan), scan.batch_axes
-    states = inputs[scan.state_leaves]
+    states = seen.states(loop)
     if not all(np.isfinite(a).all() for a in states):
         helps = ["fewer `--steps`, or smaller recurrent weights"]
-        raise fail("E0834", f"the states of {scan.title} do not stay finite, in float64", scan.use.origin, helps=helps)
-    jacobian = StepJacobian(scan, [a[0] for a in states], parameters, device)
-    times = _times(scan, seen, len(states[0]), states[0].shape[1] if scan.batch else 1)
+        raise fail("E0834", f"the states of {loop.title} do not stay finite, in float64", loop.use.origin, helps=helps)
+    jacobian = StepJacobian(loop, [a[0] for a in states], parameters, device)
+    times = steps_of(loop, seen)
     norms = np.full((2, len(times), min(steps, max(map(len, times)))), np.nan)
     for sequence, own in enumerate(times):
-        at = partial(_at, inputs, axes, sequence)
         back = own[::-1][:steps]
-        jacobian.check(at(back[0]))
-        for lag, pair in enumerate(products(map(jacobian, map(at, back)))):
+        jacobian.check(seen.step(loop, sequence, back[0]))
+        for lag, pair in enumerate(products(jacobian(seen.step(loop, sequence, time)) for time in back)):
             norms[:, sequence, lag] = pair
     norm, separate = norms
-    values = {place: _active(scan, times, seen.at(place)) for place in (*found.gates, *(place for place, _ in found.nonlinear))}
+    values = {place: active(loop, times, seen.at(place)) for place in (*found.gates, *(place for place, _ in found.nonlinear))}
     weights = [(name, parameters[name]) for name in found.recurrent]
     bound = powers(found.gains, norm.shape[1]) if found.bounded else None
     median, least, largest = (tuple(how(norm, axis=0).tolist()) for how in (np.nanmedian, np.nanmin, np.nanmax))
     return Measured(
         label=label,
-        state=tuple(f"[{', '.join(map(str, t.shape))}]" for t in scan.state),
+        state=tuple(f"[{', '.join(map(str, t.shape))}]" for t in loop.state if t.is_float),
         sequences=len(times),
         median=median,
         least=least,
@@ -193,27 +189,6 @@ def _measured(
         saturation=tuple(_saturation(place.title, kind, values[place]) for place, kind in found.nonlinear),
         gates=tuple(_forget_gate(place.title, values[place]) for place in found.gates),
     )
-
-
-def _at(inputs: Sequence[Array], axes: Sequence[int | None], sequence: int, time: int) -> list[Array]:
-    """What goes into the cell in one step of one sequence."""
-    return [a[time] if axis is None else a[time].take([sequence], axis) for a, axis in zip(inputs, axes, strict=True)]
-
-
-def _times(scan: FoundScan, seen: Trace, trip: int, sequences: int) -> list[list[int]]:
-    """For each sequence the times of its steps, in the order in which the scan takes them; those beyond its length are none."""
-    lengths = seen.at(scan.lengths).astype(int) if scan.lengths else np.full(sequences, trip)
-    found = [list(range(min(int(n), trip))) for n in lengths]
-    if not all(found):
-        raise fail("E0831", f"{scan.title} cannot be probed: a sequence has no steps", scan.use.origin)
-    return [own[::-1] if scan.args.reverse else own for own in found]
-
-
-def _active(scan: FoundScan, times: Sequence[Sequence[int]], values: Array) -> Array:
-    """A node's values [T, B, ...], all that are of a sequence's own steps."""
-    if not scan.lengths:
-        return values
-    return np.concatenate([values[list(own), number].reshape(-1) for number, own in enumerate(times)])
 
 
 def _saturation(node: str, kind: str, values: Array) -> Saturation:

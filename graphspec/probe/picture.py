@@ -1,4 +1,4 @@
-"""The norms over t - k of several scans on one page, each with what bounds it."""
+"""The norms over t - k of several loops on one page, each with what bounds it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What a cell's graph says of its state: how much a step can stretch it, which weights carry it on, which gates keep it.
+"""What a step's graph says of its state: how much a step can stretch it, which weights carry it on, which gates keep it.
 
-The graph is walked once, from the tensors of the previous state to those of the next one.
+The graph is walked once, from the tensors of the previous state to those of the next one; through modules made of others as their records
+tell.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 import numpy as np
@@ -16,17 +17,17 @@ import numpy as np
 from graphspec.graph import GModule, Node
 from graphspec.nn.rearrange import NarrowTable, table_index
 from graphspec.probe.flow import ONE_INPUT, TABLES, Array, Flow, Place, spectral_norm, together
-from graphspec.probe.scans import FoundScan
-from graphspec.program import Typed, leaves
+from graphspec.probe.loops import FoundLoop
+from graphspec.program import leaves
 from graphspec.shapes.cells import Cell
-from graphspec.shapes.infer import Use
+from graphspec.shapes.infer import Types, Use
 
 Tree = Union[Flow, tuple["Tree", ...]]
 
 
 @dataclass
 class Structure:
-    """A cell as its state sees it.
+    """A step as its state sees it.
 
     ``gains[j, i]``: a Lipschitz constant of tensor j of the next state in tensor i of the previous one, infinite where there is none.
     """
@@ -45,16 +46,17 @@ class Structure:
         return bool(np.isfinite(self.gains).all())
 
 
-def structure(typed: Typed, scan: FoundScan, parameters: Mapping[str, Array]) -> Structure:
-    """Of a scan's cell, with these parameters by name."""
-    cell = scan.cell.use
-    floats = [t.is_float for t in scan.state]
-    walk = _Walk(typed, parameters, sum(floats))
-    inputs = [cell.x] if len(scan.module.inputs) == 1 else typed.types.find(cell.x).items or []
-    given = [walk.state(c, floats) if number == scan.state_input else walk.alike(c, walk.unmoved) for number, c in enumerate(inputs)]
-    outputs = walk.graph(cell, given, scan.path)
-    assert isinstance(outputs, tuple)
-    ends: list[Flow] = [end for end, is_float in zip(leaves(outputs[1]), floats, strict=True) if is_float]
+def structure(loop: FoundLoop, parameters: Mapping[str, Array]) -> Structure:
+    """Of what a loop runs, with these parameters by name."""
+    walk = _Walk(loop, parameters)
+    around = loop.use.module
+    assert around is not None
+    key = next((key for key, use in loop.use.subs.items() if use is loop.ran.use), None)
+    if id(loop.use) in loop.ran.owners:  # the state is its own, and it says where it goes
+        around.record.inside(walk, around, walk.alike(loop.use.x, walk.unmoved))
+    elif key is not None:
+        walk.child(key, walk.alike(loop.ran.use.x, walk.unmoved))
+    ends = [walk.ends.get(part, walk.unknown) for part in range(walk.parts)]
     gates = [gate for j, end in enumerate(ends) for i, gate in sorted(end.kept) if i == j]
     return Structure(np.array([end.gains for end in ends]), _recurrent(walk.entered, ends), gates, walk.nonlinear)
 
@@ -68,36 +70,81 @@ def _recurrent(entered: Mapping[str, set[int]], ends: Sequence[Flow]) -> list[st
     ]
 
 
-@dataclass
 class _Walk:
-    typed: Typed
-    parameters: Mapping[str, Array]
-    parts: int
-    """How many tensors of the state have a gradient."""
-    entered: dict[str, set[int]] = field(default_factory=dict)
-    """The parts that each weight is multiplied with, at once or after something else."""
-    nonlinear: list[tuple[Place, str]] = field(default_factory=list)
+    """Follows the state (:class:`graphspec.graph.Walk`): the value of a use is a Flow for each of its tensors."""
+
+    def __init__(self, loop: FoundLoop, parameters: Mapping[str, Array]) -> None:
+        self.typed, self.use, self.parameters = loop.typed, loop.use, parameters
+        self.parts = sum(t.is_float for t in loop.state)
+        """How many tensors of the state have a gradient."""
+        self.left: dict[int, list[int | None]] = {}
+        """The parts that each use, by id, has still to ask for, in order; None for one without a gradient."""
+        numbers = itertools.count()
+        for owner, t in zip(loop.ran.owners, loop.state, strict=True):
+            self.left.setdefault(owner, []).append(next(numbers) if t.is_float else None)
+        self.numbers = {id(use): number for number, use in enumerate(self.types.uses)}
+        self.path = _path(loop.use, loop.typed.use)
+        self.ends: dict[int, Flow] = {}
+        """What the parts are after the step."""
+        self.entered: dict[str, set[int]] = {}
+        """The parts that each weight is multiplied with, at once or after something else."""
+        self.nonlinear: list[tuple[Place, str]] = []
+        self.inside = ""
+        """The recurrent module, made by its record, that is being walked."""
+
+    @property
+    def types(self) -> Types:
+        return self.typed.types
 
     @property
     def unmoved(self) -> Flow:
         """Of what does not depend on the state."""
         return Flow((0.0,) * self.parts)
 
+    @property
+    def unknown(self) -> Flow:
+        """Of what depends on it in ways that nobody tells."""
+        return Flow((math.inf,) * self.parts, frozenset(range(self.parts)))
+
     def alike(self, cell: Cell, flow: Flow) -> Tree:
         """The same for every tensor of a value."""
-        items = self.typed.types.find(cell).items
+        items = self.types.find(cell).items
         return flow if items is None else tuple(self.alike(item, flow) for item in items)
 
-    def state(self, cell: Cell, floats: Sequence[bool]) -> Tree:
-        """The previous state itself; its parts are those of its tensors that have a gradient."""
-        ones, parts = np.eye(self.parts), [sum(floats[:i]) for i in range(len(floats))]
+    # -- what records ask for ------------------------------------------------------------------------------------------------
 
-        def part(i: int) -> Flow:
-            return Flow(tuple(ones[i].tolist()), frozenset([i]), part=i)
+    def child(self, key: Any, x: Tree) -> Tree:
+        use = self.use.subs[key]
+        y = self._entered(use, x)
+        return y if isinstance(use.module, GModule) else self._seen(use, y, use.module.name if use.module else None)
 
-        return _numbered(self.alike(cell, self.unmoved), lambda i, other: part(parts[i]) if floats[i] else other)
+    def items(self, x: Tree, count: int) -> Sequence[Tree]:
+        assert isinstance(x, tuple)
+        return x
 
-    def graph(self, use: Use, given: Sequence[Tree], path: tuple[int, ...]) -> Tree:
+    def own(self, what: str, *xs: Tree, gain: float = math.inf) -> Tree:
+        return together([flow for x in xs for flow in leaves(x)], self.parts).after(gain)
+
+    def carried(self, text: str, cell: Cell, start: Tree | None = None) -> Tree:
+        left, ones = self.left.get(id(self.use), []), np.eye(self.parts)
+
+        def part(_: int, unmoved: Flow) -> Flow:
+            number = left.pop(0) if left else None  # outside of a loop of its own a recurrent module begins with zeros
+            return unmoved if number is None else Flow(tuple(ones[number].tolist()), frozenset([number]), part=number)
+
+        return _numbered(self.alike(cell, self.unmoved), part)
+
+    def carry(self, before: Tree, new: Tree) -> None:
+        for old, flow in zip(leaves(before), leaves(new), strict=True):
+            if old.part is not None:
+                self.ends[old.part] = flow
+
+    def ports(self, ins: Any, outs: Any) -> None:
+        """Names are of no use here."""
+
+    # -- uses ----------------------------------------------------------------------------------------------------------------
+
+    def graph(self, use: Use, given: Sequence[Tree]) -> Tree:
         """Every node of a gModule, in order."""
         module = use.module
         assert isinstance(module, GModule)
@@ -107,53 +154,55 @@ class _Walk:
             return values[inputs] if isinstance(inputs, Node) else tuple(gather(item) for item in inputs or ())
 
         for node in module.nodes:
-            where = (*path, node.serial)
+            outer, self.path = self.path, (*self.path, node.serial)
+            name = self.typed.node_names.get(self.path)
+            sub = use.subs[node]
             if node.piece is not None:
                 whole = gather(node.inputs)
-                values[node] = self._called(whole[node.piece[0]] if isinstance(whole, tuple) else whole, where)
+                values[node] = self._called(whole[node.piece[0]] if isinstance(whole, tuple) else whole, name)
             else:
-                x = given[module.inputs.index(node)] if node in module.inputs else gather(node.inputs)
-                values[node] = self._node(use.subs[node], x, where)
+                y = self._entered(sub, given[module.inputs.index(node)] if node in module.inputs else gather(node.inputs))
+                own = f"{self.inside}.{sub.module.name}" if self.inside and sub.module and sub.module.name else None
+                values[node] = y if isinstance(sub.module, GModule) else self._seen(sub, y, name or own)
+            self.path = outer
         outs = tuple(values[node] for node in module.outputs)
         return outs[0] if len(outs) == 1 else outs
 
-    def _called(self, value: Tree, path: tuple[int, ...]) -> Tree:
+    @staticmethod
+    def _called(value: Tree, name: str | None) -> Tree:
         """A piece of a split: a gate takes its name, and stays where it is."""
-        name = self.typed.node_names.get(path)
         return _numbered(value, lambda _, f: replace(f, gate=f.gate._replace(title=name)) if f.gate and name else f)
 
-    def _node(self, use: Use, x: Tree, path: tuple[int, ...]) -> Tree:
-        """One node: what is seen of its value is seen at ``path``."""
-        y = self._module(use, x, path)
-        if isinstance(use.module, GModule):
-            return y
-        name = self.typed.node_names.get(path)
+    def _seen(self, use: Use, y: Tree, name: str | None) -> Tree:
+        """What a use gives, seen there."""
 
         def seen(number: int, flow: Flow) -> Flow:
-            place = Place(path, number, name or (flow.gate.title if flow.gate else "") or unnamed(use))
+            place = Place(self.numbers[id(use)], number, name or (flow.gate.title if flow.gate else "") or unnamed(use))
             if flow.kind:
                 self.nonlinear.append((place, flow.kind))
             return replace(flow, kind="", gate=flow.gate and place)
 
         return _numbered(y, seen)
 
-    def _module(self, use: Use, x: Tree, path: tuple[int, ...]) -> Tree:
+    def _entered(self, use: Use, x: Tree) -> Tree:
         module = use.module
         assert module is not None
-        name, args = module.record.name, module.args
+        name, args, record = module.record.name, module.args, module.record
         if isinstance(module, GModule):
-            return self.graph(use, x if isinstance(x, tuple) and len(module.inputs) > 1 else (x,), path)
-        if name == "Sequential":
-            for position in range(len(module.children)):
-                x = self._module(use.subs[position], x, path)
-            return x
+            return self.graph(use, x if isinstance(x, tuple) and len(module.inputs) > 1 else (x,))
         if name == "Identity" or (name == "Dropout" and not args.v1 and not args.stochasticInference):  # in evaluation nothing is dropped
             return x
         if name == "FlattenTable":
             return tuple(leaves(x))
         if isinstance(x, tuple) and name in ("SelectTable", "NarrowTable"):
             return x[table_index(args.index, len(x))] if name == "SelectTable" else x[NarrowTable.range(args, len(x))]
-        return self.alike(use.y, self._flow(use, leaves(x)))
+        if record.loops or module.parameters or not (record.tells(use) or (record.children and not module.children)):
+            return self.alike(use.y, self._flow(use, leaves(x)))
+        outer, around, self.use = self.use, self.inside, use
+        self.inside = (module.name or name) if record.closed else around
+        y: Tree = record.inside(self, module, x)
+        self.use, self.inside = outer, around
+        return y
 
     def _flow(self, use: Use, flows: Sequence[Flow]) -> Flow:
         """What comes of tensors in a module that gives one, or some that are alike."""
@@ -172,6 +221,17 @@ class _Walk:
             through = x.after(spectral_norm(self.parameters[weight]))
             return replace(through, weights=through.weights | {weight})
         return together(flows, self.parts).after(math.inf)
+
+
+def _path(wanted: Use, use: Use, path: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """The serials of the nodes around a use and its own."""
+    waiting = [(use, path)]
+    while waiting:
+        at, path = waiting.pop()
+        if at is wanted:
+            return path
+        waiting += [(sub, (*path, sub.node.serial) if sub.node else path) for sub in at.subs.values()]
+    return ()
 
 
 def unnamed(use: Use) -> str:
