@@ -144,12 +144,8 @@ def test_a_pickle_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert error.code == ("E0721" if protocol else "E0720")
         assert protocol == 0 or "posix.system" in str(error) or "nt.system" in str(error)
     assert not (tmp_path / "ran").exists()
-    for name in (
-        b"builtins\neval",
-        b"torch.load\n_rebuild_tensor_v2",
-        b"torch._utils\n_rebuild_tensor_v2.__globals__",
-        b"collections\nOrderedDict.update",
-    ):
+    others = b"torch.load\n_rebuild_tensor_v2", b"torch._utils\n_rebuild_tensor_v2.__globals__", b"collections\nOrderedDict.update"
+    for name in (b"builtins\neval", *others):
         assert refused(tmp_path, torch_zip(b"\x80\x02c" + name + b"\n.")).code == "E0721"
 
 
@@ -253,24 +249,11 @@ def test_hostile_safetensors_are_errors(tmp_path: Path) -> None:
         return {"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **more}}
 
     bad = [
-        entry(shape=[2**60]),
-        entry(shape=[2**32, 2**32]),
-        entry(shape=[-1, -2]),
-        entry(shape=[0, 2**62], data_offsets=[0, 0]),
-        entry(shape=2),
-        entry(data_offsets=[0, 2**60]),
-        entry(data_offsets=[-8, 0]),
-        entry(data_offsets=[8, 0]),
-        entry(data_offsets=[0]),
-        entry(data_offsets=[0, 7]),
-        entry(dtype="F8"),
-        entry(dtype=[]),
-        entry(shape=[1.0, 2]),
-        {"x": None},
-        b"{" + b'"a":{' * 100_000,
-        b"{]",
-        entry(shape=[1] * 100 + [2]),
-    ]
+        entry(shape=[2**60]), entry(shape=[2**32, 2**32]), entry(shape=[-1, -2]), entry(shape=[0, 2**62], data_offsets=[0, 0]),
+        entry(shape=2), entry(data_offsets=[0, 2**60]), entry(data_offsets=[-8, 0]), entry(data_offsets=[8, 0]), entry(data_offsets=[0]),
+        entry(data_offsets=[0, 7]), entry(dtype="F8"), entry(dtype=[]), entry(shape=[1.0, 2]), {"x": None}, b"{" + b'"a":{' * 100_000,
+        b"{]", entry(shape=[1] * 100 + [2]),
+    ]  # fmt: skip
     for header in bad:
         assert refused(tmp_path, file(header)).code == "E0720", header
 
