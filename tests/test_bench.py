@@ -314,7 +314,7 @@ def test_a_table_of_steps(run: Any, known_machine: Machine, tmp_path: Path) -> N
     assert said.code == 0, said
     assert "us a step" in said.out and "MB of weights" in said.out and "in use" in said.out and "to bound" not in said.out
     record = json.loads((tmp_path / "record.json").read_text())
-    names = ["graphspec", "graphspec -fuse", "graphspec, 16 a call"]
+    names = ["graphspec", "graphspec -fuse", "graphspec, 256 a call"]
     assert [row["contender"] for row in record["results"]] == names and record["memory_steps"] == 30
     only = {"bound_ms", "to_bound", "loss", "gradient_norm"}
     for row in record["results"]:
