@@ -140,9 +140,50 @@ def test_a_run_remembers_its_plugin(said: Any, monkeypatch: pytest.MonkeyPatch, 
         assert code == 0, (again, err)
         forget()
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
-    code, _, err = said("sample here --length 5")
-    assert code == 1 and "E0821" in err and "--plugin" in err, err
-    assert said("sample here --length 5 --plugin swishes")[0] == 0
+    for command in ("sample here --length 5", "sample here --length 5 --plugin swishes"):
+        code, _, err = said(command)
+        assert code == 0, err
+        forget()
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in another process, in another folder, where Python does not find what lies in the first one."""
+    forget()
+    (tmp_path / "other").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "other")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+
+
+def test_a_run_remembers_where_a_lone_file_lay(said: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("the quick brown fox jumps over the lazy dog\n" * 40)
+    (tmp_path / "lm.spec").write_text(PLUGGED)
+    assert said(f"run lm.spec data.path={tmp_path}/corpus.txt --steps 2 --out here --plugin swishes")[0] == 0
+    assert json.loads((tmp_path / "here" / "run.json").read_text())["plugin_files"] == {"swishes": str(tmp_path / "swishes.py")}
+    resumed = f"run ../lm.spec data.path={tmp_path}/corpus.txt --steps 3 --out ../here --resume"
+    for again in ("eval ../here", "sample ../here --length 5", resumed):
+        elsewhere(monkeypatch, tmp_path)
+        code, _, err = said(again)
+        assert code == 0 and f"the plugin swishes is taken from {tmp_path / 'swishes.py'}" in err, (again, err)
+    elsewhere(monkeypatch, tmp_path)
+    (tmp_path / "swishes.py").rename(tmp_path / "here" / "swishes.py")
+    code, _, err = said("sample ../here --length 5")
+    assert code == 1 and f"the plugin swishes is gone: it was in {tmp_path / 'swishes.py'}, and nothing is there" in err
+    assert "--plugin" in err
+
+
+@pytest.mark.parametrize("file", ["here/swishes.py", "other.py", "/", "", 7, None, ["x"]])
+def test_a_run_does_not_bring_code(said: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Any) -> None:
+    """Of its own folder none is run, nor is a file that is not the module."""
+    (tmp_path / "corpus.txt").write_text("the quick brown fox jumps over the lazy dog\n" * 40)
+    (tmp_path / "lm.spec").write_text(PLUGGED)
+    assert said("run lm.spec data.path=corpus.txt --steps 2 --out here --plugin swishes")[0] == 0
+    elsewhere(monkeypatch, tmp_path)
+    known = json.loads((tmp_path / "here" / "run.json").read_text())
+    named = str(tmp_path / file) if isinstance(file, str) else file
+    (tmp_path / "here" / "run.json").write_text(json.dumps({**known, "plugin_files": {"swishes": named}}))
+    (tmp_path / "here" / "swishes.py").write_text("raise SystemExit('graphspec: this has run')\n")
+    code, _, err = said("sample ../here --length 5")
+    assert code == 1 and "E0821" in err and "it is not imported" in err, err
 
 
 @pytest.mark.parametrize("name", ["harmless", "package.harmless", "nowhere", "package.nowhere", "antigravity", "builtins.nothing"])

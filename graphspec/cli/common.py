@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from graphspec.build import Limits
+from graphspec.cli.output import Output
 from graphspec.errors import SpecError, fail
-from graphspec.graph import name_parameters
+from graphspec.graph import load_remembered, name_parameters
 from graphspec.open import Opened, open_spec, pick_module, with_tried_fixes
 from graphspec.passes.told import PassReport
 from graphspec.program import Typed, infer, named_parameters
@@ -34,6 +36,19 @@ def precision_argument(sub: argparse.ArgumentParser) -> None:
     """``--precision``, of matrix products."""
     words = "of matrix products of float32: bf16 rounds their operands, on the native device with AVX-512 BF16 (default: float32)"
     sub.add_argument("--precision", default="float32", metavar="NAME", help=words)
+
+
+def remembered_plugins(folder: Path, known: Mapping[str, Any], out: Output) -> None:
+    """Load the plugins that a run was trained with, from where their code lay if Python does not find them; that is told.
+
+    Code inside the run's own folder is not run: a folder may come from anybody.
+    """
+    files = known.get("plugin_files")
+    for name in known.get("plugins", []):
+        file = files.get(name) if isinstance(files, dict) else None
+        own = not isinstance(file, str) or Path(file).resolve().is_relative_to(folder.resolve())
+        if load_remembered(str(name), None if own else file):
+            out.note(f"the plugin {name} is taken from {file}")
 
 
 def place(text: str) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from graphspec.cli.common import overrides
+from graphspec.cli.common import overrides, remembered_plugins
 from graphspec.cli.output import Output
 from graphspec.cli.run import NAMES, loss_unit, said
 from graphspec.errors import Diagnostic, fail
@@ -48,5 +48,7 @@ def load(args: argparse.Namespace, out: Output) -> Experiment:
     file = checkpoint_file(Path(args.run), getattr(args, "last", False), skipped)
     out.warnings(skipped)
     folder = Path(args.run) if Path(args.run).is_dir() else file.parent.parent
-    roots: list[Any] = args.root or RunDir(folder).read().get("roots", [])
+    known = RunDir(folder).read()
+    remembered_plugins(folder, known, out)
+    roots: list[Any] = args.root or known.get("roots", [])
     return Experiment.load(file, device=args.device, threads=args.threads, roots=roots, **overrides(args.options))

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from graphspec.api import check_settings
-from graphspec.cli.common import opened, place, precision_argument, spec_arguments
+from graphspec.cli.common import opened, place, precision_argument, remembered_plugins, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
-from graphspec.graph import load_remembered
 from graphspec.tensorfile import make_folder
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
@@ -49,8 +48,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise fail("E0807", "--resume needs the run's folder: `--out DIR`")
     more = {"experiment.seed": args.seed} if args.seed is not None else {}
     check_settings(args.dtype, args.precision, 1)
-    for plugin in RunDir(Path(args.out)).read().get("plugins", []) if args.resume else []:
-        load_remembered(plugin)
+    if args.resume:
+        remembered_plugins(Path(args.out), RunDir(Path(args.out)).read(), out)
     settings: dict[str, Any] = {"dtype": args.dtype, "device": args.device, "precision": args.precision, "threads": args.threads}
     experiment = Experiment(opened(args, **more), **settings)
     out.warnings(experiment.opened.warnings)

@@ -102,16 +102,34 @@ def load_plugin(name: str) -> None:
         raise fail("E0821", f"the plugin {name} registers no module", helps=helps)
 
 
-def load_remembered(name: str) -> None:
-    """Load a plugin that a file names, a run or a saved model.
+def load_remembered(name: str, file: str | None = None) -> bool:
+    """Load a plugin that a file names, a run or a saved model; ``file`` is where its code lay.  True if it was looked for there.
 
     A file may name any Python module, and importing runs it: so only one that is imported already, or whose text has to do with
-    graphspec, is taken for a plugin.  E0821 for another.
+    graphspec, is taken for a plugin.
+    Where its code lay is only looked at if Python finds no such module; then its folder is searched too.  E0821 for another.
     """
-    if name not in sys.modules and not _mentions_graphspec(name):
+    if name in sys.modules or _mentions_graphspec(name):
+        load_plugin(name)
+        return False
+    ends = (f"{os.sep}{name.replace('.', os.sep)}{end}" for end in (".py", f"{os.sep}__init__.py"))
+    end = next((end for end in ends if file is not None and file.endswith(end)), None)
+    if file is not None and end is not None:
+        if not os.path.isfile(file):
+            helps = ["put it back, or name it where it is now: `--plugin`, in its folder"]
+            raise fail("E0821", f"the plugin {name} is gone: it was in {file}, and nothing is there", helps=helps)
+        sys.path.append(file.removesuffix(end) or os.sep)
+    if end is None or not _mentions_graphspec(name):
         helps = ["if it is what the spec was trained with, name it: `--plugin`; in Python import it before"]
         raise fail("E0821", f"the plugin {name} is not there, or has nothing to do with graphspec: it is not imported", helps=helps)
     load_plugin(name)
+    return True
+
+
+def code_of(plugin: str) -> str | None:
+    """The file that a plugin's code lies in, an absolute path; None where it has none."""
+    file = getattr(sys.modules.get(plugin), "__file__", None)
+    return os.path.abspath(file) if file else None
 
 
 def _mentions_graphspec(name: str) -> bool:

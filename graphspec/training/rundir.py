@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graphspec.errors import Diagnostic, SpecError, error, fail
+from graphspec.graph import code_of
 from graphspec.machine import environment
 from graphspec.tensorfile import write_bytes
 from graphspec.training.checkpoint import Checkpoints
@@ -151,6 +152,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     return {
         "spec": opened.source.path,
         "plugins": list(opened.plugins),
+        "plugin_files": {name: file for name in opened.plugins for file in [code_of(name)] if file is not None},
         "roots": [str(root.resolve()) for root in opened.roots],
         "given": {name: value if isinstance(value, (int, float, str, bool)) else str(value) for name, value in opened.options.items()},
         "options": opened.evaluation.options,
