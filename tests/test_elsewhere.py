@@ -68,6 +68,8 @@ HABITS = {
     "torch.nn.Linear(4, 3)(x)": ("E0215", "nn.Linear(4, 3)"),
     "F.log_softmax(x)": ("E0203", "nn.LogSoftMax()"),
     "nn.functional.relu(x)": ("E0401", "nn.ReLU()(x)"),
+    "nn.Sequencer(nn.LSTM(4, 3))(nn.SplitTable(1)(x))": ("E0313", "hand it to them as it is"),
+    "nn.JoinTable(1)(nn.SplitTable(1)(x))": ("E0313", "hand it to them as it is"),
     # modules made in another way
     "nn.ReLU(x)": ("E0422", "nn.ReLU(...)(node)"),
     "nn.ReLU{inplace = true}(x)": ("E0422", "by place"),

@@ -275,8 +275,10 @@ class SplitTable(Record):
     samples = (Sample((1,), (2, 3)), Sample((2,), (2, 3)), Sample((1, 1), (2, 3)), Sample((-1,), (2, 2, 3)))
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        pieces = s.items(y)
         dims = s.dims(x)
+        if dims is not None and s.is_table(y) is False and (told := self._uncounted(s, m, x, dims)):
+            raise told
+        pieces = s.items(y)
         if pieces is not None:
             s.same_dtype(x, *pieces)
             known = next((d for d in map(s.dims, pieces) if d is not None), None)
@@ -289,10 +291,10 @@ class SplitTable(Record):
             return
         axis = axis_of(m.args.dimension, len(dims), m.args.nInputDims)
         if pieces is None:
-            number = dims[axis].value
-            if number is None:
-                unless_known(s, m, f"how many pieces dimension {axis + 1} has is not known before the run", f"splits {s.show(x)}")
+            if told := self._uncounted(s, m, x, dims):
+                s.need(told.diagnostics[0])
                 return
+            number = int(dims[axis].value or 0)
             if number > MOST_ELEMENTS:
                 raise impossible(s, m, f"{number} pieces are more than {MOST_ELEMENTS}", f"splits {s.show(x)}", "E0506")
             pieces = s.table(y, number)
@@ -300,6 +302,15 @@ class SplitTable(Record):
         for piece in pieces:
             s.set(piece, without(dims, axis))
         s.same_dtype(x, *pieces)
+
+    def _uncounted(self, s: Types, m: Module, x: Cell, dims: Sequence[Size]) -> SpecError | None:
+        """The error of a size that is not known when the model is compiled."""
+        axis = axis_of(m.args.dimension, len(dims), m.args.nInputDims)
+        if dims[axis].value is not None:
+            return None
+        helps = ["nn.Sequencer, nn.BiSequencer and nn.Scan take the steps as the first axis of a tensor: hand it to them as it is"]
+        message = f"how many pieces dimension {axis + 1} has is not known before the run"
+        return impossible(s, m, message, f"splits {s.show(x)}", "E0313", helps=helps if axis == 0 else [])
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
