@@ -6,7 +6,8 @@ uses of modules inference found; everything a module needs from outside its bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -94,6 +95,8 @@ class Scope:
     """In a loop over recurrent modules: the state of each use of one, by the use's id."""
     made: dict[tuple[int, str], Value] = field(default_factory=dict)
     """What a decorator computes in place of a module's own parameter, by module and name."""
+    places: dict[int, Value] = field(default_factory=dict)
+    """Where a pooling found its maxima, by the id of its use, for an unpooling further on."""
     terms: list[Value] = field(default_factory=list)
     """What is minimised beside the outputs, tensors to be summed; a loop hands on the sum over its steps."""
     draws: list[Draw] = field(default_factory=list)
@@ -141,6 +144,14 @@ class Lowering(Builder):
         """The value of a parameter of ``m``, of its own shape."""
         made = self.scope.made.get((id(m), key))
         return made if made is not None else self.scope.parameters[id(m.parameters[key])]
+
+    @contextmanager
+    def with_parameter(self, m: Module, key: str, value: Value) -> Iterator[None]:
+        """Inside, ``value`` stands for a parameter of ``m``."""
+        before = self.scope.made
+        self.scope.made = {**before, (id(m), key): value}
+        yield
+        self.scope.made = before
 
     def buffer(self, m: Module, key: str) -> Value:
         return self.scope.buffers[id(m.buffers[key])]

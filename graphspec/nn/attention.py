@@ -8,7 +8,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, drop_axis, only, pair, without
+from graphspec.nn.common import TORCH, axis_of, drop_axis, exchanged, only, pair, without
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -59,13 +59,7 @@ class MM(Record):
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         left, right = pair(x)
-        return b.matmul(swap(b, left) if m.args.transA else left, swap(b, right) if m.args.transB else right)
-
-
-def swap(b: Lowering, x: Value) -> Value:
-    """The last two axes exchanged."""
-    rank = x.type.rank
-    return b.transpose(x, [*range(rank - 2), rank - 1, rank - 2])
+        return b.matmul(exchanged(b, left, -1, -2) if m.args.transA else left, exchanged(b, right, -1, -2) if m.args.transB else right)
 
 
 @register
@@ -102,7 +96,7 @@ class MV(Record):
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         matrix, vector = pair(x)
         column = b.unsqueeze(vector, vector.type.rank)
-        product = b.matmul(swap(b, matrix) if m.args.trans else matrix, column)
+        product = b.matmul(exchanged(b, matrix, -1, -2) if m.args.trans else matrix, column)
         return b.reshape(product, product.shape[:-1])
 
 

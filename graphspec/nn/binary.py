@@ -47,11 +47,6 @@ class SpatialBinaryConvolution(SpatialConvolution):
             return mean_of(b, b.reduce_sum(size, axes), product([weight.shape[axis] for axis in axes]))
 
         reading = b.mul(x, b.broadcast(mean((0, 2, 3)), x.shape, (x.type.rank - 3,)))
-        key = (id(m), "weight")
-        before = b.scope.made.get(key)
-        b.scope.made[key] = with_gradient_of(b, signs, weight)
-        y = only(super().lower(b, m, with_gradient_of(b, x, reading)))
-        del b.scope.made[key]
-        if before is not None:
-            b.scope.made[key] = before
+        with b.with_parameter(m, "weight", with_gradient_of(b, signs, weight)):
+            y = only(super().lower(b, m, with_gradient_of(b, x, reading)))
         return with_gradient_of(b, b.mul(y, b.broadcast(mean((1, 2, 3)), y.shape, (y.type.rank - 3,))), y)

@@ -102,7 +102,7 @@ def drop_axis(b: Lowering, reduced: Value, like: Value, axis: int) -> Value:
 def exchanged(b: Lowering, x: Value, one: int, other: int) -> Value:
     """With two axes in each other's place."""
     axes = list(range(x.type.rank))
-    axes[one], axes[other] = other, one
+    axes[one], axes[other] = axes[other], axes[one]
     return b.transpose(x, axes)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Record, Sample, Table, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, only, pair, usual_rank, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, only, pair, taken, usual_rank, with_axis, without
 from graphspec.nn.shape import INDICES
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -21,13 +21,6 @@ LEFT_OUT = {
     "MaskedSelect": "How many elements a mask picks is known only when it runs, and shapes are known before: multiply by the mask "
     "(nn.CMulTable), or pick slices by number (nn.Index).",
 }
-
-
-def swapped(rank: int, axis: int) -> list[int]:
-    """The axes with ``axis`` and the leading one swapped."""
-    axes = list(range(rank))
-    axes[0], axes[axis] = axis, 0
-    return axes
 
 
 @register
@@ -132,9 +125,7 @@ class Index(Record):
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         t, index = pair(x)
         axis = axis_of(m.args.dimension, t.type.rank)
-        order = swapped(t.type.rank, axis)
-        picked = b.gather(b.transpose(t, order), b.zero_based(index, t.shape[axis]))
-        return b.transpose(picked, order)
+        return taken(b, t, axis, b.zero_based(index, t.shape[axis]))
 
 
 @register

@@ -18,7 +18,6 @@ from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
 PAGE = TORCH + "convolution.md#nn."
-PLACES = "indices"
 """What max poolings call the places of the maxima in their windows."""
 
 
@@ -84,7 +83,7 @@ class MaxPooling(Rounded):
     def pool(self, b: Lowering, m: Module, x: Value) -> Value:
         seen = self.seen(b, m, x)
         places = b.argmax(b.stop_gradient(seen))
-        b.scope.made[(id(b.use), PLACES)] = places  # for an unpooling further on
+        b.scope.places[id(b.use)] = places
         return b.pick(seen, places)
 
 

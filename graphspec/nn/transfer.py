@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 from graphspec.errors import Origin, error, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
@@ -163,7 +164,9 @@ class SoftMaxFamily(Record):
 
     source = TORCH + "transfer.md#softmax"
     differs = "on three axes there is a warning (W0315), and an error where it would normalise the time axis of nn.Scan (E0316)"
-    samples = (Sample((), (5,)), Sample((), (2, 3)), Sample((), (3, 2, 2)), Sample((), (2, 3, 2, 2)), Sample((), Leaf((3, 4), -9.0, 9.0)))
+    samples: ClassVar[tuple[Sample, ...]] = (
+        Sample((), (5,)), Sample((), (2, 3)), Sample((), (3, 2, 2)), Sample((), (2, 3, 2, 2)), Sample((), Leaf((3, 4), -9.0, 9.0)),
+    )
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.like(x, y)
@@ -242,16 +245,17 @@ class SoftMin(SoftMaxFamily):
         return softmax(b, b.neg(x), axis)
 
 
-class Planes(Record):
+class Planes(SoftMaxFamily):
     """Base of softmaxes over the planes of images: ``[n, h, w]`` or ``[B, n, h, w]``; ``[n]`` and ``[B, n]`` are planes of one place."""
 
+    differs = ""
     samples = (Sample((), (3, 2, 2)), Sample((), (2, 3, 2, 2)), Sample((), (4,)), Sample((), (2, 3)))
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.like(x, y, 4)
         dims = s.dims(x)
         if dims is not None:
-            SoftMaxFamily.axis(len(dims))
+            self.axis(len(dims))
 
 
 @register
@@ -263,9 +267,8 @@ class SpatialSoftMax(Planes):
     doc = "y_i = exp(x_i) / sum_j exp(x_j) over the planes, at each place"
     source = TORCH + "transfer.md#spatialsoftmax"
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        x = only(x)
-        return softmax(b, x, SoftMaxFamily.axis(x.type.rank))
+    def apply(self, b: Lowering, x: Value, axis: int) -> Value:
+        return softmax(b, x, axis)
 
 
 @register
@@ -276,9 +279,8 @@ class SpatialLogSoftMax(Planes):
     doc = "y_i = x_i - log(sum_j exp(x_j)) over the planes, at each place"
     source = TORCH + "transfer.md#spatiallogsoftmax"
 
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        x = only(x)
-        return log_softmax(b, x, SoftMaxFamily.axis(x.type.rank))
+    def apply(self, b: Lowering, x: Value, axis: int) -> Value:
+        return log_softmax(b, x, axis)
 
 
 def centred(b: Lowering, x: Value, axis: int) -> Value:

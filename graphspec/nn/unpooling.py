@@ -11,7 +11,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, register
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import impossible, only
-from graphspec.nn.pooling import PAGE, PLACES, MaxPooling
+from graphspec.nn.pooling import PAGE, MaxPooling
 from graphspec.nn.windowed import uncut
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types, Use
@@ -78,7 +78,7 @@ class MaxUnpooling(Record):
         record = pooling.record
         assert isinstance(record, MaxPooling)
         found, _ = last_use(b.session.types, pooling, b.use)
-        places = b.scope.made.get((id(found), PLACES))
+        places = b.scope.places.get(id(found))
         if places is None:
             raise fail(CODE, f"nn.{self.name}: its nn.{self.pooling} runs in another loop over time", b.origin,
                        helps=["put both into one module, and that into the loop"])

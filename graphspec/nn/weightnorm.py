@@ -105,8 +105,6 @@ class WeightNorm(Record):
         v, shape, axis = b.parameter(m, "v"), m.args.shape, m.args.outputDim - 1
         scale = b.div(b.parameter(m, "g"), b.sqrt(b.shift_by(dot(b, v, v), SMOOTHING)))
         first = b.reshape(b.mul(v, b.broadcast_first(scale, v)), (shape[axis], *shape[:axis], *shape[axis + 1 :]))
-        key = (id(m.children[0]), "weight")
-        b.scope.made[key] = b.transpose(first, [*range(1, axis + 1), 0, *range(axis + 1, len(shape))])
-        y = b.child("module", x)
-        del b.scope.made[key]
-        return y
+        weight = b.transpose(first, [*range(1, axis + 1), 0, *range(axis + 1, len(shape))])
+        with b.with_parameter(m.children[0], "weight", weight):
+            return b.child("module", x)
