@@ -87,9 +87,9 @@ TABLES = (
     Job("decoder", "Decoder with alignment, one thread", "", [f"--cell decoder {PEERS}"]),
     Job("update", "With clipping and Adam, one thread", "", [f"--config char,medium --update {PEERS}"]),
     Job("bf16", "Products in bf16, one thread",
-        "The bound is that of float32; PyTorch's is under bf16 autocast. An Intel Xeon with AMX (2026-11-26) needed 699 and 1,553 ms where "
-        "float32 took 461 and 962, and nn.LSTM 285 and 461: its AVX-512 has half the speed in bf16, and graphspec does not use AMX.",
-        ["--config medium,mid --precision bf16 --peers torch"]),
+        "The bound is that of float32; PyTorch's is under bf16 autocast. With AMX its tiles do the work; an AMD EPYC (Zen 4, 2026-11-26), "
+        "which has AVX-512 BF16, needed 323 and 688 ms for medium and mid, nn.LSTM 570 and 1,333.",
+        ["--config char,medium,mid,large --precision bf16 --peers torch"]),
     Job("threads", f"{THREADS} threads", "Time, not processor time.", [f"--config char,medium,mid --threads {THREADS} {PEERS}"]),
     Job("tuned", "Peers that an expert tuned, one thread",
         "What is done to them stands in [cli.md](cli.md#bench).", [f"--config char,medium,mid {CELLS} --peers torch-tuned,jax-tuned"]),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -145,6 +148,18 @@ def test_numbers_that_are_not_finite_stay_so(device: native.NativeDevice) -> Non
         c = np.zeros((4, 90), "float32")
         way(products(device), a, b, c, 0)
         assert np.isnan(c[1]).all() and (c[2] == np.inf).all() and (c[[0, 3]] == 70).all()
+
+
+def test_products_without_tiles(device: native.NativeDevice) -> None:
+    """The same on a processor with AMX as on one without: in a process of its own, whose compiler knows none."""
+    cpu = Path("/proc/cpuinfo")
+    if "amx_bf16" not in (cpu.read_text() if cpu.exists() else ""):
+        pytest.skip("the other tests have no tiles either")
+    environment = {**os.environ, "CC": " ".join([*device.compiler, "-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16"])}
+    these = "agree_with_float64 or nearest_even or not_finite or threads_change_nothing"
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__, "-k", these]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0 and "21 passed" in done.stdout, done.stdout + done.stderr
 
 
 # -- programs --------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 /* Matrix products for one type of numbers, REAL, and one of what panels hold of them, ITEM (TERMS numbers of a column, one below the other):
-   NAME(stem), LANES in a vector, MULTIPLY_ADD(c, a, b), TILE_ROWS, TILE_VECTORS.  What differs more follows in plain.h or bf16.h.
+   NAME(stem), LANES in a vector, MULTIPLY_ADD(c, a, b), TILE_ROWS, TILE_VECTORS.  The items of a column are a multiple of STRIDE, the last
+   ones 0.  What differs more follows in plain.h or bf16.h.
 
    The matrix lies in panels of TILE columns, each panel row after row, so that the innermost loop reads it in order; a tile of TILE_ROWS
    by TILE stays in registers for the whole sum. */
@@ -20,8 +21,14 @@ static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars,
 /* Bytes of workspace that the two take at most, and gs_gemm_packed. */
 static gs_int NAME(inner)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs);
 
+/* Around products on one thread: what a processor has to be told before and after. */
+static void NAME(begin)(void);
+static void NAME(end)(void);
+/* All rows times one panel by other registers than those of vectors, if there are some: whether it was done.  Rows of A lie in order. */
+static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add);
+
 /* Items in a column of K numbers. */
-static gs_int NAME(depth)(gs_int K) { return (K + TERMS - 1) / TERMS; }
+static gs_int NAME(depth)(gs_int K) { return (K + TERMS * STRIDE - 1) / (TERMS * STRIDE) * STRIDE; }
 
 /* The width of the panel that begins with so many columns left: the last one is as narrow as whole vectors can be. */
 static gs_int NAME(wide)(gs_int left) { return left >= TILE ? TILE : (left + LANES - 1) / LANES * LANES; }
@@ -97,6 +104,7 @@ static const NAME(tile) NAME(tiles)[TILE_ROWS][4] = {ROW_OF_TILES(1), ROW_OF_TIL
 static void NAME(panel)(gs_int M, gs_int K, const ITEM *A, gs_int ars, gs_int acs, const ITEM *P, REAL *C, gs_int crs, gs_int columns,
                         int add)
 {
+    if (NAME(whole)(M, K, A, ars, P, C, crs, columns, add)) return;
     gs_int tiles = (M + TILE_ROWS - 1) / TILE_ROWS, vectors = NAME(wide)(columns) / LANES;
     for (gs_int t = 0, m = 0; t < tiles; ++t) {
         gs_int rows = (M - m + tiles - t - 1) / (tiles - t);
@@ -110,6 +118,7 @@ enum { NAME(HEIGHT) = 40 * TILE_ROWS };
 void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, int add)
 {
     gs_int depth = NAME(depth)(K), height = TERMS > 1 ? NAME(HEIGHT) : M, rs, cs;
+    NAME(begin)();
     for (gs_int m = 0; m < M; m += height) {
         gs_int rows = gs_min(height, M - m);
         ITEM *block = TERMS > 1 ? gs_workspace((rows + 15) / 16 * 16 * depth * (gs_int)sizeof(ITEM)) : NULL;
@@ -117,16 +126,20 @@ void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ar
         for (gs_int j = 0; j < N; j += TILE)
             NAME(panel)(rows, depth, a, rs, cs, P + j * depth, C + m * crs + j, crs, gs_min(TILE, N - j), add);
     }
+    NAME(end)();
 }
 
 /* Large products: blocks of B packed into panels that the third-level cache holds, against blocks of A that the second-level cache holds. */
-enum { NAME(DEPTH) = 512, NAME(WIDTH) = 32 * TILE };
+enum { NAME(DEPTH) = 512, NAME(WIDTH) = 128 * LANES };
+
+/* Of so many items in a column, those of the next block, where as many blocks are left. */
+static gs_int NAME(next)(gs_int items, gs_int blocks) { return (items / STRIDE + blocks - 1) / blocks * STRIDE; }
 
 /* Items in a column of the deepest block, columns of the widest, and bytes of both. */
 static gs_int NAME(deepest)(gs_int K)
 {
-    gs_int items = NAME(depth)(K), depths = (items + NAME(DEPTH) - 1) / NAME(DEPTH);
-    return depths ? (items + depths - 1) / depths : 0;
+    gs_int items = NAME(depth)(K);
+    return items ? NAME(next)(items, (items + NAME(DEPTH) - 1) / NAME(DEPTH)) : 0;
 }
 static gs_int NAME(widest)(gs_int N) { return gs_min(NAME(WIDTH), (N + LANES - 1) / LANES * LANES); }
 static gs_int NAME(blocks)(gs_int N, gs_int K) { return (NAME(widest)(N) + NAME(HEIGHT)) * NAME(deepest)(K) * (gs_int)sizeof(ITEM); }
@@ -137,10 +150,11 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
     enum { HEIGHT = NAME(HEIGHT), WIDTH = NAME(WIDTH) };
     gs_int items = NAME(depth)(K), depths = (items + NAME(DEPTH) - 1) / NAME(DEPTH);
     ITEM *P = gs_workspace(NAME(blocks)(N, K)), *block = P + NAME(widest)(N) * NAME(deepest)(K);
+    NAME(begin)();
     for (gs_int n = 0; n < N; n += WIDTH) {
         gs_int columns = gs_min(WIDTH, N - n);
         for (gs_int q = 0, d = 0; d < depths; ++d) {
-            gs_int depth = (items - q + depths - d - 1) / (depths - d), k = q * TERMS, terms = gs_min(depth * TERMS, K - k), rs, cs;
+            gs_int depth = NAME(next)(items - q, depths - d), k = q * TERMS, terms = gs_min(depth * TERMS, K - k), rs, cs;
             for (gs_int m = 0; m < M; m += HEIGHT) {
                 gs_int height = gs_min(HEIGHT, M - m);
                 const ITEM *a = NAME(left)(height, terms, A + m * ars + k * acs, ars, acs, block, &rs, &cs);
@@ -153,6 +167,7 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
             q += depth;
         }
     }
+    NAME(end)();
 }
 
 /* A large product among the team: by columns where there are panels enough, else by rows.  Each number is computed as by one thread. */

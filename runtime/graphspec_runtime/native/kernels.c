@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #include <time.h>
 
@@ -72,6 +74,7 @@ enum { ROW_MAJOR = 101, AS_IT_IS = 111, TRANSPOSED = 112 };
 
 #define UNROLLED _Pragma("GCC unroll 16")
 #define TERMS 1
+#define STRIDE 1
 #define MULTIPLY_ADD(c, a, b) ((c) + (a) * (b))
 
 #if IN(1)
@@ -100,10 +103,19 @@ enum { ROW_MAJOR = 101, AS_IT_IS = 111, TRANSPOSED = 112 };
 #undef LANES
 #endif
 #undef TERMS
+#undef STRIDE
 #undef MULTIPLY_ADD
 
 #if defined(__AVX512BF16__) && IN(3)
 #define TERMS 2
+#if defined(__AMX_BF16__) && defined(__linux__)
+#define AMX
+#define STRIDE 16
+#undef TILE_VECTORS
+#define TILE_VECTORS 2 /* what a pair of tiles holds lies in order */
+#else
+#define STRIDE 1
+#endif
 #define MULTIPLY_ADD(c, a, b) ((NAME(vector))_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
 #define REAL float
 #define ITEM uint32_t
@@ -116,6 +128,7 @@ enum { ROW_MAJOR = 101, AS_IT_IS = 111, TRANSPOSED = 112 };
 #undef NAME
 #undef LANES
 #undef TERMS
+#undef STRIDE
 #undef MULTIPLY_ADD
 #endif
 
