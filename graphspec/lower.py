@@ -93,6 +93,9 @@ class Scope:
     captured: dict[str, Value] = field(default_factory=dict)
     states: dict[int, list[Value]] = field(default_factory=dict)
     """In a loop over recurrent modules: the state of each use of one, by the use's id."""
+    handed: dict[int, dict[int, Value]] = field(default_factory=dict)
+    """What loops that are in no other begin with where they would with zeros, by the id of the use they run and the carry's number; once
+    they are lowered, what they leave (:mod:`graphspec.states`)."""
     made: dict[tuple[int, str], Value] = field(default_factory=dict)
     """What a decorator computes in place of a module's own parameter, by module and name."""
     places: dict[int, Value] = field(default_factory=dict)

@@ -66,7 +66,8 @@ def over_time(
     b: Lowering, use: Use, trip: SizeLike, step: Step, consts: Sequence[Value], carries: Sequence[Value], xs: Sequence[Value],
     reverse: bool = False, owners: Sequence[int] | None = None, lengths: int | None = None,
 ) -> tuple[Values, Values]:  # fmt: skip
-    """The module of ``use`` once for each of ``trip`` steps, as one loop; returns the last carries and the stacks of ys.
+    """The module of ``use`` once for each of ``trip`` steps, as one loop (a single step needs none); returns the last carries and the
+    stacks of ys.
 
     What the module needs from outside goes along: parameters, random counters and steady buffers as consts, running statistics as
     carries, injected noise as xs; values of nodes that were asked for by name come out as stacks, what is minimised beside the outputs and
@@ -74,6 +75,8 @@ def over_time(
     """
     assert use.module is not None
     scope = b.scope
+    handed = scope.handed.get(id(use), {})
+    carries = [handed.get(number, v) for number, v in enumerate(carries)]
     inside = list(use.module.walk())
     parameters = {id(p): scope.parameters[id(p)] for m in inside for p in m.parameters.values()}
     buffers = {id(p): scope.buffers[id(p)] for m in inside for p in m.buffers.values()}
@@ -114,14 +117,14 @@ def over_time(
         sums = [*(draw.log_probability for draw in inner.draws), *terms]
         return [*new, *(inner.buffers[key] for key in moving)], [*ys, *inner.captured.values()], sums
 
-    last, ys, sums = b.scan(
-        trip,
-        [*parameters.values(), *kept.values(), *counters, *scope.indices, *consts],
-        [*carries, *moving.values()],
-        [*xs, *noise.values()],
-        body,
-        reverse=reverse,
-    )
+    shared = [*parameters.values(), *kept.values(), *counters, *scope.indices, *consts]
+    begun, pieces = [*carries, *moving.values()], [*xs, *noise.values()]
+    if size(trip).value == 1:
+        last, ys, sums = body(b, b.full(0, (), "int32"), shared, begun, [b.select(v, 0, 0) for v in pieces])
+        ys = [b.unsqueeze(v, 0) for v in ys]
+    else:
+        last, ys, sums = b.scan(trip, shared, begun, pieces, body, reverse=reverse)
+    handed.update({number: b.reshape(last[number], carries[number].shape) for number in handed})
     for key, value in zip(moving, last[len(carries) :], strict=True):
         scope.buffers[key] = value
     scope.captured.update(zip(captured, ys[counts[0] :], strict=True))

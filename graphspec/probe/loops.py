@@ -15,8 +15,9 @@ from graphspec.graph import GModule, Module, connect, gmodule, new_module
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.nn.loop import Ran
 from graphspec.probe.flow import Place
-from graphspec.program import Frame, Typed, infer, lower_module, named_parameters, open_frame
+from graphspec.program import Frame, Typed, infer, named_parameters, open_frame
 from graphspec.sizes import Size
+from graphspec.states import lowered
 from graphspec_runtime.devices.base import Device
 
 Array = np.ndarray[Any, Any]
@@ -99,14 +100,6 @@ class FoundLoop:
 
 def _one(t: TensorType) -> TensorType:
     return tensor(t.shape[1:], t.dtype)
-
-
-def lowered(typed: Typed, watched: Mapping[int, str]) -> tuple[Frame, list[Ran]]:
-    """The model's program in evaluation, with the values of these uses among what is captured, and the loops that it has."""
-    frame, x = open_frame(typed, training=False)
-    frame.b.session.loops, frame.b.session.watched = [], watched
-    lower_module(frame, x)
-    return frame, frame.b.session.loops
 
 
 def find_loops(typed: Typed) -> list[FoundLoop]:

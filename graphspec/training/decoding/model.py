@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from graphspec.api import show_types
@@ -11,9 +11,9 @@ from graphspec.build import ExperimentSpec
 from graphspec.errors import SpecError, fail
 from graphspec.graph import Module
 from graphspec.ir.core import TensorType
-from graphspec.lower import Lowering, Scope, Session
 from graphspec.program import Typed, infer, leaves
 from graphspec.sizes import Size
+from graphspec.training.decoding.stepwise import one_step, resolved
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,11 @@ def step_model(spec: ExperimentSpec, dtype: str, width: int = 1) -> StepModel:
             "E0607",
             "the experiment has no step to generate with",
             spec.origin,
-            helps=["give it `step = ...`, one step {token, state} -> {log_p, state}"],
+            helps=["give it `step = ...`, one step {token, state} -> {log_p, state}, or a model of sequences, tokens -> log_p"],
         )
     typed = infer(module, dtype)
+    if isinstance(typed.inputs, TensorType) and spec.encode is None:
+        typed = one_step(spec, typed) or typed
     inputs, outputs = typed.inputs, typed.outputs
     fits = (
         isinstance(inputs, tuple) and isinstance(outputs, tuple) and len(inputs) in (2, 3) and len(outputs) == 2 and inputs[1] == outputs[1]
@@ -64,7 +66,8 @@ def step_model(spec: ExperimentSpec, dtype: str, width: int = 1) -> StepModel:
     if not fits:
         raise fail(
             "E0607",
-            "the experiment's step is not {token, state} -> {log_p, state}, nor {token, state, context} -> {log_p, state}",
+            "the experiment's step is not {token, state} -> {log_p, state}, nor {token, state, context} -> {log_p, state}, nor a model of "
+            "sequences, tokens -> log_p",
             module.origin,
             notes=[f"it is {show_types(inputs)} -> {show_types(outputs)}"],
         )
@@ -77,14 +80,18 @@ def step_model(spec: ExperimentSpec, dtype: str, width: int = 1) -> StepModel:
         sentences = Size.letter(_free(f"{letter}s", typed))
         rows = sentences * width
         typed.types.bindings[letter] = rows
-        lowering = Lowering(Session(typed.types, dtype, False), typed.use, Scope())
-        typed = replace(typed, inputs=lowering.type_of(typed.use.x), outputs=lowering.type_of(typed.use.y))
+        typed = resolved(typed)
     extras = tuple(leaves(typed.outputs[0])[1:])
     model = StepModel(
         typed, rows, sentences, symbols, tuple(leaves(typed.inputs[1])), tuple(leaves(typed.inputs[2:])), extras, len(typed.inputs) == 3
     )
     _check_rows(model, module, zeros=spec.encode is None)
     return model
+
+
+def is_shared(t: TensorType) -> bool:
+    """Whether a state is a number that all rows have in common: a count of steps, or whether one was the first."""
+    return not t.rank and not t.is_float
 
 
 def _is_tensor(t: Any, rank: int, dtype: str) -> bool:
@@ -109,7 +116,7 @@ def _check_rows(model: StepModel, module: Module, zeros: bool) -> None:
             )  # fmt: skip
     for what, types in (("state", model.state), ("context", model.context), ("output", model.extras)):
         for t in types:
-            if model.rows not in t.shape:
+            if model.rows not in t.shape and not (zeros and is_shared(t)):
                 raise fail(
                     "E0622", f"a {what} of the experiment's step has no batch axis, so it cannot be generated with", module.origin,
                     notes=[f"it is {t}; the batch is {model.rows}"],

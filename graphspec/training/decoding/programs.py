@@ -15,7 +15,7 @@ from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.lower import Lowering, Scope, flatten, unflatten
 from graphspec.program import open_frame
 from graphspec.sizes import Size
-from graphspec.training.decoding.model import StepModel
+from graphspec.training.decoding.model import StepModel, is_shared
 
 LOWEST = -1e30
 """The score of a hypothesis that is none; what is passed over scores still less."""
@@ -207,7 +207,8 @@ def beam_program(model: StepModel, width: int, stop: int | None) -> Program:
         going = b.logical(going, b.compare(b.select(best, 1, width - 1), hope, "lt"), "and")
         first = b.mul(b.cast(b.iota(n), "int32"), b.full(width, (n,), "int32"))
         rows = b.reshape(b.add(parents, b.broadcast_first(first, parents)), (model.rows,))
-        kept = [_gathered(b, leaf, rows, model.batch_axis(t)) for leaf, t in zip(following, model.state, strict=True)]
+        pairs = zip(following, model.state, strict=True)
+        kept = [leaf if is_shared(t) else _gathered(b, leaf, rows, model.batch_axis(t)) for leaf, t in pairs]
         return [b.reshape(symbols, (model.rows,)), *kept, scores, going, *pool], [symbols, parents, *extras]
 
     carries = {"scores": live, "going": tensor([n], "bool"), **dict(zip(POOL, (live, whole, whole, live), strict=True))}
