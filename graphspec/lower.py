@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import GModule, Module, Node, Parameter
+from graphspec.graph import GModule, Module, Node
 from graphspec.ir.builder import Builder
-from graphspec.ir.core import Block, TensorType, Value, tensor
+from graphspec.ir.core import Block, Value, tensor
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import Size, SizeLike
@@ -77,6 +77,15 @@ class Reward:
     origin: Origin
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Of a criterion's predictions, by rows: 1.0 where one is ``right``, and where one is ``counted``; ``target`` is None out of a loop."""
+
+    right: Value
+    counted: Value
+    target: Value | None
+
+
 @dataclass
 class Scope:
     """What code in one block can see: parameters and buffers as values of this block, random counters, injected noise.
@@ -104,6 +113,7 @@ class Scope:
     """What is minimised beside the outputs, tensors to be summed; a loop hands on the sum over its steps."""
     draws: list[Draw] = field(default_factory=list)
     rewards: list[Reward] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
 
 
 @dataclass
@@ -124,6 +134,7 @@ class Session:
     """The loops over time that are in no other, as they are lowered, if anybody asks (:class:`graphspec.nn.loop.Ran`)."""
     held: set[Value] = field(default_factory=set)
     """What records take for constants (:meth:`Lowering.hold`)."""
+    judged: bool = False  # whether anybody asks which predictions are right
 
 
 class Lowering(Builder):
@@ -265,6 +276,12 @@ class Lowering(Builder):
 
     # -- for records -------------------------------------------------------------------------------------------------
 
+    def answered(self, right: Value, without: Value | None, target: Value) -> None:
+        """Which predictions of a criterion are right, and which do not count (None: all do); both bool, of one shape, rows first."""
+        one, none = self.full(1, right.shape), self.full(0, right.shape)
+        counted = one if without is None else self.where(without, none, one)
+        self.scope.answers.append(Answers(self.where(right, counted, none), counted, target))
+
     def zero_based(self, index: Value, n: SizeLike, base_shift: int = 0) -> Value:
         """A 1-based index input (0-based under ``index_base=0``) as positions from 0, checked against n at run time.
 
@@ -359,10 +376,6 @@ class Lowering(Builder):
         """Lower the module of the current use itself (a scan's cell)."""
         assert self.use.module is not None
         return self.use.module.record.lower(self, self.use.module, x)
-
-
-def parameter_type(parameter: Parameter, dtype: str) -> TensorType:
-    return tensor(parameter.shape, dtype)
 
 
 def name_nodes(use: Use) -> dict[tuple[int, ...], str]:

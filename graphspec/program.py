@@ -145,11 +145,11 @@ class Frame:
 
 def open_frame(
     typed: Typed, training: bool, wanted: frozenset[str] = frozenset(), noise: Mapping[str, TensorType] | None = None,
-    roles: Mapping[str, Any] | None = None,
+    roles: Mapping[str, Any] | None = None, judged: bool = False,
 ) -> tuple[Frame, Tree]:  # fmt: skip
     """A program with the inputs declared; returns it with the tree of input values.  ``roles`` are those of inputs that
-    are not the caller's (a carried state)."""
-    session = Session(typed.types, typed.dtype, training, wanted, typed.node_names, typed.index_base)
+    are not the caller's (a carried state).  ``judged``: criterions are asked which predictions are right."""
+    session = Session(typed.types, typed.dtype, training, wanted, typed.node_names, typed.index_base, judged=judged)
     scope = Scope()
     frame = Frame(typed, Lowering(session, typed.use, scope))
     given = [

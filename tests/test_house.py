@@ -65,8 +65,9 @@ LAYERS: dict[str, str] = {
     # What a run leaves, and pictures of it:
     "training.checkpoint": "errors tensorfile",
     "training.lock": "errors tensorfile",
-    "training.history": "errors training.checkpoint training.lock",
-    "plots": "errors extras tensorfile training.history",
+    "training.measures": "errors suggest build ir",
+    "training.history": "errors training.checkpoint training.lock training.measures",
+    "plots": "errors extras tensorfile training.history training.measures",
     "weights": "errors suggest tensorfile",
     # On top, and only on top:
     "draw": "errors extras graph shapes program tensorfile",

@@ -102,6 +102,8 @@ def test_a_restored_plateau_goes_on_as_it_would_have(at: int) -> None:
 WRONG: dict[str, tuple[Any, str]] = {
     "schedule": ("linaer", "experiment.schedule must be one of constant, linear, exponential, step, plateau, got 'linaer'"),
     "schedule_unit": ("batches", "experiment.schedule_unit must be one of epochs, steps, got 'batches'"),
+    "accuracy": ("yes", "experiment.accuracy must be one of auto, always, never, got 'yes'"),
+    "best_by": ("accuracy", "experiment.best_by must be one of loss, got 'accuracy'"),
     "clip_norm": (-1, "experiment.clip_norm must be at least 0 and finite, got -1"),
     "clip_value": ("inf", "experiment.clip_value must be at least 0 and finite, got inf"),
     **{name: (n - 1, f"experiment.{name} must be a whole number of at least {n}, got {n - 1}") for name, n in WHOLE.items()},

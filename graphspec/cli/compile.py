@@ -22,6 +22,9 @@ from graphspec.passes import optimise
 from graphspec.passes.told import PassReport
 from graphspec.plan import make_plan, print_plan, summarise
 from graphspec.program import Typed, assumptions, forward_program, leaf_names, leaves
+from graphspec.training.feeding import source_of
+from graphspec.training.fields import measures_accuracy
+from graphspec.training.measures import best_measure, measured_by
 from graphspec.training.step import training_program
 
 DEFAULT_SIZES = {"B": 1, "T": 1}
@@ -48,7 +51,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
         language = language or "c"
     if isinstance(found.result, ExperimentSpec):
         setup = training_setup(found, args.dtype)
+        setup.judged = measures_accuracy(found.result, source_of(found.result, found.library.sources).measure)
         model, program, what = setup.typed, training_program(setup), "training step"
+        best_measure(found.result, measured_by(program))
     else:
         model, what = typed(found, args.dtype), "forward"
         program = forward_program(model, training=True)

@@ -8,10 +8,11 @@ from typing import Any
 
 from graphspec.cli.common import overrides, remembered_plugins
 from graphspec.cli.output import Output
-from graphspec.cli.run import NAMES, loss_unit, said
+from graphspec.cli.run import loss_unit, said, words
 from graphspec.errors import Diagnostic, fail
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.experiment import Experiment
+from graphspec.training.measures import LOSS
 from graphspec.training.rundir import RunDir
 
 
@@ -29,17 +30,23 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if not found:
         raise fail("E0807", "there is nothing held out to evaluate on", helps=["`--whole` takes all of the data"])
     by_length = experiment.exact_by_length(args.whole) if args.by_length else {}
-    found = {"step": experiment.steps, **found}
+    counts = experiment.answers.counts
     if args.json:
-        out.json({**found, "by_length": by_length} if args.by_length else found)
+        more = {"answers": counts} if counts else {}
+        out.json({"step": experiment.steps, **found, **more, **({"by_length": by_length} if args.by_length else {})})
         return 0
     unit = loss_unit(experiment)
-    rows = [("step", f"{experiment.steps:,}"), (f"loss ({unit})" if unit else "loss", f"{found.pop('valid_loss'):.4f}")]
-    out.table([*rows, *((NAMES.get(name, name), said(name, value)) for name, value in found.items() if name != "step")], right=(1,))
+    rows = [("step", f"{experiment.steps:,}", ""), (f"loss ({unit})" if unit else "loss", f"{found.pop(LOSS):.4f}", "")]
+    out.table([*rows, *((words(name), said(name, value), wrong(*counts.get(name, (0, 0)))) for name, value in found.items())], right=(1,))
     if by_length:
         out.text("")
         out.table([("source symbols", "right", "of"), *((str(n), str(a), str(b)) for n, (a, b) in by_length.items())], right=(0, 1, 2))
     return 0
+
+
+def wrong(right: int, counted: int) -> str:
+    """How many answers were, where that is known."""
+    return f"{counted - right:,} of {counted:,} wrong" if counted else ""
 
 
 def load(args: argparse.Namespace, out: Output) -> Experiment:

@@ -18,6 +18,7 @@ from graphspec.tensorfile import make_folder
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
 from graphspec.training.loop import run as train
+from graphspec.training.measures import EXACT, LOSS, is_share
 from graphspec.training.rundir import RunDir
 from graphspec.training.tensorboard import TensorBoard
 
@@ -25,8 +26,8 @@ PLAIN_EVERY = 10.0
 """Seconds between lines where no terminal looks on."""
 
 INTERRUPTED = 130
-NAMES = {"bits_per_char": "bits per character", "unigram": "unigram", "ngram3": "3-gram", "ngram5": "5-gram", "exact": "exactly right"}
-"""Measures and baselines in words; others are called as they are."""
+NAMES = {LOSS: "loss", "bits_per_char": "bits per character", "ngram3": "3-gram", "ngram5": "5-gram", "exact": "exactly right"}
+"""Measures and baselines in words, where they are called otherwise."""
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -164,7 +165,7 @@ def _lines(events: Iterator[Event], out: Output, pace: Pace) -> Event:
             text = pace.text(event)
             if time.perf_counter() - told > PLAIN_EVERY:
                 told = time.perf_counter()
-                out.note(f"step {event['step']:,} of {pace.start['steps']:,}  loss {event['train_loss']:.4f}  {text}")
+                out.note(f"step {event['step']:,} of {pace.start['steps']:,}  loss {event['train_loss']:.4f}{_shares(event)}  {text}")
         else:
             _told(event, out)
     return event
@@ -180,13 +181,23 @@ def _told(event: Event, out: Output) -> None:
 def _valid_line(event: Event) -> str:
     if "valid_loss" not in event:
         return f"step {event['step']:,}  saved (no held-out part)"
-    found = [f"held-out loss {event['valid_loss']:.4f}", *(f"{said(n, v)} {NAMES.get(n, n)}" for n, v in measures(event).items())]
+    found = [f"held-out loss {event['valid_loss']:.4f}", *(f"{said(n, v)} {words(n)}" for n, v in measures(event).items())]
     return f"step {event['step']:,}  {', '.join(found)}{', the best so far' if event['best'] else ''}"
+
+
+def _shares(event: Event) -> str:
+    """What part was right in training lately."""
+    return "".join(f"  {words(name)} {said(name, event[f'train_{name}'])}" for name in event if is_share(name))
+
+
+def words(name: str) -> str:
+    """A measure or a baseline as people call it."""
+    return NAMES.get(name, name.replace("_", " "))
 
 
 def said(name: str, value: float) -> str:
     """A measure's number as people write it."""
-    return f"{value:.1%}" if name == "exact" else f"{value:.3f}"
+    return f"{value:.1%}" if name == EXACT else f"{value:.2%}" if is_share(name) else f"{value:.3f}"
 
 
 def _bar(events: Iterator[Event], out: Output, pace: Pace) -> Event:
@@ -200,7 +211,7 @@ def _bar(events: Iterator[Event], out: Output, pace: Pace) -> Event:
         task = progress.add_task("training", total=start["steps"], completed=start["step"], text="")
         for event in events:
             if event["event"] == "step":
-                progress.update(task, completed=event["step"], text=f"loss {event['train_loss']:.3f}  {pace.text(event)}")
+                progress.update(task, completed=event["step"], text=f"loss {event['train_loss']:.3f}{_shares(event)}  {pace.text(event)}")
             elif event["event"] == "valid":
                 progress.console.print(_valid_line(event), highlight=False)
             else:
@@ -219,9 +230,11 @@ def _summary(end: Event, out: Output, folder: Path, experiment: Experiment) -> N
     held_out = f", held-out loss {end['valid_loss']:.4f} {loss_unit(experiment)}".rstrip() if "valid_loss" in end else ""
     out.text(f"\n{end['step']:,} steps{training}{held_out}{early}")
     for name, value in measures({k: v for k, v in end.items() if k != "step"}).items():
-        rows = [(f"{NAMES.get(name, name)}, held out", ""), ("  this model", said(name, value))]
+        rows = [(f"{words(name)}, held out", ""), ("  this model", said(name, value))]
+        if f"train_{name}" in end:
+            rows.append(("  in training, running mean", said(name, end[f"train_{name}"])))
         if name in ("bits_per_char", "perplexity"):
-            rows += [(f"  {NAMES.get(other, other)}", said(name, number)) for other, number in end["baselines"].items()]
+            rows += [(f"  {words(other)}", said(name, number)) for other, number in end["baselines"].items()]
         out.table(rows, right=(1,))
     generate = f"Generate with it: graphspec sample {folder}    " if experiment.spec.step is not None else ""
     out.text(f"\n{generate}Look at it again: graphspec eval {folder}")

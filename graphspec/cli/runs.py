@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from graphspec.cli.output import Output
-from graphspec.cli.run import NAMES, clock, said
+from graphspec.cli.run import clock, said, words
 from graphspec.errors import Diagnostic, fail
 from graphspec.training.history import History, differing, find_runs, read_run
+from graphspec.training.measures import EXACT, LOSS, is_share
 
-LOSS = "valid_loss"
 NONE = "-"
 """Of what a run does not have."""
 
@@ -62,11 +62,7 @@ def row(run: History) -> tuple[str, ...]:
 
 def measure(values: dict[str, float]) -> str | None:
     """Which of the measures says most: what part is right, then the data's own, then the loss."""
-    return min(values, key=lambda name: (name != "exact", name == LOSS), default=None)
-
-
-def words(name: str) -> str:
-    return "loss" if name == LOSS else NAMES.get(name, name)
+    return min(values, key=lambda name: (name != EXACT, not is_share(name), name == LOSS), default=None)
 
 
 def moment(run: History) -> str:

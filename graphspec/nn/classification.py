@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -18,16 +19,19 @@ from graphspec.nn.criterion import (
     SIZE_AVERAGE,
     WEIGHTS,
     Criterion,
+    Judged,
     Losses,
     check_weights,
+    either,
     prediction_and_classes,
     targets_of,
     weight_buffer,
 )
+from graphspec.nn.sequence import zero_rows
 from graphspec.nn.transfer import log_softmax
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
-from graphspec.sizes import Size, SizeLike
+from graphspec.sizes import Size, SizeLike, product
 
 PAGE = TORCH + "criterion.md#"
 
@@ -49,6 +53,16 @@ class Classes(Criterion):
             targets_of(s, dims[:-1], target)
         elif given is not None and len(given) > 1:
             s.set(prediction, [*given, n])
+
+    def scores(self, b: Lowering, m: Module, prediction: Value) -> Value:
+        """One for each class, the largest for the class that is predicted."""
+        return prediction
+
+    def judge(self, b: Lowering, m: Module, x: Tree) -> Judged | None:
+        prediction, target = pair(x)
+        likeliest = b.argmax(self.scores(b, m, prediction))
+        wanted = b.reshape(target, likeliest.shape)
+        return Judged(b.compare(b.add(likeliest, b.full_like(likeliest, b.session.index_base)), wanted, "eq"), target)
 
 
 class WeightedClasses(Classes):
@@ -110,6 +124,20 @@ class ClassNLLCriterion(WeightedClasses):
             values = b.where(counts, values, b.full_like(values, 0))
         return Losses(values if weights is None else b.mul(weights, values), weights)
 
+    def judge(self, b: Lowering, m: Module, x: Tree) -> Judged | None:
+        judged = super().judge(b, m, x)
+        assert judged is not None
+        prediction, target = pair(x)
+        ignored, without = getattr(m.args, "ignoreIndex", None), self.blank(b, prediction)
+        if ignored is not None:
+            target = b.reshape(target, judged.right.shape)
+            without = either(b, without, b.compare(target, b.full_like(target, ignored - 1 + b.session.index_base), "eq"))
+        return replace(judged, without=without)
+
+    def blank(self, b: Lowering, prediction: Value) -> Value | None:
+        """Which rows are no prediction: logarithms of probabilities are not all 0, and what follows the end of a sequence is."""
+        return zero_rows(b, prediction, prediction.type.rank - 1)
+
     @staticmethod
     def _classes(b: Lowering, target: Value, classes: Size, ignored: int | None) -> tuple[Value, Value | None]:
         """Classes from 0, in bounds, and which of them count (None: all)."""
@@ -135,6 +163,9 @@ class CrossEntropyCriterion(ClassNLLCriterion):
 
     def log_probabilities(self, b: Lowering, prediction: Value) -> Value:
         return log_softmax(b, prediction, prediction.type.rank - 1)
+
+    def blank(self, b: Lowering, prediction: Value) -> Value | None:
+        return None  # scores may all be 0
 
 
 @register
@@ -163,9 +194,16 @@ class SpatialClassNLLCriterion(ClassNLLCriterion):
         s.set(target, (rows, height, width), "int32")
         s.set(y, (), FLOAT)
 
-    def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
+    @staticmethod
+    def _of_places(b: Lowering, x: Tree) -> Tree:
         prediction, target = pair(x)
-        return super().losses(b, m, (b.transpose(prediction, (0, 2, 3, 1)), target))
+        return b.transpose(prediction, (0, 2, 3, 1)), target
+
+    def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
+        return super().losses(b, m, self._of_places(b, x))
+
+    def judge(self, b: Lowering, m: Module, x: Tree) -> Judged | None:
+        return super().judge(b, m, self._of_places(b, x))
 
 
 @register
@@ -204,6 +242,11 @@ class ClassSimplexCriterion(Classes):
         index = b.zero_based(b.reshape(target, prediction.shape[:-1]), prediction.shape[-1])
         difference = b.sub(prediction, b.gather(b.buffer(m, "simplex"), index))
         return Losses(b.mul(difference, difference))
+
+    def scores(self, b: Lowering, m: Module, prediction: Value) -> Value:
+        n = prediction.shape[-1]
+        rows = b.reshape(prediction, (product(prediction.shape[:-1]), n))  # the nearest corner is that with the largest inner product
+        return b.reshape(b.matmul(rows, b.transpose(b.buffer(m, "simplex"), (1, 0))), prediction.shape)
 
 
 MOST_CORNERS = 10_000
@@ -257,5 +300,7 @@ class MaskedLoss(Criterion):
         loss = b.neg(mean_of(b, b.reduce_sum(b.where(counts, picked, none), [0]), rows))
         likeliest = b.stop_gradient(b.reduce_max(prediction, [1]))
         right = b.logical(counts, b.compare(b.stop_gradient(picked), likeliest, "eq"), "and")
+        if b.session.judged:
+            b.answered(right, b.compare(target, b.full_like(target, b.session.index_base - 1), "eq"), target)
         one = b.full_like(picked, 1)
         return loss, *(b.reduce_sum(b.where(which, one, none), [0]) for which in (right, counts))

@@ -12,7 +12,7 @@ from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Table,
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, map_tree
 from graphspec.nn.common import TORCH, impossible, mean_of, only
-from graphspec.nn.criterion import Criterion, total
+from graphspec.nn.criterion import Criterion, tell, total
 from graphspec.nn.loop import stacked
 from graphspec.nn.sequence import RNN, zero_rows
 from graphspec.nn.sequencer import steps, together
@@ -332,6 +332,7 @@ class MaskZeroCriterion(Decorator):
         if isinstance(x, tuple):
             x = (x[0], *(map_tree(lambda v: self._harmless(b, without, v), target) for target in x[1:]))
         outer, b.use = b.use, b.use.subs["criterion"]
+        tell(b, criterion, x, without)
         losses = record.losses(b, criterion, x)
         b.use = outer
         return total(b, losses, getattr(criterion.args, "sizeAverage", False), without)

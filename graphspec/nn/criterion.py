@@ -35,6 +35,15 @@ class Losses:
     weights: Value | None = None
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Of each prediction (bool): whether it is the target's, and whether it does not count (``None``: all do)."""
+
+    right: Value
+    target: Value
+    without: Value | None = None
+
+
 class Criterion(Record):
     """Base of records from ``{prediction, target}`` to a scalar: they say what the losses are, and here they are added up."""
 
@@ -50,8 +59,27 @@ class Criterion(Record):
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         raise NotImplementedError
 
+    def judge(self, b: Lowering, m: Module, x: Tree) -> Judged | None:
+        """Which predictions are right, where each chooses one of several classes."""
+        return None
+
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        tell(b, m, x)
         return total(b, self.losses(b, m, x), getattr(m.args, "sizeAverage", False))
+
+
+def tell(b: Lowering, m: Module, x: Tree, without: Value | None = None) -> None:
+    """Which predictions of a criterion are right, for those who ask.  ``without``: rows (of the leading axis) that do not count."""
+    assert isinstance(m.record, Criterion)
+    judged = m.record.judge(b, m, x) if b.session.judged else None
+    if judged is not None:
+        rows = None if without is None else b.broadcast_first(without, judged.right)
+        b.answered(judged.right, either(b, rows, judged.without), judged.target)
+
+
+def either(b: Lowering, left: Value | None, right: Value | None) -> Value | None:
+    """Where one or the other holds; None holds nowhere."""
+    return b.logical(left, right, "or") if left is not None and right is not None else left if right is None else right
 
 
 def total(b: Lowering, losses: Losses, average: bool, without: Value | None = None) -> Value:
@@ -78,6 +106,8 @@ class Compared(Criterion):
     arguments: ClassVar[tuple[Argument, ...]] = (SIZE_AVERAGE,)
     labels: ClassVar[bool] = False
     """Targets are labels, -1 or 1, as floats or as int32."""
+    halves: ClassVar[tuple[float, float] | None] = None
+    """Where one number tells two classes apart: what it is above for the second, and what its target is."""
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         prediction, target = s.table(x, 2)
@@ -96,6 +126,20 @@ class Compared(Criterion):
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         prediction, target = pair(x)
         return Losses(self.loss(b, m, prediction, signs(b, target, prediction)))
+
+    def one_choice(self, prediction: Value) -> bool:
+        """Whether each number is a choice of its own, and not one of several that are given together: rows have one."""
+        return prediction.type.rank < 2 or prediction.shape[-1].value == 1
+
+    def judge(self, b: Lowering, m: Module, x: Tree) -> Judged | None:
+        if self.halves is None:
+            return None
+        prediction, target = pair(x)
+        if not self.one_choice(prediction):
+            return None
+        given = zip((prediction, signs(b, target, prediction)), self.halves, strict=True)
+        said, wanted = (b.cast(b.compare(value, b.full_like(value, half), "gt"), "int32") for value, half in given)
+        return Judged(b.compare(said, wanted, "eq"), target)
 
 
 class WeightedElements(Compared):

@@ -6,7 +6,7 @@ from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import mean_of, pair
-from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Losses, signs
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Losses, signs, tell
 from graphspec.nn.margin import Signed
 from graphspec.nn.noise import DPNN
 from graphspec.nn.transfer import softplus
@@ -56,6 +56,9 @@ class BinaryLogisticRegression(Signed):
                 if len(dims) == 2:
                     s.equate(dims[1], 1, 1)
 
+    def one_choice(self, prediction: Value) -> bool:
+        return True
+
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         prediction, target = pair(x)
         rows = (product(prediction.shape),)
@@ -95,7 +98,11 @@ class SpatialBinaryLogisticRegression(Signed):
                 raise Mismatch(f"[B, 1, h, w] or [1, h, w] is wanted, got {s.show(image)}")
             s.equate(dims[-3], 1, len(dims) - 3)
 
+    def one_choice(self, prediction: Value) -> bool:
+        return True  # each pixel's
+
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        tell(b, m, x)
         prediction, target = pair(x)
         losses = softplus(b, b.neg(b.mul(signs(b, target, prediction), prediction)))
         pixels = product(prediction.shape if m.args.sizeAverage else prediction.shape[-2:])

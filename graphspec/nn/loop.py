@@ -8,7 +8,7 @@ from typing import Any
 
 from graphspec.errors import SpecError
 from graphspec.ir.core import Value
-from graphspec.lower import Draw, Lowering, Scope
+from graphspec.lower import Answers, Draw, Lowering, Scope
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import Size, SizeLike, size
@@ -70,8 +70,8 @@ def over_time(
     stacks of ys.
 
     What the module needs from outside goes along: parameters, random counters and steady buffers as consts, running statistics as
-    carries, injected noise as xs; values of nodes that were asked for by name come out as stacks, what is minimised beside the outputs and
-    the logarithms of what was drawn as sums.
+    carries, injected noise as xs; values of nodes that were asked for by name come out as stacks, what is minimised beside the outputs,
+    the logarithms of what was drawn and the numbers of right answers as sums.
     """
     assert use.module is not None
     scope = b.scope
@@ -87,6 +87,7 @@ def over_time(
     captured: list[str] = []
     counts: list[int] = []
     draws: list[Draw] = []
+    answers: list[Answers] = []
     title = ""
     if b.session.loops is not None and not scope.indices:
         title = f"loop {len(b.session.loops)}"
@@ -113,8 +114,10 @@ def over_time(
         counts.append(len(ys))
         captured.extend(inner.captured)
         draws.extend(inner.draws)
-        terms = [builder.reduce_sum(term, range(term.type.rank)) for term in inner.terms]
-        sums = [*(draw.log_probability for draw in inner.draws), *terms]
+        answers.extend(inner.answers)
+        judged = [v for answer in inner.answers for v in (answer.right, answer.counted)]
+        summed = [builder.reduce_sum(v, range(v.type.rank)) for v in (*judged, *inner.terms)]
+        sums = [*(draw.log_probability for draw in inner.draws), *summed]
         return [*new, *(inner.buffers[key] for key in moving)], [*ys, *inner.captured.values()], sums
 
     shared = [*parameters.values(), *kept.values(), *counters, *scope.indices, *consts]
@@ -129,7 +132,9 @@ def over_time(
         scope.buffers[key] = value
     scope.captured.update(zip(captured, ys[counts[0] :], strict=True))
     scope.draws += [replace(draw, log_probability=total) for draw, total in zip(draws, sums, strict=False)]
-    scope.terms += sums[len(draws) :]
+    judged, terms = sums[len(draws) :][: 2 * len(answers)], sums[len(draws) + 2 * len(answers) :]
+    scope.answers += [Answers(right, counted, None) for right, counted in zip(judged[::2], judged[1::2], strict=True)]
+    scope.terms += terms
     return last[: len(carries)], ys[: counts[0]]
 
 

@@ -109,6 +109,7 @@ class Signed(Compared):
     """Base of losses of ``target * x`` for targets that are -1 or 1, as floats or as int32."""
 
     labels = True
+    halves = (0, 0)
 
 
 SIGNS = Leaf((2, 3), index=True, values=(1, -1, 1, 1, -1, -1))

@@ -214,6 +214,7 @@ class BCECriterion(WeightedElements):
     doc = "the binary cross entropy of probabilities with targets from 0 to 1"
     source = PAGE + "bcecriterion"
     differs = SIZES
+    halves = (0.5, 0.5)
     samples = (
         Sample((), (Leaf((2, 3), 0.1, 0.9), Leaf((2, 3), 0.1, 0.9))),
         Sample((Table((0.5, 2.0, 1.0)),), (Leaf((2, 3), 0.1, 0.9), Leaf((2, 3), values=(0, 1, 1, 0, 1, 0)))),
@@ -236,6 +237,7 @@ class MultiLabelSoftMarginCriterion(WeightedElements):
     doc = "the binary cross entropy of sigmoid(x) with targets from 0 to 1"
     source = PAGE + "multilabelsoftmargincriterion"
     differs = SIZES
+    halves = (0, 0.5)
     samples = (
         Sample((), (Leaf((2, 3), -3.0, 3.0), Leaf((2, 3), values=(0, 1, 1, 0, 1, 0)))),
         Sample((Table((0.5, 2.0, 1.0)), False), ((2, 3), Leaf((2, 3), 0.1, 0.9))),

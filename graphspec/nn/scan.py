@@ -270,13 +270,14 @@ class _Loop:
 
     @staticmethod
     def _forget(cell: Lowering, index: Value, lengths: Value) -> None:
-        """Rows that have ended add nothing to what is minimised beside the outputs."""
+        """Rows that have ended add nothing to what is minimised beside the outputs, and no answer of theirs counts."""
 
         def running(v: Value) -> Value:
             return _keep(cell, index, lengths, v, cell.zeros(v.type)) if v.shape[:1] == lengths.shape else v
 
         cell.scope.terms = [running(term) for term in cell.scope.terms]
         cell.scope.draws = [replace(draw, log_probability=running(draw.log_probability)) for draw in cell.scope.draws]
+        cell.scope.answers = [replace(a, right=running(a.right), counted=running(a.counted)) for a in cell.scope.answers]
 
     def _feed(self, cell: Lowering, y: Value) -> list[Value]:
         """What goes into the next step."""

@@ -24,28 +24,26 @@ from graphspec.plots.style import (
     timed,
 )
 from graphspec.training.history import History, Series
+from graphspec.training.measures import LOSS, is_share
 
 POINTS = 2000
 """Of a line, at most: no page shows more."""
 MARKERS = 30
 """On a line, at most."""
-LOSS = "valid_loss"
 LABELS = {"bits_per_char": "bits per character", "perplexity": "perplexity per symbol", "exact": "exactly right"}
-SHARES = ("exact", "accuracy")
-"""Measures from 0 to 1."""
 WIDE_NAME = 28
 HELD_OUT: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linewidth": 0.9}
 
 
 def learning_curves(runs: Sequence[History], title: str = "", against_time: bool = False) -> Figure:
     """Training loss (smoothed as it was recorded) and held-out loss over steps, or over the hours of training; below it each other measure
-    of the validations, what part is right first.
+    of the validations, what part is right first, with what it was in training where that is known.
 
     Losses that span more than a factor of 50 have a logarithmic axis.  E0836 when no run has got to a first step.
     """
     if not any(run.steps or run.valid for run in runs):
         raise fail("E0836", f"there is nothing to draw yet in {', '.join(str(run.path) for run in runs) or 'no run'}")
-    measures = sorted({name for run in runs for name in run.measures() if name != LOSS}, key=lambda name: (name not in SHARES, name))
+    measures = sorted({name for run in runs for name in run.measures() if name != LOSS}, key=lambda name: (not is_share(name), name))
     names = labels(runs)
     with styled():
         columns = 1 if max(map(len, names)) > WIDE_NAME else 3
@@ -56,8 +54,11 @@ def learning_curves(runs: Sequence[History], title: str = "", against_time: bool
         _losses(panels[0], runs, against_time)
         for name, axes in zip(measures, panels[1:], strict=True):
             for position, run in enumerate(runs):
-                _line(axes, run, run.measures().get(name, []), against_time, position, marker="o")
-            _upright(axes, LABELS.get(name, name), share=name in SHARES)
+                trained = run.training(name)
+                if trained:
+                    _line(axes, run, trained, against_time, position)
+                _line(axes, run, run.measures().get(name, []), against_time, position, **(HELD_OUT if trained else {"marker": "o"}))
+            _upright(axes, LABELS.get(name, name.replace("_", " ")), share=is_share(name))
         picture.align_ylabels(panels)
         panels[-1].set_xlim(left=0)
         panels[-1].set_xlabel("time of training" if against_time else "training step")

@@ -13,7 +13,7 @@ import numpy as np
 from graphspec.api import check_memory, check_settings, views
 from graphspec.binding import bind_sizes
 from graphspec.build import ExperimentSpec
-from graphspec.data import Batch, DataSource
+from graphspec.data import Batch
 from graphspec.data.pairs import PairSource
 from graphspec.data.prefetch import Prefetch
 from graphspec.engine import Engine, device_named
@@ -25,6 +25,9 @@ from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.classonly import ClassOnly
 from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation, check_given, settings_of
+from graphspec.training.feeding import source_of
+from graphspec.training.fields import measures_accuracy
+from graphspec.training.measures import EXACT, LOSS, Tally, best_measure, measured_by
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
 from graphspec.weights import load as load_weights
@@ -84,7 +87,8 @@ class Experiment:
         self.parameters = views(self.flat_parameters, order)
         self.buffers = {p.name: self._resident(initial_value(p, self.seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
         self.optimizer_state = {name: self._resident(np.zeros(len(self.flat_parameters), dtype)) for name in self.setup.optimizer_state}
-        self.source = self._source()
+        self.source = source_of(self.spec, opened.library.sources)
+        self.setup.judged = measures_accuracy(self.spec, self.source.measure)
         self._train: Engine | Watched = Engine(training_program(self.setup), self._device)
         self._accumulate: Engine | Watched | None = None
         self._gradients: dict[str, Any] = {}
@@ -92,6 +96,8 @@ class Experiment:
             self._accumulate = Engine(accumulation_program(self.setup), self._device)
             self._gradients["gradients"] = self._resident(np.zeros(len(self.flat_parameters), dtype))
         self._evaluate = Engine(evaluation_program(self.setup), self._device)
+        self.best_by = best_measure(self.spec, measured_by(self._evaluate.program))
+        self.answers = self._tally()
         self._batches: Prefetch | None = None
         self._total_steps: int | None = None
         self._carry: dict[str, Any] = {}
@@ -115,13 +121,8 @@ class Experiment:
         """A copy as a NumPy array."""
         return np.array(array if self._device is None else self._device.to_host(array))
 
-    def _source(self) -> DataSource:
-        descriptions = {id(s.description): s.description for s in self.spec.inputs.values()}
-        if len(descriptions) != 1:
-            raise fail(
-                "E0606", f"experiment: all inputs must be streams of one data source, these are of {len(descriptions)}", self.spec.origin
-            )
-        return self.opened.library.sources.open(next(iter(descriptions.values())))
+    def _tally(self) -> Tally:
+        return Tally(measured_by(self._evaluate.program), self.to_host)
 
     @property
     def _epoch(self) -> Fraction:
@@ -165,13 +166,13 @@ class Experiment:
 
     def train_step(self) -> float:
         """One step on the next batch, or the next ``accumulate`` batches; the loss before it (the mean of theirs), in the criterion's unit
-        (nats per symbol for a language model)."""
+        (nats per symbol for a language model).  ``answers`` then has what was right."""
         if self._batches is None:
             self._batches = Prefetch(self.source)
         rate, size = np.asarray(self.learning_rate, self.dtype), self.setup.accumulate
         for gradients in self._gradients.values():
             gradients[...] = 0
-        loss, self.symbols = 0.0, 0
+        loss, self.symbols, self.answers = 0.0, 0, self._tally()
         for number in range(self.steps * size, (self.steps + 1) * size):
             batch = self._batches.batch(number)
             if self.setup.carried and (batch.starts or not self._carry):
@@ -182,6 +183,7 @@ class Experiment:
             else:
                 results = self._train.run({**arguments, **self.optimizer_state, "learning_rate": rate})
             loss += float(self.to_host(results["loss"])) / size
+            self.answers.add(results)
             self.symbols += batch.symbols
         self.gradient_norm = float(self.to_host(results["gradient_norm"]))
         self.steps += 1
@@ -195,9 +197,9 @@ class Experiment:
 
     def evaluate(self, whole: bool = False) -> dict[str, float]:
         """On the held-out part (``whole``: on all data), in evaluate mode: ``valid_loss`` (nats per symbol), the data's own measure
-        (``bits_per_char``, ``perplexity``), and ``exact``, the part of pairs that come out without a mistake; empty without such a
-        part."""
-        total, weight, right, pairs = 0.0, 0, 0, 0
+        (``bits_per_char``, ``perplexity``), ``accuracy``, the part of predictions that are right (``answers`` has their numbers), and
+        ``exact``, the part of pairs that come out without a mistake; empty without such a part."""
+        total, weight, right, pairs, self.answers = 0.0, 0, 0, 0, self._tally()
         carry: dict[str, Any] = {}
         decoded = self.spec.encode is not None and isinstance(self.source, PairSource)
         for batch in self.source.valid(whole):
@@ -206,12 +208,14 @@ class Experiment:
             results = self._evaluate.run(self._arguments(batch, carry, self.steps * self.setup.accumulate))
             total += float(self.to_host(results["loss"])) * batch.symbols
             weight += batch.symbols
+            self.answers.add(results)
             if decoded:
                 exact = self.exact(batch)
                 right, pairs = right + int(exact.sum()), pairs + len(exact)
         if not weight:
             return {}
-        return {"valid_loss": total / weight, **self.source.measured(total / weight), **({"exact": right / pairs} if pairs else {})}
+        found = {LOSS: total / weight, **self.source.measured(total / weight), **self.answers.shares()}
+        return {**found, **({EXACT: right / pairs} if pairs else {})}
 
     def watch(self) -> None:
         """From now on a number that is not finite is an error at the node that it comes from (E0711); a copy of everything a step."""

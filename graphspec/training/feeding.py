@@ -9,11 +9,20 @@ from typing import Any
 import numpy as np
 
 from graphspec.build import ExperimentSpec
+from graphspec.data import DataSource, Sources
 from graphspec.errors import fail
 from graphspec.graph import Node
 from graphspec.ir.core import TensorType
 
 Array = np.ndarray[Any, Any]
+
+
+def source_of(spec: ExperimentSpec, sources: Sources) -> DataSource:
+    """What an experiment reads; E0606 unless its inputs are streams of one source."""
+    descriptions = {id(s.description): s.description for s in spec.inputs.values()}
+    if len(descriptions) != 1:
+        raise fail("E0606", f"experiment: all inputs must be streams of one data source, these are of {len(descriptions)}", spec.origin)
+    return sources.open(next(iter(descriptions.values())))
 
 
 class Feeding:

@@ -6,6 +6,7 @@ from graphspec.build import ExperimentSpec
 
 SCHEDULES = ("constant", "linear", "exponential", "step", "plateau")
 UNITS = ("epochs", "steps")
+WHEN = ("auto", "always", "never")
 
 FIELDS = {
     "clip_norm": 0.0,  # scale gradients down to this norm; 0: not at all
@@ -23,6 +24,8 @@ FIELDS = {
     "schedule_warmup": 0,  # steps in which the rate rises from 0, whatever the schedule
     "valid_every": 0,  # steps between validations; 0: once an epoch
     "patience": 0,  # validations without a new best before the run ends; 0: it never does so
+    "best_by": "loss",  # what makes a validation the best: loss, accuracy, or exact
+    "accuracy": "auto",  # when the part of right answers is measured: auto (unless the data have a measure), always, never
     "save_every": 0,  # steps between checkpoints, besides those of validations; 0: with validations only
     "seed": 1,  # of initial values and random numbers
 }
@@ -36,6 +39,12 @@ PARTS = ("schedule_start", "schedule_decay", "schedule_threshold", "schedule_flo
 """What is at least 0 and less than 1."""
 
 
+def measures_accuracy(experiment: ExperimentSpec, own: str) -> bool:
+    """Whether an experiment's programs say how many predictions are right; ``own`` is the measure that its data have, if they have one."""
+    when = experiment.fields["accuracy"]
+    return when == "always" or (when == "auto" and not own)
+
+
 def check_fields(experiment: ExperimentSpec) -> None:
     """E0606 for a field that is out of range."""
     for name, least in WHOLE.items():
@@ -46,3 +55,4 @@ def check_fields(experiment: ExperimentSpec) -> None:
         experiment.number(name, 0)
     experiment.one_of("schedule", SCHEDULES)
     experiment.one_of("schedule_unit", UNITS)
+    experiment.one_of("accuracy", WHEN)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from graphspec.errors import Diagnostic, error, fail
 from graphspec.training.checkpoint import Checkpoints
 from graphspec.training.lock import holder
+from graphspec.training.measures import LOSS, is_share
 
 Event = dict[str, Any]
 T = TypeVar("T")
@@ -70,12 +71,13 @@ class History:
 
     # -- measures ----------------------------------------------------------------------------------------------------
 
-    def training(self) -> Series:
-        """The training loss, smoothed as it was recorded."""
-        return [(event["step"], float(event["train_loss"])) for event in self.steps]
+    def training(self, name: str = "loss") -> Series:
+        """The training loss, or what else steps measure, smoothed as it was recorded."""
+        found = f"train_{name}"
+        return [(event["step"], float(event[found])) for event in self.steps if _is_number(event.get(found))]
 
     def measures(self) -> dict[str, Series]:
-        """``valid_loss`` and the others (``bits_per_char``, ``perplexity``, ``exact`` ...) at each validation."""
+        """``valid_loss`` and the others (``bits_per_char``, ``perplexity``, ``accuracy``, ``exact`` ...) at each validation."""
         found: dict[str, Series] = {}
         for event in self.valid:
             for name, value in event.items():
@@ -88,9 +90,11 @@ class History:
         return {name: series[-1][1] for name, series in self.measures().items()}
 
     def best_step(self) -> int | None:
-        """Of the lowest held-out loss, which is when the best checkpoint was written."""
-        losses = [(value, step) for step, value in self.measures().get("valid_loss", []) if not math.isnan(value)]
-        return min(losses)[1] if losses else None
+        """Of the lowest held-out loss, or the most of the measure that is the run's ``best_by``: when the best checkpoint was written."""
+        by = self.settings.get("experiment", {}).get("best_by")
+        sign, name = (-1, str(by)) if is_share(str(by)) else (1, LOSS)
+        values = [(sign * value, step) for step, value in self.measures().get(name, []) if not math.isnan(value)]
+        return min(values)[1] if values else None
 
     def best(self) -> dict[str, float]:
         """Each measure at the best step."""

@@ -11,12 +11,13 @@ from typing import Any
 from graphspec.errors import SpecError, fail
 from graphspec.training.checkpoint import BEST
 from graphspec.training.experiment import Experiment
+from graphspec.training.measures import LOSS
 from graphspec.training.rundir import Event, RunDir
 
 __all__ = ["Event", "Progress", "RunSettings", "measures", "run"]
 
 SMOOTHING = 0.98
-"""Weight of the past in the running training loss."""
+"""Weight of the past in the running means of training."""
 
 
 @dataclass
@@ -37,25 +38,37 @@ class Progress:
 
     train_loss: float | None = None
     """Running mean of the training loss."""
+    train: dict[str, float] = field(default_factory=dict)
+    """Running means of what else is measured in training."""
     valid: dict[str, float] = field(default_factory=dict)
     """The last validation."""
     best_loss: float | None = None
+    """The held-out loss of the best."""
+    best_measure: float | None = None
+    """What the best was chosen by, where that is not the loss."""
     best_step: int = 0
     waited: int = 0
     """Validations since the best."""
 
-    def trained(self, loss: float) -> None:
-        self.train_loss = loss if self.train_loss is None else SMOOTHING * self.train_loss + (1 - SMOOTHING) * loss
+    def trained(self, loss: float, measured: Mapping[str, float]) -> None:
+        self.train_loss = _smoothed(self.train_loss, loss)
+        self.train = dict(sorted({**self.train, **{name: _smoothed(self.train.get(name), n) for name, n in measured.items()}}.items()))
 
-    def validated(self, step: int, valid: dict[str, float]) -> bool:
-        """Whether this is the best so far."""
+    def validated(self, step: int, valid: dict[str, float], by: str = LOSS) -> bool:
+        """Whether this is the best so far: of the lowest loss, or, ``by`` another measure, where that is largest."""
         self.valid = dict(sorted(valid.items()))  # the order in which a checkpoint gives them back
-        loss = valid.get("valid_loss", math.inf)
-        best = loss < (math.inf if self.best_loss is None else self.best_loss)
+        if by == LOSS:
+            best = valid.get(LOSS, math.inf) < (math.inf if self.best_loss is None else self.best_loss)
+        else:
+            best = valid.get(by, -math.inf) > (-math.inf if self.best_measure is None else self.best_measure)
         if best:
-            self.best_loss, self.best_step = loss, step
+            self.best_loss, self.best_measure, self.best_step = valid[LOSS], None if by == LOSS else valid[by], step
         self.waited = 0 if best else self.waited + 1
         return best
+
+
+def _smoothed(mean: float | None, value: float) -> float:
+    return value if mean is None else SMOOTHING * mean + (1 - SMOOTHING) * value
 
 
 def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None, None]:
@@ -63,9 +76,9 @@ def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None,
 
     Events: ``{"event": "start", ...}``, ``"step"`` (after each), ``"valid"``, ``"warning"``, ``"stopped"`` (as settings asked), and
     ``"end"`` with ``step, train_loss``, what the last validation gave, ``best_step, best_loss, early`` (whether patience ended it),
-    ``baselines``; losses in nats per symbol, other measures in their own units.  Closing the iterator early writes a checkpoint first.
-    Resuming a finished run changes nothing.  E0809 when another run uses the folder.  E0710 when a loss or a gradient is not finite;
-    nothing is saved then.
+    ``baselines``; losses in nats per symbol, other measures in their own units.  Where accuracy is measured, steps have it too, and its
+    running mean ``train_accuracy``.  Closing the iterator early writes a checkpoint first.  Resuming a finished run changes nothing.  E0809
+    when another run uses the folder.  E0710 when a loss or a gradient is not finite; nothing is saved then.
     """
     folder = RunDir(settings.out)
     try:
@@ -127,9 +140,9 @@ def _train(experiment: Experiment, folder: RunDir, progress: Progress, stop: Cal
             step = experiment.steps
             if step % every == 0 or step == experiment.total_steps:
                 valid = experiment.evaluate()
-                best = progress.validated(step, valid)
-                if "valid_loss" in valid:
-                    experiment.schedule.validated(valid["valid_loss"])
+                best = progress.validated(step, valid, experiment.best_by)
+                if LOSS in valid:
+                    experiment.schedule.validated(valid[LOSS])
                 events.append({"event": "valid", "step": step, **valid, "best": best})
                 folder.write(events[1])
                 folder.save(experiment, asdict(progress), best)
@@ -147,9 +160,10 @@ def _train(experiment: Experiment, folder: RunDir, progress: Progress, stop: Cal
         if saved < experiment.steps:
             folder.save(experiment, asdict(progress), stopped=True)
         raise
+    chosen = {} if experiment.best_by == LOSS else {f"best_{experiment.best_by}": progress.best_measure}
     end = {
-        "event": "end", "step": experiment.steps, "train_loss": progress.train_loss, **progress.valid,
-        "best_step": progress.best_step, "best_loss": progress.best_loss, "early": experiment.steps < experiment.total_steps,
+        "event": "end", "step": experiment.steps, "train_loss": progress.train_loss, **_named(progress.train), **progress.valid,
+        "best_step": progress.best_step, "best_loss": progress.best_loss, **chosen, "early": experiment.steps < experiment.total_steps,
         "baselines": experiment.source.baselines(),
     }  # fmt: skip
     folder.write(end)
@@ -171,11 +185,18 @@ def _step(experiment: Experiment, progress: Progress) -> Event:
                     "`graphspec run --resume --detect-anomaly` goes to the same step again and finds the node it comes from",
                 ],
             )
-    progress.trained(loss)
+    measured = experiment.answers.shares()
+    progress.trained(loss, measured)
     return {
-        "event": "step", "step": experiment.steps, "loss": loss, "train_loss": progress.train_loss, "learning_rate": rate,
+        "event": "step", "step": experiment.steps, "loss": loss, "train_loss": progress.train_loss, **measured,
+        **_named({name: progress.train[name] for name in measured}), "learning_rate": rate,
         "gradient_norm": experiment.gradient_norm, "symbols": experiment.symbols,
     }  # fmt: skip
+
+
+def _named(running: Mapping[str, float]) -> dict[str, float]:
+    """Running means by the names that events have for them."""
+    return {f"train_{name}": value for name, value in running.items()}
 
 
 def _clipping(experiment: Experiment) -> str:
@@ -185,6 +206,7 @@ def _clipping(experiment: Experiment) -> str:
 
 
 def measures(event: Mapping[str, Any]) -> dict[str, float]:
-    """What a validation (or the end) says besides the loss: ``bits_per_char``, ``perplexity``, ``exact`` ..."""
-    own = {"event", "step", "train_loss", "valid_loss", "best", "best_step", "best_loss", "early"}
-    return {name: value for name, value in event.items() if name not in own and isinstance(value, (int, float))}
+    """What a validation (or the end) says besides the loss: ``bits_per_char``, ``perplexity``, ``accuracy``, ``exact`` ..."""
+    own = {"event", "step", LOSS, "best", "early"}
+    mine = {name: value for name, value in event.items() if name not in own and isinstance(value, (int, float))}
+    return {name: value for name, value in mine.items() if not name.startswith(("train_", "best_"))}

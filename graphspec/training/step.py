@@ -14,8 +14,10 @@ from graphspec.ir.builder import Builder
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.lower import flatten
 from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, lower_module, open_frame, pack
+from graphspec.states import Memory, hand_in, handed_out, kept, remembered
 from graphspec.training.feeding import Feeding
 from graphspec.training.fields import check_fields
+from graphspec.training.measures import ACCURACY, COUNTED, RIGHT
 from graphspec.training.optimizers import OPTIMIZERS, Optimizer, Update, check_optimizer
 
 
@@ -30,7 +32,11 @@ class Setup:
     """Input port name to the node that a stream feeds."""
     carried: dict[str, TensorType]
     """Input port name to type, for every carried tensor, in order."""
+    memories: dict[str, Memory]
+    """Of those the ones that are states of loops, which the graph has no inputs for."""
     feeding: Feeding
+    judged: bool = False
+    """Programs say how many predictions are right."""
 
     @property
     def optimizer(self) -> Optimizer:
@@ -92,24 +98,50 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
             spec.origin,
             notes=[f"in: {', '.join(map(str, carried.values()))}", f"out: {', '.join(map(str, ends))}"],
         )
-    return Setup(spec, graph, typed, data, carried, Feeding(spec, data, types))
+    memories = remembered(typed)
+    carried.update({name: memory.type for name, memory in memories.items()})
+    return Setup(spec, graph, typed, data, carried, memories, Feeding(spec, data, types))
 
 
 def _flat(tree: Any) -> list[TensorType]:
     return [leaf for item in tree for leaf in _flat(item)] if isinstance(tree, tuple) else [tree]
 
 
-def _forward(setup: Setup, training: bool) -> tuple[Frame, Value, list[tuple[Port, Value]]]:
-    """The program up to the loss, and the results that carry state on."""
-    frame, x = open_frame(setup.typed, training, roles=dict.fromkeys(setup.carried, "state"))
+def _forward(setup: Setup, training: bool, judged: bool) -> tuple[Frame, Value, list[tuple[Port, Value]]]:
+    """The program up to the loss, and its results beside it: how many predictions are right, and what carries state on."""
+    frame, x = open_frame(setup.typed, training, roles=dict.fromkeys(setup.carried, "state"), judged=judged)
+    memories = {name: memory for name, memory in setup.memories.items() if kept(memory, training)}
+    hand_in(frame.b, memories.values(), [frame.input(name, memory.type, "state") for name, memory in memories.items()])
     loss, *state = flatten(lower_module(frame, x))
-    on = [(Port(f"new {name}", "state", name), v) for name, v in zip(setup.carried, state, strict=True)]
-    return frame, loss, on
+    names = [name for name in setup.carried if name not in setup.memories or name in memories]
+    state += handed_out(frame.b, memories.values())
+    on = [(Port(f"new {name}", "state", name), v) for name, v in zip(names, state, strict=True)]
+    with frame.b.at(setup.spec.loss.origin):
+        return frame, loss, [*answer_ports(frame, {port: stream.name for port, stream in setup.feeding.streams.items()}), *on]
+
+
+def answer_ports(frame: Frame, streams: Mapping[str, str]) -> list[tuple[Port, Value]]:
+    """How many predictions are right, and how many count, of each criterion that says so.
+
+    A criterion that is the only one says ``accuracy``; of several each ``accuracy_<stream>``, by the stream that its targets are
+    (``streams``: by the names of their ports), or all are numbered, if there is one whose targets are no stream or that of another.
+    """
+    b, answers = frame.b, frame.b.scope.answers
+    ports = {id(value): streams[name] for name, value in frame.values.items() if name in streams}
+    titles = [ports.get(id(answer.target), "") for answer in answers]
+    if "" in titles or len(set(titles)) < len(titles):
+        titles = [str(number) for number in range(1, len(titles) + 1)]
+    names = [f"{ACCURACY}_{title}" for title in titles] if len(titles) > 1 else [ACCURACY]
+    return [
+        (Port(f"{kind}{name}", "output"), b.reduce_sum(value, range(value.type.rank)))
+        for name, answer in zip(names, answers, strict=False)
+        for kind, value in ((RIGHT, answer.right), (COUNTED, answer.counted))
+    ]
 
 
 def evaluation_program(setup: Setup) -> Program:
-    """Loss only, in evaluate mode; the state is carried on."""
-    frame, loss, on = _forward(setup, training=False)
+    """Loss and right answers only, in evaluate mode; the state is carried on."""
+    frame, loss, on = _forward(setup, False, setup.judged)
     return frame.finish("evaluate", [(Port("loss", "loss"), loss), *on])
 
 
@@ -118,7 +150,7 @@ def gradient_program(setup: Setup) -> Program:
 
     Results: ``loss``, ``gradients`` (flat, of this batch's own), and the new values of running statistics and carried states, donated.
     """
-    frame, loss, on = _forward(setup, training=True)
+    frame, loss, on = _forward(setup, True, False)
     outputs = [(Port("loss", "loss"), loss), (Port("gradients", "output"), _gradient(setup, frame, loss))]
     return frame.finish("gradient", [*outputs, *buffer_updates(frame), *on])
 
@@ -128,10 +160,10 @@ def training_program(setup: Setup) -> Program:
 
     Inputs beside the graph's own: ``learning_rate`` (scalar), the optimizer's state ``optimizer.<name>`` and, where a step has several
     batches, ``gradients``: the sum of those of the batches before this one (:func:`accumulation_program`).  ``step`` counts batches, from
-    1.  Results: ``loss``, ``gradient_norm`` (before clipping), and the new values of parameters, optimizer state, running statistics and
-    carried states, all donated.
+    1.  Results: ``loss``, ``gradient_norm`` (before clipping), how many predictions are right (:func:`answer_ports`), and the new values of
+    parameters, optimizer state, running statistics and carried states, all donated.
     """
-    frame, loss, on = _forward(setup, training=True)
+    frame, loss, on = _forward(setup, True, setup.judged)
     b, optimizer, fields = frame.b, setup.optimizer, setup.optimizer_fields
     flat = frame.values["parameters"]
     rate = frame.input("learning_rate", tensor((), setup.typed.dtype), "input")
@@ -158,10 +190,10 @@ def training_program(setup: Setup) -> Program:
 def accumulation_program(setup: Setup) -> Program:
     """A batch of a step that has several, and is not its last: its gradients are added to ``gradients``.
 
-    Results: ``loss``, ``gradient_norm`` (of this batch's own), and the new values of gradients, running statistics and carried states, all
-    donated.
+    Results: ``loss``, ``gradient_norm`` (of this batch's own), how many predictions are right, and the new values of gradients, running
+    statistics and carried states, all donated.
     """
-    frame, loss, on = _forward(setup, training=True)
+    frame, loss, on = _forward(setup, True, setup.judged)
     before = frame.input("gradients", frame.values["parameters"].type, "gradient")
     gradient = _gradient(setup, frame, loss)
     with frame.b.at(setup.spec.origin):

@@ -12,13 +12,11 @@ from graphspec.errors import fail
 from graphspec.extras import need
 from graphspec.tensorfile import make_folder
 from graphspec.training.loop import measures
+from graphspec.training.measures import LOSS, is_share
 from graphspec.training.rundir import Event, RunDir
 
-TRAIN = {
-    "loss": "train/loss", "train_loss": "train/running_loss",
-    "learning_rate": "train/learning_rate", "gradient_norm": "train/gradient_norm",
-}  # fmt: skip
-"""Tags of what a step tells."""
+TOLD = ("loss", "learning_rate", "gradient_norm")
+"""What every step tells."""
 PACE = "train/symbols_per_second"
 EVERY = 1.0
 """Seconds over which the pace is taken."""
@@ -103,6 +101,7 @@ class TensorBoard:
 def scalars(event: Event) -> dict[str, float]:
     """The numbers of a step or a validation, by their tags."""
     if event["event"] == "step":
-        return {tag: event[name] for name, tag in TRAIN.items()}
-    loss = {"valid/loss": event["valid_loss"]} if "valid_loss" in event else {}
+        running = {f"train/running_{name}": event[f"train_{name}"] for name in event if f"train_{name}" in event}
+        return {**{f"train/{name}": event[name] for name in TOLD}, **running, **{f"train/{n}": v for n, v in event.items() if is_share(n)}}
+    loss = {"valid/loss": event[LOSS]} if LOSS in event else {}
     return {**loss, **{f"valid/{name}": value for name, value in measures(event).items()}}
