@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,12 +18,20 @@ from graphspec.plan import make_plan
 from graphspec.reference import interpret
 from graphspec_runtime import Executable, PlanError, open_device
 from graphspec_runtime.devices.base import Device
+from graphspec_runtime.log import log_once
 
 CODES = {
     "shape": "E0307", "argument": "E0312", "guard": "E0311", "memory": "E0702", "device": "E0701", "plan": "E0703",
     "precision": "E0707",
 }  # fmt: skip
 """What a runtime failure is called in the user's world (an index out of range is E0310)."""
+
+HELPS = {
+    "precision": "the device native has it where the processor can; `graphspec doctor` says whether this one does",
+    "compiler": "the device numpy needs no C compiler; $CC may name another one",
+    "cache": "GRAPHSPEC_CACHE may name another folder",
+}
+"""What helps against it, by its kind or by the cause of a device that cannot be had."""
 
 RESIDENT = ("parameter", "state", "buffer", "gradient")
 """Roles of arrays that the caller owns and that a program may update in place."""
@@ -82,7 +88,12 @@ class Engine:
         if failure.kind == "index":
             low, high = failure.data["low"], failure.data["high"]
             return index_error(failure.data["value"], failure.data["position"], low, high - low + 1, origin)
-        return fail(CODES[failure.kind], failure.message, origin)
+        return _failed(failure, origin)
+
+
+def _failed(failure: PlanError, origin: Origin = NOWHERE) -> SpecError:
+    found = HELPS.get(failure.kind) or HELPS.get(failure.data.get("cause", ""))
+    return fail(CODES[failure.kind], failure.message, origin, helps=[found] if found else [])
 
 
 def device_named(name: str, threads: int | None = None, precision: str = "float32") -> Device | None:
@@ -105,13 +116,7 @@ def device_named(name: str, threads: int | None = None, precision: str = "float3
             raise PlanError("precision", f"precision {precision} is not to be had on the device reference")
         device = open_device(name, threads, precision)
     except PlanError as failure:
-        helps = ["the device native has it where the processor can; `graphspec doctor` says whether this one does"]
-        raise fail(CODES[failure.kind], failure.message, helps=helps if failure.kind == "precision" else []) from None
+        raise _failed(failure) from None
     if device.note:
-        _log_once(device.note)
+        log_once(device.note)
     return device
-
-
-@cache
-def _log_once(note: str) -> None:
-    logging.getLogger("graphspec").warning("%s", note)

@@ -10,6 +10,7 @@ import re
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def built(number: int) -> Path:
     return compiler.built(compiler.find_compiler(), SOURCE % number)
 
 
+def program(path: Path, text: str) -> Path:
+    """A file that can be run, or is to be tried."""
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
 def suffixes(folder: Path) -> list[str]:
     return sorted(path.suffix for path in folder.iterdir())
 
@@ -71,12 +79,30 @@ def test_other_flags_are_another_library(folder: Path, monkeypatch: pytest.Monke
     assert built(1) != library
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_kept_each_process_compiles_anew(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRAPHSPEC_CACHE", str(tmp_path / "file" / "below"))
+    library = built(3)
+    assert ctypes.CDLL(str(library)).number() == 3 and built(3) == library
+    (line,) = [record.message for record in caplog.records if "cannot be kept in" in record.message]
+    assert str(tmp_path / "file" / "below") in line
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    compiler._folder_of_the_process.cache_clear()
     with pytest.raises(PlanError, match="nothing can be compiled in") as caught:
-        built(3)
+        built(4)
     assert caught.value.kind == "device"
+
+
+def test_a_full_folder_is_as_one_that_cannot_be_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A linker on a full disk fails as any compiler does."""
+    text = f'#!/bin/sh\ncase "$*" in *{folder}*) exit 1;; esac\nexec {compiler.find_compiler()[0]} "$@"\n'
+    words = (str(program(tmp_path / "cc", text)),)
+    with pytest.raises(PlanError, match="it says nothing but exit status 1"):
+        compiler.built(words, SOURCE % 3)
+    monkeypatch.setattr(compiler, "ROOM", 10**18)
+    assert ctypes.CDLL(str(compiler.built(words, SOURCE % 3))).number() == 3
 
 
 def test_what_does_not_compile(folder: Path) -> None:
@@ -115,28 +141,39 @@ def test_a_damaged_library_is_made_again(folder: Path, damage: str) -> None:
 
 BAD: dict[str, tuple[str, str]] = {
     "hangs": ("#!/bin/sh\nexec sleep 60\n", "took more than 1 second"),
-    "says nothing and makes nothing": ("#!/bin/sh\nexit 0\n", "said nothing, and made nothing"),
+    "says nothing and makes nothing": ("#!/bin/sh\nexit 0\n", "made nothing, and said nothing"),
+    "says nothing": ("#!/bin/sh\nexit 3\n", "does not compile what was printed for it; it says nothing but exit status 3"),
     "makes garbage": ('#!/bin/sh\nfor word; do last=$file; file=$next; next=$word; done\necho garbage > "$file"\n', "cannot be loaded"),
-    "prints garbage": ("#!/bin/sh\nprintf '\\377\\376\\0\\200' >&2\nprintf '\\377\\0#define'\nexit 1\n", "does not compile"),
-    "is killed": ("#!/bin/sh\nkill -9 $$\n", "does not compile"),
+    "prints garbage": (
+        "#!/bin/sh\nprintf 'a\\377\\376\\0\\200\\033[2Jb' >&2\nprintf '\\377\\0#define'\nexit 1\n",
+        r"printed for it:\na\?\[2Jb$",
+    ),
+    "says too much": ("#!/bin/sh\nyes | head -c 90000 >&2\nexit 1\n", r"(y\n){20}\.\.\.$"),
+    "is killed": ("#!/bin/sh\nkill -9 $$\n", "it says nothing but signal 9"),
     "is no program": ("\0\0\0 neither this nor that", "cannot be run"),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_compiler_that_is_none(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_a_compiler_that_is_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
     text, told = BAD[what]
     monkeypatch.chdir(tmp_path)  # garbage is left where it runs
-    script = tmp_path / "bad-cc"
-    script.write_text(text)
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("CC", str(script))
+    monkeypatch.setenv("CC", str(program(tmp_path / "bad cc", text)))  # a path may have spaces in it
     monkeypatch.setattr(compiler, "TIMEOUT", 1)
     with pytest.raises(PlanError, match=told) as caught:
         compiler.loaded(compiler.find_compiler(), SOURCE % 7)
-    assert caught.value.kind in ("plan", "device")
+    assert caught.value.kind == "device" and caught.value.data["cause"] == "compiler"
     with pytest.raises(PlanError, match=told):
         compiler.prove(compiler.find_compiler())
+    monkeypatch.delenv("GRAPHSPEC_CPU", raising=False)
+    assert open_device("cpu").name == "numpy"
+    assert main(["doctor"]) == 0
+    assert re.search(r"none that works: \S+.*; cpu is numpy here", capsys.readouterr().out)
+    (tmp_path / "linear.spec").write_text("return nn.Sequential():add(nn.Linear(2, 2))")
+    assert main(["compile", "linear.spec", "--device", "native"]) == 4
+    assert "help: the device numpy needs no C compiler" in capsys.readouterr().err
     assert not list(folder.glob("*.so")) and not list(folder.glob(f"{cache.MAKING}*"))
 
 
@@ -145,9 +182,8 @@ def test_a_compiler_that_is_none(folder: Path, tmp_path: Path, monkeypatch: pyte
 
 def counting(folder: Path) -> tuple[Path, Path]:
     """A compiler that writes a line down whenever it runs, and where."""
-    runs, script = folder.parent / "runs", folder.parent / "counting-cc"
-    script.write_text(f'#!/bin/sh\necho "$@" >> {runs}\nexec {compiler.find_compiler()[0]} "$@"\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    runs = folder.parent / "runs"
+    script = program(folder.parent / "counting-cc", f'#!/bin/sh\necho "$@" >> {runs}\nexec {compiler.find_compiler()[0]} "$@"\n')
     forget()
     return script, runs
 
@@ -310,9 +346,7 @@ def test_without_a_folder_the_grammar_is_built_each_time(folder: Path, tmp_path:
 
 
 def test_a_compiler_without_headers_is_no_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = folder.parent / "bare-cc"
-    script.write_text(f'#!/bin/sh\nexec {compiler.find_compiler()[0]} -nostdinc "$@"\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    script = program(folder.parent / "bare-cc", f'#!/bin/sh\nexec {compiler.find_compiler()[0]} -nostdinc "$@"\n')
     forget()
     monkeypatch.setenv("CC", str(script))
     with pytest.raises(PlanError, match=r"pthread\.h") as caught:

@@ -19,6 +19,7 @@ from graphspec_runtime.threads import cores
 
 PACKAGES = ("numpy", "lark", "safetensors", "rich", "threadpoolctl", "torch")
 BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+OUR_SETTINGS = ("CC", "GRAPHSPEC_CPU", "GRAPHSPEC_CACHE", "GRAPHSPEC_CACHE_SIZE")
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Settings that make NumPy's BLAS use other kernels than the best for this processor."""
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return 0
     rows = [("graphspec", found["graphspec"]), ("Python", found["python"]), ("machine", found["machine"]), ("cores", str(found["cores"]))]
     rows += [(name, number or "not installed") for name, number in found["packages"].items()]
-    rows += [("BLAS", f"{found['blas']}, {found['threads']} threads")]
+    rows += [("BLAS", f"{found['blas']}, {found['threads']} thread{'s' * (found['threads'] != 1)}")]
     rows += [*native_rows(found["native"]), ("GPU", found["gpu"])]
     rows += [(name, value) for name, value in found["environment"].items()]
     out.table(rows, indent="")
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 def examine() -> dict[str, Any]:
     """Everything, as plain data."""
-    settings = {name: os.environ[name] for name in BLAS_SETTINGS if name in os.environ}
+    settings = {name: os.environ[name] for name in BLAS_SETTINGS + OUR_SETTINGS if name in os.environ}
     warnings = [f"{name} is set: NumPy may run at half its speed; unset it" for name in SLOWING if name in settings]
     return {
         "graphspec": __version__,
@@ -73,6 +74,7 @@ def native() -> dict[str, Any]:
     kept = cache.examine()
     try:
         found = compiler.about(compiler.find_compiler())
+        compiler.prove(found.words)
     except PlanError as failure:
         return {"missing": failure.message, "cache": kept}
     path = shutil.which(found.words[0])
@@ -82,7 +84,7 @@ def native() -> dict[str, Any]:
 
 def native_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if "missing" in found:
-        return [("C compiler", f"none: {found['missing']}; the device native needs one")]
+        return [("C compiler", f"none that works: {' '.join(found['missing'].split())}; cpu is numpy here")]
     bf16 = ", products of bf16" if found["bf16"] else ""
     return [
         ("C compiler", f"{found['compiler']}, {found['version']}"),

@@ -50,7 +50,7 @@ def largest() -> int:
     text = os.environ.get("GRAPHSPEC_CACHE_SIZE", "").strip() or DEFAULT_SIZE
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE)
     if found is None:
-        raise PlanError("device", f"GRAPHSPEC_CACHE_SIZE is {text!r}; a size is wanted, such as 500M or 2G", cause="cache")
+        raise PlanError("device", f"GRAPHSPEC_CACHE_SIZE is {text!r}; a size is wanted, such as 500M or 2G", cause="setting")
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 

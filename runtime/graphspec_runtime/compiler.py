@@ -7,12 +7,15 @@ loading what it made.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +27,7 @@ from pathlib import Path
 
 from graphspec_runtime import cache as kept
 from graphspec_runtime.errors import PlanError
+from graphspec_runtime.log import log_once
 
 SOURCES = Path(__file__).parent / "native"
 FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-shared", "-std=gnu11")
@@ -31,6 +35,10 @@ TIMEOUT = 600
 """Seconds after which a compiler is given up."""
 ASKING = 60
 """Seconds after which a compiler is given up that was only asked what it is."""
+LINES, LINE = 20, 300
+"""How much is told of what a compiler said."""
+ROOM = 1_000_000
+"""Bytes without which a folder counts as full, where a compiler fails in it."""
 
 PROOF = '#include <pthread.h>\n#include <stdlib.h>\n#include "graphspec.h"\nint gs_proof(void);\nint gs_proof(void) { return 1; }\n'
 """What needs all that compiled code needs of a machine, and takes no time."""
@@ -59,11 +67,13 @@ class Compiler:
 @cache
 def find_compiler() -> tuple[str, ...]:
     """The command of the system's C compiler: $CC, cc, gcc or clang; PlanError (kind ``device``) without one."""
-    asked = os.environ.get("CC", "").split()
-    for words in [asked] if asked else [["cc"], ["gcc"], ["clang"]]:
+    asked = os.environ.get("CC", "").strip()
+    if asked and shutil.which(asked):  # a path may have spaces in it
+        return (asked,)
+    for words in [asked.split()] if asked else [["cc"], ["gcc"], ["clang"]]:
         if shutil.which(words[0]):
             return tuple(words)
-    what = f"the C compiler that $CC names, {asked[0]}, is not there" if asked else "there is no C compiler (cc, gcc or clang)"
+    what = f"the C compiler that $CC names, {asked}, is not there" if asked else "there is no C compiler (cc, gcc or clang)"
     raise PlanError("device", what, cause="compiler")
 
 
@@ -121,11 +131,11 @@ def _ask(words: tuple[str, ...]) -> Compiler:
         if done.returncode == 0:
             defined = done.stdout
             break
-    said = _run([*words, "--version"], ASKING).stdout.decode(errors="replace")
+    said = _run([*words, "--version"], ASKING).stdout
     names = {name for line in defined.decode(errors="replace").splitlines() for name in line.split()[1:2]}
     vectors = next((bits for macro, bits in VECTORS if macro in names), 64)
-    version = said.strip().splitlines()[0] if said.strip() else ""
-    return Compiler(words, version, flags, hashlib.sha256(defined + said.encode()).hexdigest(), vectors, "__AVX512BF16__" in names)
+    version = _readable(said).partition("\n")[0]
+    return Compiler(words, version, flags, hashlib.sha256(defined + said).hexdigest(), vectors, "__AVX512BF16__" in names)
 
 
 @cache
@@ -150,14 +160,33 @@ def prove(words: tuple[str, ...]) -> None:
 
 
 def built(words: tuple[str, ...], source: str, more: tuple[str, ...] = ()) -> Path:
-    """The shared library that a text compiles to, with ``more`` flags, from the cache or made now."""
+    """The shared library that a text compiles to, with ``more`` flags, from the cache or made now; where nothing can be kept it lies in a
+    folder that goes with the process, which a line in the log tells."""
     library = place(words, source, more)
     if _whole(library):
         kept.used(library)
-    else:
+        return library
+    try:
         _make(words, source, more, library)
-        kept.trim()
+    except OSError as failure:
+        try:
+            aside = _folder_of_the_process() / library.name
+            if not _whole(aside):
+                _make(words, source, more, aside)
+        except OSError:
+            what = f"nothing can be compiled in {library.parent}: {failure.strerror or failure}"
+            raise PlanError("device", what, cause="cache") from failure
+        log_once(f"what is compiled cannot be kept in {library.parent}: {failure.strerror or failure}; it is compiled in each process anew")
+        return aside
+    kept.trim()
     return library
+
+
+@cache
+def _folder_of_the_process() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="graphspec-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def _seal(content: bytes) -> bytes:
@@ -176,25 +205,34 @@ def _whole(library: Path) -> bool:
 
 
 def _make(words: tuple[str, ...], source: str, more: tuple[str, ...], library: Path) -> None:
+    """OSError where the library's folder takes nothing, PlanError where the compiler fails."""
     folder = library.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=kept.MAKING) as made:
-            text, result = Path(made) / "plan.c", Path(made) / "plan.so"
-            text.write_text(source, encoding="utf-8")
-            flags = [*FLAGS, *more, *about(words).flags]
-            undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-            done = _run([*words, *flags, *undefined, f"-I{SOURCES}", str(text), "-o", str(result), "-lm"], TIMEOUT)
-            said = done.stderr.decode(errors="replace").strip()[:2000]
-            if done.returncode:
-                raise PlanError("plan", f"{words[0]} does not compile what was printed for it:\n{said}")
-            if not result.exists():
-                raise PlanError("plan", f"{words[0]} said {said or 'nothing'}, and made nothing")
-            with result.open("ab") as file:
-                file.write(_seal(result.read_bytes()))
-            os.replace(result, library)  # whole or not at all, whoever else is at it
-    except OSError as failure:
-        raise PlanError("device", f"nothing can be compiled in {folder}: {failure.strerror or failure}", cause="cache") from failure
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=kept.MAKING, ignore_cleanup_errors=True) as made:
+        text, result = Path(made) / "plan.c", Path(made) / "plan.so"
+        text.write_text(source, encoding="utf-8")
+        flags = [*FLAGS, *more, *about(words).flags]
+        undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+        done = _run([*words, *flags, *undefined, f"-I{SOURCES}", str(text), "-o", str(result), "-lm"], TIMEOUT)
+        if done.returncode and shutil.disk_usage(folder).free < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        said = _readable(done.stderr or done.stdout)
+        if done.returncode:
+            ended = f"exit status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
+            told = f":\n{said}" if said else f"; it says nothing but {ended}"
+            raise PlanError("device", f"{words[0]} does not compile what was printed for it{told}", cause="compiler")
+        if not result.exists():
+            raise PlanError("device", f"{words[0]} made nothing, and said {said or 'nothing'}", cause="compiler")
+        with result.open("ab") as file:
+            file.write(_seal(result.read_bytes()))
+        os.replace(result, library)  # whole or not at all, whoever else is at it
+
+
+def _readable(said: bytes) -> str:
+    """What a program said, no longer than is read, without what no terminal should be sent."""
+    text = "".join(c if c == "\n" or c.isprintable() and c != "\ufffd" else "?" for c in said.decode(errors="replace").strip())
+    lines = [line[:LINE] for line in re.sub(r"\?{2,}", "?", text).splitlines()]
+    return "\n".join(lines[:LINES]) + ("\n..." if len(lines) > LINES else "")
 
 
 def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
@@ -203,7 +241,7 @@ def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[byte
     try:
         return subprocess.run(command, capture_output=True, timeout=seconds, env={**os.environ, "LC_ALL": "C"})
     except subprocess.TimeoutExpired:
-        raise PlanError("plan", f"{command[0]} took more than {seconds} seconds") from None
+        raise PlanError("device", f"{command[0]} took more than {seconds} seconds", cause="compiler") from None
     except OSError as failure:
         raise PlanError("device", f"{command[0]} cannot be run: {failure.strerror or failure}", cause="compiler") from failure
 
@@ -226,7 +264,7 @@ def loaded(
         return ctypes.CDLL(str(library), mode=mode)
     except OSError as failure:
         _drop(library)
-        raise PlanError("device", f"what {words[0]} makes cannot be loaded: {failure}", cause="cache") from failure
+        raise PlanError("device", f"what {words[0]} makes cannot be loaded: {failure}", cause="compiler") from failure
 
 
 def _drop(library: Path) -> None:
