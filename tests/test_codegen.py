@@ -35,6 +35,7 @@ def test_operands_are_no_words_of_c() -> None:
 def test_places() -> None:
     assert places(["a.spec:6:12", "b.spec:1:1", "a.spec:8:1"]) == "a.spec:6:12, 8:1; b.spec:1:1"
     assert "*/" not in places(["odd*/name.spec:1:2"]) and "\n" not in places(["odd\nname.spec:1:2"])
+    assert places(["caf\udce9.spec:1:2"]) == "caf?.spec:1:2"  # a byte that is no UTF-8, as Python reads names of files
 
 
 def test_long_lines_are_broken_after_commas() -> None:

@@ -8,6 +8,7 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from textwrap import shorten
 from typing import Any
 
 from graphspec import __version__
@@ -84,7 +85,7 @@ def native() -> dict[str, Any]:
 
 def native_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if "missing" in found:
-        return [("C compiler", f"none that works: {' '.join(found['missing'].split())}; cpu is numpy here")]
+        return [("C compiler", f"none that works: {shorten(found['missing'], 300)}; cpu is numpy here")]
     bf16 = ", products of bf16" if found["bf16"] else ""
     return [
         ("C compiler", f"{found['compiler']}, {found['version']}"),

@@ -30,10 +30,11 @@ def operand_name(name: str, index: int) -> str:
 
 
 def places(origins: Sequence[str]) -> str:
-    """``specs/lstm.spec:6:12, 8:19``: each file once, as it may stand in a comment."""
+    """``specs/lstm.spec:6:12, 8:19``: each file once, as it may stand in a comment (bytes of its name that are no UTF-8 as ``?``)."""
     by_file: dict[str, list[str]] = {}
     for origin in origins:
-        path, _, place = re.sub(r"\s", " ", origin).replace("*/", "* /").partition(":")
+        text = origin.encode(errors="replace").decode()
+        path, _, place = re.sub(r"\s", " ", text).replace("*/", "* /").partition(":")
         by_file.setdefault(path, []).append(place)
     return "; ".join(f"{path}:{', '.join(found)}" for path, found in by_file.items())
 
