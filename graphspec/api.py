@@ -34,12 +34,11 @@ from graphspec.program import (
     named_parameters,
     noise_types,
 )  # fmt: skip
+from graphspec.settings import check_settings
+from graphspec.states import unkept
 from graphspec.suggest import did_you_mean
 
 Array = np.ndarray[Any, Any]
-DTYPES = ("float32", "float64")
-PRECISIONS = ("float32", "bf16")
-"""Of matrix products of float32."""
 
 
 def compile(
@@ -68,19 +67,6 @@ def compile(
     opened = open_spec(path_or_text, entry, lenient=lenient, roots=roots, options=options, seed=seed)
     module = pick_module(opened)
     return Model(opened, module, dtype=dtype, device=device, precision=precision, index_base=index_base, threads=threads, seed=seed)
-
-
-def check_settings(dtype: str, precision: str, index_base: int) -> None:
-    """E0704 for settings that do not exist."""
-    if dtype not in DTYPES:
-        raise fail("E0704", f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}", helps=did_you_mean(str(dtype), DTYPES))
-    if precision not in PRECISIONS:
-        helps = did_you_mean(str(precision), PRECISIONS)
-        raise fail("E0704", f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}", helps=helps)
-    if precision != "float32" and dtype != "float32":
-        raise fail("E0704", f"precision {precision} is of products of float32, not of {dtype}; leave out one of the two")
-    if index_base not in (0, 1):
-        raise fail("E0704", f"index_base must be 0 or 1, got {index_base!r}")
 
 
 class Model:
@@ -130,10 +116,17 @@ class Model:
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        types = f"{show_types(self.inputs)} -> {show_types(self.outputs)}"
+        return f"<Model of {self.opened.source.path}: {types}, {self.flat_parameters.size:,} parameters, {self.device_name}>"
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a Model is neither pickled nor copied: save(path) keeps it, graphspec.load(path) makes another of it")
+
     @property
     def warnings(self) -> list[Diagnostic]:
         """Of evaluating the spec, and of typing it without any input."""
-        return [*self.opened.warnings, *assumptions(self._typed[None])]
+        return [*self.opened.warnings, *assumptions(self._typed[None]), *unkept(self._typed[None])]
 
     @property
     def inputs(self) -> Any:
@@ -287,7 +280,8 @@ class Model:
         except ValueError:
             array = np.asarray(None)
         if array.dtype == object or array.dtype.kind not in "fiub":
-            raise fail("E0312", f"{what}: an array of numbers is wanted, got {type(values).__name__}", helps=[f"it takes {like}"])
+            got = f"one of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
+            raise fail("E0312", f"{what}: an array of numbers is wanted, got {got}", helps=[f"it takes {like}"])
         return array
 
     def _common(self, program: Program) -> dict[str, Any]:

@@ -103,9 +103,11 @@ def device_named(name: str, threads: int | None = None, precision: str = "float3
     ``threads`` is how many a native device uses, and limits those of NumPy's matrix products, which are the process's own (E0807 for less
     than one).  A device that stands in for another says so, once, in the log.
     """
+    if not isinstance(name, str):
+        raise fail("E0701", f"a device is known by its name, such as 'cpu'; got {name!r}")
     if threads is not None:
-        if threads < 1:
-            raise fail("E0807", f"threads must be at least 1, got {threads}")
+        if not isinstance(threads, (int, np.integer)) or threads < 1:
+            raise fail("E0807", f"threads must be at least 1, got {threads!r}")
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(threads, user_api="blas")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -189,6 +192,10 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "precision of another device": ({"device": "numpy", "precision": "bf16"}, "E0707"),
     "index base": ({"index_base": 2}, "E0704"),
     "device": ({"device": "gpu"}, "E0701"),
+    "device that is no name": ({"device": None}, "E0701"),
+    "no thread": ({"threads": 0}, "E0807"),
+    "half a thread": ({"threads": 1.5}, "E0807"),
+    "threads as a text": ({"threads": "2"}, "E0807"),
     "root": ({"roots": ["no/such/folder"]}, "E0802"),
     "entry without a library": ({"entry": "network()"}, "E0431"),
 }
@@ -200,6 +207,21 @@ def test_settings_that_do_not_exist(case: str) -> None:
     with pytest.raises(SpecError) as caught:
         graphspec.compile(LINEAR, **settings)
     assert caught.value.code == code
+
+
+def test_a_type_of_numpy_is_named() -> None:
+    with pytest.raises(SpecError, match="did you mean `float64`"):
+        graphspec.compile(LINEAR, dtype=np.float64)  # type: ignore[arg-type]
+
+
+def test_what_a_model_says_of_itself() -> None:
+    assert repr(graphspec.compile(LINEAR)) == "<Model of <text>: float32[B, 3] -> float32[B, 2], 8 parameters, cpu>"
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_model_is_saved_and_not_copied(copied: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match=r"save\(path\) keeps it"):
+        copied(graphspec.compile(LINEAR))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.api import check_memory, check_settings, views
+from graphspec.api import check_memory, views
 from graphspec.bench.work import product_flops
 from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
@@ -19,6 +19,7 @@ from graphspec.graph import initial_value, initial_values, load_plugin, name_par
 from graphspec.ir.core import Program
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.passes import dead_code
+from graphspec.settings import check_settings
 from graphspec.training.step import Setup, gradient_program, set_up, training_program
 
 Array = np.ndarray[Any, Any]

@@ -6,7 +6,6 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from graphspec.api import check_settings
 from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, training_setup, typed
@@ -22,6 +21,7 @@ from graphspec.passes import optimise
 from graphspec.passes.told import PassReport
 from graphspec.plan import make_plan, print_plan, summarise
 from graphspec.program import Typed, assumptions, forward_program, leaf_names, leaves
+from graphspec.settings import check_settings
 from graphspec.training.feeding import source_of
 from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import best_measure, measured_by

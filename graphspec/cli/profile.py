@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from graphspec.api import check_settings
 from graphspec.bench.picture import time_by_line
 from graphspec.bench.profile import CompiledModel, Cost, Profile, Timed, chain, label, profile, share, source_text
 from graphspec.bench.step import CompiledStep
@@ -15,6 +14,7 @@ from graphspec.cli.common import opened, place, precision_argument, sizes_given,
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.plots.style import format_of, save
+from graphspec.settings import check_settings
 from graphspec_runtime.threads import default_threads
 
 MAX_STEPS = 1_000_000

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from graphspec.api import check_settings
 from graphspec.cli.common import opened, place, precision_argument, remembered_plugins, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
+from graphspec.settings import check_settings
 from graphspec.tensorfile import make_folder
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from graphspec.api import DTYPES, Model, check_settings
+from graphspec.api import Model
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, place
 from graphspec.cli.output import Output, amount
 from graphspec.errors import error, fail
 from graphspec.open import pick_module
+from graphspec.settings import DTYPES, check_settings
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Progress
 from graphspec.training.rundir import RunDir

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.api import check_memory, check_settings, views
+from graphspec.api import check_memory, views
 from graphspec.binding import bind_sizes
 from graphspec.build import ExperimentSpec
 from graphspec.data import Batch
@@ -20,6 +20,7 @@ from graphspec.engine import Engine, device_named
 from graphspec.errors import Diagnostic, SpecError, fail
 from graphspec.graph import Parameter, initial_value, initial_values, name_parameters
 from graphspec.open import Opened, open_spec, with_tried_fixes
+from graphspec.settings import check_settings
 from graphspec.tensorfile import read_tensors, write_tensors
 from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import checkpoint_file

@@ -1,0 +1,22 @@
+"""Settings of a model that the spec does not have: its numbers, their precision, where indices begin."""
+
+from __future__ import annotations
+
+from graphspec.errors import fail
+from graphspec.suggest import did_you_mean
+
+DTYPES = ("float32", "float64")
+PRECISIONS = ("float32", "bf16")
+"""Of matrix products of float32."""
+
+
+def check_settings(dtype: str, precision: str, index_base: int) -> None:
+    """E0704 for settings that do not exist."""
+    for what, given, known in (("dtype", dtype, DTYPES), ("precision", precision, PRECISIONS)):
+        if given not in known:
+            named = getattr(given, "__name__", str(given))  # np.float64 has a name
+            raise fail("E0704", f"{what} must be one of {', '.join(known)}, got {given!r}", helps=did_you_mean(named, known))
+    if precision != "float32" and dtype != "float32":
+        raise fail("E0704", f"precision {precision} is of products of float32, not of {dtype}; leave out one of the two")
+    if index_base not in (0, 1):
+        raise fail("E0704", f"index_base must be 0 or 1, got {index_base!r}")
