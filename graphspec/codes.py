@@ -161,6 +161,7 @@ CODES: dict[str, str] = {
     "W0220": "a local that hides another one",
     "W0306": "input shapes were assumed",
     "W0308": "a recurrent module is in no loop",
+    "W0309": "a module remembers nothing between calls of a model",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0320": "a reward for a module that is not in the graph",
     "W0705": "a damaged checkpoint is skipped",

@@ -48,7 +48,7 @@ LAYERS: dict[str, str] = {
     "passes": "errors sizes ir",
     "reference": "errors sizes ir binding",
     "program": "errors sizes suggest graph shapes ir lower nn autodiff",
-    "states": "ir lower nn program",
+    "states": "errors shapes ir lower nn program",
     "codegen": "sizes graphspec_runtime",
     "plan": "errors sizes ir codegen graphspec_runtime",
     "engine": "errors sizes ir binding passes reference plan graphspec_runtime",

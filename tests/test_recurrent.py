@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import Any
 
@@ -155,13 +156,23 @@ def test_the_second_gate_begins_open(what: Make) -> None:
     assert bias[:9].tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
 
 
-def test_nothing_is_remembered() -> None:
-    module = made(Make("Sequencer", (Make("GRU", (2, 2)),)))
+@pytest.mark.parametrize(
+    ("what", "mode", "words"),
+    [
+        (Make("Sequencer", (Make("GRU", (2, 2)),)), "always", "remember takes 'both', 'train', 'eval' or 'neither', got 'always'"),
+        (Make("SeqGRU", (2, 2)), 3, "'neither', got 3"),
+        (Make("BiSequencer", (Make("GRU", (2, 2)),)), "both", "nn.BiSequencer keeps no state from batch to batch"),
+        (Make("GRU", (2, 2)), "eval", "nn.GRU keeps no state from batch to batch"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_what_does_not_remember(what: Make, mode: Any, words: str) -> None:
+    module = made(what)
     for method, args in (("remember", ["neither"]), ("forget", [])):
         assert module.record.call(module, method, args, NOWHERE) is module
-    with pytest.raises(SpecError) as failure:
-        module.record.call(module, "remember", ["both"], NOWHERE)
-    assert failure.value.diagnostics[0].code == "E0422"
+    with pytest.raises(SpecError, match=re.escape(words)) as failure:
+        module.record.call(module, "remember", [mode], NOWHERE)
+    assert failure.value.code == "E0422"
 
 
 def test_a_bare_module_makes_its_first_step() -> None:

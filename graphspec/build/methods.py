@@ -144,6 +144,22 @@ def _forward(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
     return _running("forward")(lua, owner, args)
 
 
+def _memory(name: str) -> Method:
+    """``remember`` and ``forget`` of a module, or of those inside one that has none itself, as Torch's containers hand them on."""
+
+    def method(lua: Interpreter, owner: ModuleHost, args: list[Value]) -> Value:
+        module, given = owner.module, [unwrap(lua, arg) for arg in args]
+        found = [module] if name in module.record.methods else [m for m in module.walk() if m.record.remembers]
+        if not found and name == "remember" and given != ["neither"]:
+            raise lua.error("E0422", f"nn.{module.record.name}: there is nothing in it that remembers",
+                            helps=["what runs over time and forwards does: nn.Sequencer, nn.SeqLSTM, nn.SeqGRU"])  # fmt: skip
+        for each in found:
+            each.record.call(each, name, given, lua.origin())
+        return owner
+
+    return method
+
+
 def _running(what: str) -> Method:
     def method(lua: Interpreter, owner: Host, args: list[Value]) -> Value:
         raise lua.error(
@@ -168,6 +184,8 @@ ModuleHost.methods = {
     "findModules": _find_modules,
     "training": _training(True),
     "evaluate": _training(False),
+    "remember": _memory("remember"),
+    "forget": _memory("forget"),
     "size": lambda lua, owner, args: float(len(owner.module.children)),
     "listModules": lambda lua, owner, args: LuaTable([ModuleHost(m) for m in owner.module.walk()]),
     "type": lambda lua, owner, args: owner if args else "torch.FloatTensor",

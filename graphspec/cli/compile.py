@@ -22,6 +22,7 @@ from graphspec.passes.told import PassReport
 from graphspec.plan import make_plan, print_plan, summarise
 from graphspec.program import Typed, assumptions, forward_program, leaf_names, leaves
 from graphspec.settings import check_settings
+from graphspec.states import unkept
 from graphspec.training.feeding import source_of
 from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import best_measure, measured_by
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     language = device.language if device else ""
     if args.emit == "c":
         language = language or "c"
+    warnings = list(found.warnings)
     if isinstance(found.result, ExperimentSpec):
         setup = training_setup(found, args.dtype)
         setup.judged = measures_accuracy(found.result, source_of(found.result, found.library.sources).measure)
@@ -57,7 +59,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     else:
         model, what = typed(found, args.dtype), "forward"
         program = forward_program(model, training=True)
-    warnings = [*found.warnings, *assumptions(model)]
+        warnings += unkept(model)
+    warnings += assumptions(model)
     if args.emit == "ir":
         out.warnings(warnings)
         out.text(print_program(program), end="")

@@ -156,6 +156,8 @@ class Record:
     """Runs the modules inside once for each of as many steps as it calls T (``s.unknown("T")``)."""
     carries: ClassVar[tuple[str, ...]] = ()
     """What it hands from each step to the next, by name, in its own loop or in that of a module around it."""
+    remembers: ClassVar[bool] = False
+    """Runs over time from zeros, or from where it ended in the batch before (``remember``)."""
     closed: ClassVar[bool] = False
     """What is inside is made by the record and nobody's but its own: pictures show it as one thing."""
     sourceless: ClassVar[bool] = False

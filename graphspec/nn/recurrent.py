@@ -14,13 +14,13 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Node, Record, Sample, Walk, connect, gmodule, new_module, register
 from graphspec.ir.core import TensorType, Value
 from graphspec.lower import Lowering, Tree, flatten, map_tree
-from graphspec.nn.sequence import FORGETFUL, RNN, cleared, remember, zero_rows
+from graphspec.nn.sequence import MEMORY, RNN, cleared, remember, zero_rows
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types, Use
 
 ONE_STEP = (
     "outside of nn.Sequencer, nn.BiSequencer and nn.Repeater it makes one step from a state of zeros; a module used twice in a step has a "
-    "state for each use; remember takes 'neither' only"
+    "state for each use; what is around it remembers, so remember takes 'neither' only"
 )
 MORE_AXES = "; more leading axes than one are taken too; p must be 0"
 RHO = Argument("rho", "size", None, note="changes nothing: gradients go back through all steps")
@@ -31,10 +31,10 @@ class Stateful(Record):
     """Base of modules with a state."""
 
     differs = ONE_STEP
-    methods = (*FORGETFUL, "maskZero", "trimZero")
+    methods = (*MEMORY, "maskZero", "trimZero")
 
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
-        if method in FORGETFUL:
+        if method in MEMORY:
             return remember(self, m, method, args, origin)
         if len(args) != 1 or isinstance(args[0], bool) or not isinstance(args[0], (int, float)) or args[0] not in range(1, 99):
             raise fail("E0422", f"nn.{self.name}: {method} takes the number of axes of an input without its batch axis", origin)

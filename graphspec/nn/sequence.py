@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sample, register
 from graphspec.graph.parameter import InitStep, fill, normal
+from graphspec.graph.record import lua_text
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
 from graphspec.nn.common import only, rows, taken
@@ -17,22 +18,42 @@ from graphspec.nn.loop import over_time
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
+from graphspec.suggest import did_you_mean
 
 RNN = "https://github.com/Element-Research/rnn#rnn."
+
+BETWEEN = "states are kept between the batches of an experiment only"
 
 FIELDS = (Argument("batchfirst", "flag", False), Argument("maskzero", "flag", False))
 """What Torch has as fields of such a layer.  maskzero jumps where x is 0: tests/test_recurrent.py proves it, not the samples."""
 
-FORGETFUL = ("remember", "forget")
+MEMORY = ("remember", "forget")
 """Methods of modules that keep states between calls in Torch."""
+
+MODES = ("neither", "train", "eval", "both")
+"""When a module begins with what it left after the batch before."""
 
 
 def remember(record: Record, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
-    """``remember('neither')`` and ``forget()``, which is how all is here; E0422 for another kind of memory."""
-    if method == "remember" and (len(args) != 1 or args[0] != "neither"):
-        raise fail("E0422", f"nn.{record.name}: a model keeps no states between calls, so remember takes 'neither' only", origin,
-                   helps=["hand the states in and out: `nn.Scan(cell){xs = x, s0 = state}` gives `{ys, sT}`"])
+    """``remember([mode='both'])``, which experiments act on; ``forget()`` changes nothing, as each pass over the data begins with zeros.
+    E0422 for another mode, and for a module that keeps nothing."""
+    if method != "remember":
+        return m
+    mode = args[0] if args else "both"
+    if mode not in MODES or len(args) > 1:
+        given = ", ".join(map(lua_text, args))
+        raise fail("E0422", f"nn.{record.name}: remember takes 'both', 'train', 'eval' or 'neither', got {given}", origin,
+                   helps=did_you_mean(str(mode), MODES))
+    if mode != "neither" and not record.remembers:
+        raise fail("E0422", f"nn.{record.name} keeps no state from batch to batch, so remember takes 'neither' only", origin,
+                   helps=["what runs over time and forwards does: nn.Sequencer, nn.SeqLSTM, nn.SeqGRU"])
+    m.args = SimpleNamespace(**{**vars(m.args), "memory": mode})
     return m
+
+
+def memory_of(m: Module | None) -> str:
+    """Which of :data:`MODES` a module was told."""
+    return getattr(m.args, "memory", "neither") if m is not None else "neither"
 
 
 def zero_rows(b: Lowering, x: Value, first: int) -> Value:
@@ -52,9 +73,10 @@ def cleared(b: Lowering, mask: Value, x: Value) -> Value:
 class OverTime(Record):
     """Base of layers from ``[T, B, inputsize]`` to ``[T, B, outputsize]`` (both ``[B, T, ...]`` with batchfirst), states first if given."""
 
-    methods = (*FORGETFUL, "resetStates")
+    methods = (*MEMORY, "resetStates")
     arguments: ClassVar[tuple[Argument, ...]] = (Argument("inputsize"), Argument("outputsize"), *FIELDS)
     loops = True
+    remembers = True
     gates: int
     states: tuple[str, ...]
     """The initial states that may stand before x, the last ones first to be given."""
@@ -157,7 +179,7 @@ class SeqLSTM(OverTime):
     name = "SeqLSTM"
     doc = "a long short-term memory over a whole sequence"
     source = RNN + "SeqLSTM"
-    differs = "batchfirst and maskzero are fields in Torch, and here arguments too; no states are kept between calls"
+    differs = f"batchfirst and maskzero are fields in Torch, and here arguments too; {BETWEEN}"
     gates = 4
     states = ("c0", "h0")
     carries = ("h", "c")
@@ -193,7 +215,7 @@ class SeqLSTMP(SeqLSTM):
     source = RNN + "SeqLSTMP"
     differs = (
         "the bias of all of the forget gate begins as 1, where Torch fills as many elements as there are outputs; batchfirst and maskzero "
-        "are fields in Torch, and here arguments too; no states are kept between calls"
+        f"are fields in Torch, and here arguments too; {BETWEEN}"
     )
     arguments = (Argument("inputsize"), Argument("hiddensize"), Argument("outputsize"), *FIELDS)
     samples = (

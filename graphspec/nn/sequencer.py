@@ -12,12 +12,12 @@ from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, unflatten
 from graphspec.nn.loop import over_time, stacked
 from graphspec.nn.recurrent import RHO, Stateful
-from graphspec.nn.sequence import FORGETFUL, RNN, remember
+from graphspec.nn.sequence import BETWEEN, MEMORY, RNN, remember
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import Size
 
-NO_MEMORY = "all elements of a table have one shape; nothing is remembered between calls; a module used twice in a step has two states"
+ALIKE = "all elements of a table have one shape; a module used twice in a step has two states"
 
 ABSTRACT = "It is what recurrent modules and those around them have in common in Torch, and is no module: "
 
@@ -96,8 +96,8 @@ class Loops(Record):
     """Base of modules from a sequence, a tensor ``[T, ...]`` or a table, to a sequence of that kind."""
 
     loops = True
-    differs = NO_MEMORY
-    methods: ClassVar[tuple[str, ...]] = FORGETFUL
+    differs = ALIKE
+    methods: ClassVar[tuple[str, ...]] = MEMORY
 
     def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
         return remember(self, m, method, args, origin)
@@ -158,6 +158,8 @@ class Sequencer(Loops):
     name = "Sequencer"
     doc = "a module at each step of a sequence"
     source = RNN + "Sequencer"
+    differs = f"{ALIKE}; {BETWEEN}"
+    remembers = True
     arguments = (Argument("module", "module"),)
     samples = (
         Sample((Make("LSTM", (3, 2)),), (3, 2, 3)),
@@ -186,7 +188,7 @@ class BiSequencer(Loops):
     name = "BiSequencer"
     doc = "a module from both ends of a sequence"
     source = RNN + "BiSequencer"
-    differs = NO_MEMORY + "; a tensor [T, ...] is taken where Torch takes a table only"
+    differs = ALIKE + "; a tensor [T, ...] is taken where Torch takes a table only"
     arguments = (Argument("forward", "module"), Argument("backward", "module", None), Argument("merge", "module", None))
     samples = (
         Sample((Make("GRU", (3, 2)),), (3, 2, 3)),
@@ -230,7 +232,7 @@ class Repeater(Record):
     source = RNN + "Repeater"
     differs = "nothing is remembered between calls"
     loops = True
-    methods = FORGETFUL
+    methods = MEMORY
     arguments = (Argument("module", "module"), Argument("rho"))
     samples = (
         Sample((Make("GRU", (3, 2)), 3), (2, 3)),
@@ -268,7 +270,7 @@ class Recursor(Record):
     doc = "the module that it is made of"
     source = RNN + "Recursor"
     differs = "it does nothing, as nn.Sequencer and others take any module"
-    methods = FORGETFUL
+    methods = MEMORY
     arguments = (Argument("module", "module"), RHO)
     samples = (Sample((Make("Linear", (3, 2)),), (2, 3)), Sample((Make("LSTM", (3, 2)), 5), (2, 3)))
 

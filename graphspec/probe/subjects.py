@@ -60,7 +60,7 @@ def of_experiment(experiment: Experiment, label: str, sequences: int) -> Subject
     given = {port: _first(array, types[port], letters, sequences) for port, array in given.items()}
     streams = {experiment.spec.inputs[node].name: given[port] for port, node in setup.data.items()}
     carry = experiment.zero_carry(replace(batch, arrays=streams)) if setup.carried else {}
-    inputs = {**given, **{port: experiment.to_host(array) for port, array in carry.items()}}
+    inputs = {**given, **{port: experiment.to_host(array) for port, array in carry.items() if port in types}}
     inputs = {port: array.astype(types[port].dtype) for port, array in inputs.items()}
     return Subject(label, typed, loops, {name: array.astype("float64") for name, array in experiment.named().items()}, inputs)
 

@@ -110,8 +110,9 @@ def _flat(tree: Any) -> list[TensorType]:
 def _forward(setup: Setup, training: bool, judged: bool) -> tuple[Frame, Value, list[tuple[Port, Value]]]:
     """The program up to the loss, and its results beside it: how many predictions are right, and what carries state on."""
     frame, x = open_frame(setup.typed, training, roles=dict.fromkeys(setup.carried, "state"), judged=judged)
+    given = {name: frame.input(name, memory.type, "state") for name, memory in setup.memories.items()}
     memories = {name: memory for name, memory in setup.memories.items() if kept(memory, training)}
-    hand_in(frame.b, memories.values(), [frame.input(name, memory.type, "state") for name, memory in memories.items()])
+    hand_in(frame.b, memories.values(), [given[name] for name in memories])
     loss, *state = flatten(lower_module(frame, x))
     names = [name for name in setup.carried if name not in setup.memories or name in memories]
     state += handed_out(frame.b, memories.values())
