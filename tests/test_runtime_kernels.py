@@ -18,7 +18,9 @@ from graphspec.reference import interpret
 from graphspec.sizes import Size
 from graphspec_runtime import Executable, open_device
 from graphspec_runtime.devices.base import Device
+from graphspec_runtime.kernels import POINTWISE
 
+UNARY = sorted(name for name in POINTWISE if name in PRIMITIVES and [len(case.inputs) for case in PRIMITIVES[name].cases[:1]] == [1])
 MODES = ("plain", "strided", "in a loop", "placed")
 
 
@@ -113,6 +115,22 @@ def test_every_primitive_has_cases_and_a_kernel() -> None:
 
     assert set(PRIMITIVES) - views == set(KERNELS) - {"copy"}
     assert {case.name for case in kernel_cases()} == set(PRIMITIVES) - {"scan", "fused"}
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_columns_of_any_width(name: str) -> None:
+    """A column of one matrix into a column of another, as where a gate is computed into its place."""
+    b = Builder(dtype="float64")
+    attrs = {"dtype": "float64"} if name == "cast" else {}
+    for n in range(2, 18):
+        x = b.param(tensor([3, n], "float64"), f"x{n}")
+        y = b.one(name, b.slice(x, 1, 1, 1), **attrs)
+        b.block.results.append(b.concat([b.full(0, [3, 2]), y], 1))
+    program = Program(b.block, [Port(v.name, "input") for v in b.block.params], [Port(f"o{n}", "output") for n in range(2, 18)])
+    arguments = {f"x{n}": np.random.default_rng(n).uniform(0.3, 1, (3, n)) for n in range(2, 18)}
+    got = Executable(make_plan(program), open_device("numpy")).call(arguments)
+    for key, value in interpret(program, arguments).items():
+        np.testing.assert_allclose(got[key], value, rtol=1e-12, err_msg=key)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 200])

@@ -68,6 +68,7 @@ def _turn(block: Block) -> int:
     ops: list[Op] = []
     table: dict[Value, Value] = {}
     for op in block.ops:
+        op.inputs = tuple(table.get(v, v) for v in op.inputs)  # its product may be of one that was turned
         product = op.inputs[0].op if op.name == "transpose" else None
         if product is None or product.name != "matmul" or product not in ops or counts[product.output] > 1 or op.output.type.rank != 2:
             ops.append(op)
@@ -140,6 +141,7 @@ def _sharing(block: Block, side: int) -> list[list[Op]]:
             for op in waiting:
                 together = [*taken, op]
                 fits = max(map(known, together)) < min(first_use.get(each.output, len(block.ops)) for each in together)
+                fits = fits and not any(v.op in taken for v in op.inputs)  # x W W is no product beside x W
                 (taken if fits else rest).append(op)
             if len(taken) > 1:
                 found.append(taken)

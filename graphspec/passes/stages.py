@@ -41,7 +41,6 @@ class _Done:
 
     def told(self) -> Told:
         return told({
-            "{:loop} over time looked into": self.scans,
             "{:loop} more, so that each layer has its own": max(self.loops - self.scans, 0),
             "{:loop} not needed any more": max(self.scans - self.loops, 0),
             "{:product} done for all steps at once": self.products, "{:value} that never changed computed once": self.fixed,
@@ -220,11 +219,10 @@ class _Apart:
         return self.stacks[v]
 
     def _total(self, v: Value) -> Value:
-        """The sum over all steps of a value that no loop computes."""
-        if v not in self.fixed:
-            return self.b.reduce_sum(self._stack(v), [0])
-        once = self._constant(v)
-        return self.b.mul(once, self.b.broadcast(self.b.size_value(self.op.attrs["trip"], v.dtype), once.shape, ()))
+        """The sum over all steps of a value that no loop computes; not the number of steps times it, which is no zero where it is NaN and
+        there are no steps."""
+        stack = repeated(self.b, self._constant(v), self.op.attrs["trip"]) if v in self.fixed else self._stack(v)
+        return self.b.reduce_sum(stack, [0])
 
     def _at_once(self, inner: Op) -> None:
         stacked = [v not in self.fixed for v in inner.inputs]
