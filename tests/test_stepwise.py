@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from graphspec.errors import SpecError
 from graphspec.graph import new_module
 from graphspec.program import forward_program, infer
 from graphspec.reference import interpret
+from graphspec.training.decoding.programs import draw_program
 from graphspec.training.experiment import Experiment
 from graphspec_runtime import PlanError
 from graphspec_runtime.compiler import find_compiler
+
+LANGUAGE = Path(__file__).parent.parent / "docs" / "language.md"
 
 ENDS = ":add(nn.Sequencer(nn.Sequential():add(nn.Linear(6, V)):add(nn.LogSoftMax())))"
 SWAPPED = ":add(nn.SeqGRU(5, 6, true)):add(nn.View(-1, 6)):add(nn.Linear(6, V)):add(nn.LogSoftMax())"
@@ -138,6 +142,23 @@ def test_the_likeliest_symbols_after_a_prime(name: str) -> None:
     symbols = experiment.decoder.vocabulary.encode(text)
     likeliest = 1 + at_once(experiment, name, symbols[:, None]).argmax(-1)[:, 0]
     assert likeliest[4:-1].tolist() == symbols[5:].tolist()
+
+
+@pytest.mark.parametrize("name", ["two layers", "one step", "Scan"])
+def test_the_loops_of_a_model_are_none_in_a_step(name: str) -> None:
+    """Only that over the symbols is left."""
+    program = draw_program(named(name).decoder.model, None, True, False)
+    assert [op.name for op in program.block.walk()].count("scan") == 1
+
+
+def test_the_model_of_the_language_page() -> None:
+    blocks = re.findall(r"```lua\n(.*?)```", LANGUAGE.read_text(), re.S)
+    (text,) = (block for block in blocks if "step = lm" in block)
+    experiment = graphspec.experiment(text, roots=(".",), **{"data.path": "corpus.txt", "data.batch": 2, "data.seq_len": 5})
+    losses = [experiment.train_step() for _ in range(3)]
+    assert losses[-1] < losses[0]
+    assert len(experiment.sample(7)) == 7
+    assert len(experiment.setup.carried) == 3
 
 
 HEAD = "nn.Sequential():add(nn.LookupTable(V, 6))"
