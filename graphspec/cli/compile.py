@@ -18,9 +18,9 @@ from graphspec.graph import Parameter
 from graphspec.ir.core import Block, Program
 from graphspec.ir.text import print_program
 from graphspec.passes import optimise
-from graphspec.passes.told import PassReport
+from graphspec.passes.told import Count, PassReport
 from graphspec.plan import make_plan, print_plan, summarise
-from graphspec.program import Typed, assumptions, forward_program, leaf_names, leaves
+from graphspec.program import Typed, assumptions, backward_program, forward_program, leaf_names, leaves
 from graphspec.settings import check_settings
 from graphspec.states import unkept
 from graphspec.training.feeding import source_of
@@ -37,9 +37,11 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     precision_argument(sub)
     sub.add_argument(
         "--emit",
-        choices=("ir", "plan", "c", "dot", "svg", "json", "shapes"),
-        help="print the tensor IR, the Plan, its C, a drawing as Graphviz text or SVG, or the Plan as JSON, instead",
+        choices=("ir", "optimised", "plan", "c", "dot", "svg", "json", "shapes"),
+        help="print the tensor IR (as it is lowered, or optimised by the passes), the Plan, its C, a drawing as Graphviz text or SVG, "
+        "the Plan as JSON, or what fixed each size, instead",
     )
+    sub.add_argument("--backward", action="store_true", help="forward and backward of a model; a training step has both anyway")
     sub.add_argument("--at", default="", metavar="B=50,T=50", help="sizes to count memory and work for (default: 1 each)")
 
 
@@ -57,8 +59,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         model, program, what = setup.typed, training_program(setup), "training step"
         best_measure(found.result, measured_by(program))
     else:
-        model, what = typed(found, args.dtype), "forward"
-        program = forward_program(model, training=True)
+        model, what = typed(found, args.dtype), "forward and backward" if args.backward else "forward"
+        program = (backward_program if args.backward else forward_program)(model, training=True)
         warnings += unkept(model)
     warnings += assumptions(model)
     if args.emit == "ir":
@@ -80,6 +82,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return 0
     before, products = sum(1 for _ in program.block.walk()), count_products(program.block)
     said = optimise(program, kernels=bool(language))
+    if args.emit == "optimised":
+        out.text(print_program(program), end="")
+        return 0
     plan = make_plan(program, language)
     if args.emit == "plan":
         out.text(print_plan(plan).rstrip())
@@ -176,13 +181,13 @@ def _print(
     if len(shown) < len(parameters):
         out.text(f"    ... and {len(parameters) - len(shown)} more (--json has all)")
     out.text(
-        f"\n  {after} ops of {before} lowered, {summary.instructions} instructions, "
-        f"{summary.loops} loop{'' if summary.loops == 1 else 's'} over time"
+        f"\n  {Count(before):op}, {after:,} after the passes; {Count(summary.instructions):instruction}, "
+        f"{Count(summary.loops):loop} over time"
     )
     (total, within), (left, left_within) = products
     if (total, within) != (left, left_within):
         loops = f"; in loops over time, where a step waits for the one before: {within} became {left_within}" if within else ""
-        out.text(f"  {total} matrix product{'' if total == 1 else 's'} became {left}{loops}")
+        out.text(f"  {Count(total):matrix product} became {left}{loops}")
     out.table(pass_rows(said), indent="    ")
     at = ", ".join(f"{k}={v}" for k, v in sizes.items())
     out.text(f"  memory: {megabytes(parameter_bytes(model))} parameters, {megabytes(summary.arena)} arena{f' at {at}' if at else ''}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphspec.plan.kernels import ROW
 from graphspec.plan.place import row_major
 from graphspec.sizes import to_size
 from graphspec_runtime.plan import Buffer, Expr, Instruction, Loop, Plan, View, show
@@ -41,8 +42,22 @@ def _steps(plan: Plan, steps: Sequence[Instruction | Loop], indent: str, lines: 
             lines.append(f"{indent}loop t{step.id} < {show(step.trip)}{' reverse' if step.reverse else ''}"
                          f"{f' rows {show(step.rows)}' if step.rows is not None else ''}{_origin(plan, step.origin)}")
             _steps(plan, step.body, indent + "    ", lines)
+        elif step.kernel == "fused":
+            _kernel(plan, step, indent, lines)
         else:
             lines.append(f"{indent}{_instruction(plan, step)}{_origin(plan, step.origin)}")
+
+
+def _kernel(plan: Plan, step: Instruction, indent: str, lines: list[str]) -> None:
+    """A fused kernel, a line for each op; values have the numbers that they have in the C.  ``row``: one number a row."""
+    lines.append(f"{indent}{step.serial:>4}  fused for each of [{', '.join(map(show, step.attrs['shape']))}]{_origin(plan, step.origin)}")
+    inside = indent + " " * 10
+    lines += [f"{inside}v{i} = {_view(plan, view)}" for i, view in enumerate(step.inputs)]
+    for i, (name, operands, _, level, detail) in enumerate(step.attrs["code"], len(step.inputs)):
+        more = "" if detail is None else f" {show(detail) if isinstance(detail, tuple) else detail}"
+        of = ", ".join(f"v{operand}" for operand in operands)
+        lines.append(f"{inside}v{i}{' (row)' if level == ROW else ''} = {name}{more} {of}".rstrip())
+    lines += [f"{inside}{_view(plan, view)} = v{i}" for view, i in zip(step.outputs, step.attrs["results"], strict=True)]
 
 
 def _instruction(plan: Plan, step: Instruction) -> str:
