@@ -20,7 +20,7 @@ from graphspec_runtime.threads import cores
 
 PACKAGES = ("numpy", "lark", "safetensors", "rich", "threadpoolctl", "torch")
 BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-OUR_SETTINGS = ("CC", "GRAPHSPEC_CPU", "GRAPHSPEC_CACHE", "GRAPHSPEC_CACHE_SIZE")
+OUR_SETTINGS = ("CC", "GRAPHSPEC_AMX", "GRAPHSPEC_CPU", "GRAPHSPEC_CACHE", "GRAPHSPEC_CACHE_SIZE")
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Settings that make NumPy's BLAS use other kernels than the best for this processor."""
 

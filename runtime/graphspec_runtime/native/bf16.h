@@ -95,29 +95,40 @@ static const ITEM *NAME(left)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_
 }
 
 #if defined(AMX)
-/* Whether the system lets this process use tiles: it is asked once. */
+/* Whether the system lets this process use tiles, and GRAPHSPEC_AMX is not 0: asked once. */
 static int may_use_tiles(void)
 {
     enum { REQUEST = 0x1023, TILE_DATA = 18, UNKNOWN = 0, YES, NO }; /* of arch_prctl(2) */
     static int answer;
     int known = __atomic_load_n(&answer, __ATOMIC_RELAXED);
     if (known == UNKNOWN) {
-        known = syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0 ? YES : NO;
+        const char *asked = getenv("GRAPHSPEC_AMX");
+        known = (!asked || strcmp(asked, "0")) && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0 ? YES : NO;
         __atomic_store_n(&answer, known, __ATOMIC_RELAXED);
     }
     return known == YES;
 }
 
-/* Tiles are registers of a thread; all eight have 16 rows of 64 bytes.  Given back after each product, since a thread that holds some is
-   slower to be exchanged for another. */
-static void NAME(begin)(void)
+/* So many rows go to each tile of A and of sums: as equal heights as can be, up to 16, since a tile takes as long as it has rows. */
+static gs_int NAME(height)(gs_int M)
 {
-    static const struct {
+    gs_int pairs = (M + 31) / 32;
+    return (M + 2 * pairs - 1) / (2 * pairs);
+}
+
+/* Tiles are registers of a thread: four hold sums, two rows of A, two sixteen rows of a panel.  They are given back after each product, since a
+   thread that holds some is slower to be exchanged for another. */
+static void NAME(begin)(gs_int M)
+{
+    struct {
         uint8_t palette, start, reserved[14];
         uint16_t bytes[16];
         uint8_t rows[16];
-    } all = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-    if (may_use_tiles()) _tile_loadconfig(&all);
+    } shape = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {0}};
+    if (!may_use_tiles()) return;
+    for (int i = 0; i < 8; ++i) shape.rows[i] = i < 6 ? (uint8_t)NAME(height)(M) : 16;
+    __asm__ volatile("" ::"m"(shape)); /* some compilers see only its first bytes read */
+    _tile_loadconfig(&shape);
 }
 
 static void NAME(end)(void)
@@ -136,14 +147,14 @@ static void put(const REAL sums[16][16], REAL *C, gs_int crs, gs_int rows, gs_in
     }
 }
 
-/* All rows times one panel: 32 by 32 sums in four tiles, while two tiles of A and two of the panel come and go. */
+/* All rows times one panel: up to 32 by 32 sums in four tiles, while two tiles of A and two of the panel come and go. */
 static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add)
 {
     if (!may_use_tiles()) return 0;
-    gs_int width = NAME(wide)(columns);
+    gs_int width = NAME(wide)(columns), high = NAME(height)(M);
     __asm__ volatile("" ::: "memory"); /* loading a tile is no use of memory to some compilers: what is written, is written by now */
-    for (gs_int i = 0; i < M; i += 32) {
-        gs_int rows = gs_min(32, M - i), whole = rows == 32 && columns == 32;
+    for (gs_int i = 0; i < M; i += 2 * high) {
+        gs_int rows = gs_min(2 * high, M - i), whole = rows == 2 * high && columns == 32;
         const ITEM *a = A + i * ars, *p = P;
         REAL sums[4][16][16] __attribute__((aligned(64))), *to = C + i * crs;
         for (gs_int r = 0; r < rows; ++r) {
@@ -153,8 +164,8 @@ static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const 
         if (whole && add) {
             _tile_loadd(0, to, crs * 4);
             _tile_loadd(1, to + 16, crs * 4);
-            _tile_loadd(2, to + 16 * crs, crs * 4);
-            _tile_loadd(3, to + 16 * crs + 16, crs * 4);
+            _tile_loadd(2, to + high * crs, crs * 4);
+            _tile_loadd(3, to + high * crs + 16, crs * 4);
         } else {
             _tile_zero(0);
             _tile_zero(1);
@@ -169,17 +180,17 @@ static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const 
                 _tile_loadd(7, p + 16, width * 4);
                 _tile_dpbf16ps(1, 4, 7);
             }
-            if (rows > 16) {
-                _tile_loadd(5, a + 16 * ars, ars * 4);
+            if (rows > high) {
+                _tile_loadd(5, a + high * ars, ars * 4);
                 _tile_dpbf16ps(2, 5, 6);
             }
-            if (columns > 16 && rows > 16) _tile_dpbf16ps(3, 5, 7);
+            if (columns > 16 && rows > high) _tile_dpbf16ps(3, 5, 7);
         }
         if (whole) {
             _tile_stored(0, to, crs * 4);
             _tile_stored(1, to + 16, crs * 4);
-            _tile_stored(2, to + 16 * crs, crs * 4);
-            _tile_stored(3, to + 16 * crs + 16, crs * 4);
+            _tile_stored(2, to + high * crs, crs * 4);
+            _tile_stored(3, to + high * crs + 16, crs * 4);
             continue;
         }
         _tile_stored(0, sums[0], 64);
@@ -187,14 +198,14 @@ static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const 
         _tile_stored(2, sums[2], 64);
         _tile_stored(3, sums[3], 64);
         for (gs_int t = 0; t < 4; ++t) {
-            gs_int m = t / 2 * 16, n = t % 2 * 16;
-            if (m < rows && n < columns) put(sums[t], to + m * crs + n, crs, gs_min(16, rows - m), gs_min(16, columns - n), add);
+            gs_int m = t / 2 * high, n = t % 2 * 16;
+            if (m < rows && n < columns) put(sums[t], to + m * crs + n, crs, gs_min(high, rows - m), gs_min(16, columns - n), add);
         }
     }
     return 1;
 }
 #else
-static void NAME(begin)(void) {}
+static void NAME(begin)(gs_int M) { (void)M; }
 static void NAME(end)(void) {}
 static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add)
 {
@@ -214,7 +225,7 @@ static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, 
 
 static gs_int NAME(inner)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs)
 {
-    gs_int rows = (gs_min(NAME(HEIGHT), M) + 15) / 16 * 16, packed = rows * NAME(depth)(K) * (gs_int)sizeof(ITEM);
+    gs_int rows = NAME(padded)(gs_min(NAME(HEIGHT), M)), packed = rows * NAME(depth)(K) * (gs_int)sizeof(ITEM);
     return gs_max(gs_max(NAME(blocks)(N, K), packed), gs_scratch_f32(M, N, K, ars, acs, brs, bcs, N, 1));
 }
 

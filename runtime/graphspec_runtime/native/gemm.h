@@ -11,7 +11,7 @@ typedef ITEM NAME(items) __attribute__((vector_size(LANES * sizeof(ITEM)), align
 
 /* Pack K rows of so many columns into a panel of a width; what is beyond them becomes 0. */
 static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL *B, gs_int brs, gs_int bcs, ITEM *P);
-/* M rows of K numbers as items: A itself or a copy in `block`, of at most (M + 15) / 16 * 16 * depth(K) items; *rs and *cs become its strides. */
+/* M rows of K numbers as items: A itself or a copy in `block`, of at most padded(M) * depth(K) items; *rs and *cs become its strides. */
 static const ITEM *NAME(left)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_int acs, ITEM *block, gs_int *rs, gs_int *cs);
 /* A product by a way that is faster where little is to be done: whether there was one.  K > 0, and rows of C lie in order. */
 static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
@@ -21,14 +21,17 @@ static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars,
 /* Bytes of workspace that the two take at most, and gs_gemm_packed. */
 static gs_int NAME(inner)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs);
 
-/* Around products on one thread: what a processor has to be told before and after. */
-static void NAME(begin)(void);
+/* Around products of M rows on one thread: what a processor has to be told before and after. */
+static void NAME(begin)(gs_int M);
 static void NAME(end)(void);
 /* All rows times one panel by other registers than those of vectors, if there are some: whether it was done.  Rows of A lie in order. */
 static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add);
 
 /* Items in a column of K numbers. */
 static gs_int NAME(depth)(gs_int K) { return (K + TERMS * STRIDE - 1) / (TERMS * STRIDE) * STRIDE; }
+
+/* Rows that there is room for in a copy of so many. */
+static gs_int NAME(padded)(gs_int M) { return (M + 31) / 32 * 32; }
 
 /* The width of the panel that begins with so many columns left: the last one is as narrow as whole vectors can be. */
 static gs_int NAME(wide)(gs_int left) { return left >= TILE ? TILE : (left + LANES - 1) / LANES * LANES; }
@@ -113,16 +116,16 @@ static void NAME(panel)(gs_int M, gs_int K, const ITEM *A, gs_int ars, gs_int ac
     }
 }
 
-enum { NAME(HEIGHT) = 40 * TILE_ROWS };
+enum { NAME(HEIGHT) = STRIDE > 1 ? 256 : 40 * TILE_ROWS };
 
 void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, int add)
 {
     gs_int depth = NAME(depth)(K), height = TERMS > 1 ? NAME(HEIGHT) : M, rs, cs;
-    NAME(begin)();
     for (gs_int m = 0; m < M; m += height) {
         gs_int rows = gs_min(height, M - m);
-        ITEM *block = TERMS > 1 ? gs_workspace((rows + 15) / 16 * 16 * depth * (gs_int)sizeof(ITEM)) : NULL;
+        ITEM *block = TERMS > 1 ? gs_workspace(NAME(padded)(rows) * depth * (gs_int)sizeof(ITEM)) : NULL;
         const ITEM *a = NAME(left)(rows, K, A + m * ars, ars, 1, block, &rs, &cs);
+        NAME(begin)(rows);
         for (gs_int j = 0; j < N; j += TILE)
             NAME(panel)(rows, depth, a, rs, cs, P + j * depth, C + m * crs + j, crs, gs_min(TILE, N - j), add);
     }
@@ -150,7 +153,6 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
     enum { HEIGHT = NAME(HEIGHT), WIDTH = NAME(WIDTH) };
     gs_int items = NAME(depth)(K), depths = (items + NAME(DEPTH) - 1) / NAME(DEPTH);
     ITEM *P = gs_workspace(NAME(blocks)(N, K)), *block = P + NAME(widest)(N) * NAME(deepest)(K);
-    NAME(begin)();
     for (gs_int n = 0; n < N; n += WIDTH) {
         gs_int columns = gs_min(WIDTH, N - n);
         for (gs_int q = 0, d = 0; d < depths; ++d) {
@@ -158,6 +160,7 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
             for (gs_int m = 0; m < M; m += HEIGHT) {
                 gs_int height = gs_min(HEIGHT, M - m);
                 const ITEM *a = NAME(left)(height, terms, A + m * ars + k * acs, ars, acs, block, &rs, &cs);
+                NAME(begin)(height);
                 for (gs_int j = 0; j < columns; j += TILE) {
                     gs_int across = gs_min(TILE, columns - j);
                     if (m == 0) NAME(gs_pack)(terms, across, B + k * brs + (n + j) * bcs, brs, bcs, P + j * depth); /* used while it is near */

@@ -1,6 +1,6 @@
 /* What gemm.h leaves open where panels hold the numbers themselves. */
 
-static void NAME(begin)(void) {}
+static void NAME(begin)(gs_int M) { (void)M; }
 static void NAME(end)(void) {}
 static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add)
 {
