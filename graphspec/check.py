@@ -310,7 +310,7 @@ def _raise_to_bounds(program: Program, letters: dict[str, int]) -> None:
 def _drawable(shape: Sequence[int]) -> None:
     if math.prod(shape) > MAX_TENSOR:
         sizes = ", ".join(map(str, shape))
-        raise fail("E0702", f"a tensor of [{sizes}] is too large to check", helps=["gradients are the same at smaller sizes: check those"])
+        raise fail("E0702", f"an input of [{sizes}] is too large to be made up", helps=["smaller sizes say the same"])
 
 
 def draw_input(t: TensorType, program: Program, letters: Mapping[str, int], rng: np.random.Generator, low: float, high: float) -> Array:

@@ -374,6 +374,7 @@ def test_what_makes_no_sense_is_told(run: Any, known_machine: Machine, line: str
     said = run(line)
     assert said.code == (4 if code == "E0701" else 1)
     assert f"error[{code}]" in said.err and words in said.err, said.err
+    assert not said.out or code in ("E0701", "E0704")  # nothing is measured before
 
 
 def test_every_configuration_is_one_of_the_design() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import subprocess
@@ -21,6 +22,7 @@ from graphspec.passes import optimise
 from graphspec.plan import make_plan
 from graphspec.training.step import set_up, training_program
 from graphspec_runtime import Executable, open_device
+from graphspec_runtime import threads as counts
 from graphspec_runtime.devices.native import NativeDevice
 from graphspec_runtime.plan import Instruction, Plan
 from merged import Arrays
@@ -51,6 +53,29 @@ def training(name: str, dtype: str = "float32") -> tuple[Plan, Arrays]:
             arguments[port.name] = (np.abs(values) if port.name.startswith("optimizer") else values).astype(v.dtype)
     optimise(step, kernels=True)
     return make_plan(step, "c"), arguments
+
+
+QUOTAS: dict[str, tuple[dict[str, str], float]] = {
+    "none": ({}, math.inf),
+    "no limit": ({"cpu.max": "max 100000\n"}, math.inf),
+    "two cores and a half": ({"cpu.max": "250000 100000\n"}, 2.5),
+    "as older systems say it": ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+    "no limit, older": ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+    "damaged": ({"cpu.max": "", "cpu/cpu.cfs_quota_us": "5", "cpu/cpu.cfs_period_us": "0"}, math.inf),
+}
+
+
+@pytest.mark.parametrize("what", QUOTAS)
+def test_a_container_uses_no_more_cores_than_its_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    files, wanted = QUOTAS[what]
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert counts.share(tmp_path) == wanted
+    monkeypatch.setattr(counts, "GROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert counts.default_threads() == (64 if wanted == math.inf else max(int(wanted), 1))
 
 
 def device_of(threads: int) -> NativeDevice:

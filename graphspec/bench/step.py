@@ -43,7 +43,10 @@ def open_experiment(
         load_plugin(plugin)
     opened = open_spec(spec, lenient=lenient, roots=roots, options=options, limits=limits)
     if not isinstance(opened.result, ExperimentSpec):
-        helps = ["a training step is what is timed: end the spec with `return experiment { loss = ..., inputs = {...} }`"]
+        helps = [
+            "a training step is what is timed: end the spec with `return experiment { loss = ..., inputs = {...} }`",
+            "`graphspec profile` times forward and backward of any model",
+        ]
         raise fail("E0607", "the spec does not return an experiment", opened.evaluation.origin, helps=helps)
     return opened
 

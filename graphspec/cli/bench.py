@@ -28,6 +28,7 @@ from graphspec.bench import (
     peers_named,
 )
 from graphspec.bench.contest import TENTHS
+from graphspec.bench.step import open_experiment
 from graphspec.cli.common import limits, overrides, precision_argument, sizes_given
 from graphspec.cli.output import Output
 from graphspec.errors import fail
@@ -66,6 +67,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     settings, whats, found = asked(args), subjects(args), []
+    if isinstance(whats[0], str):  # what is wrong with a spec is said before the machine is measured
+        open_experiment(whats[0], overrides(args.options), settings.roots, settings.lenient, settings.limits, settings.plugins)
     load = other_load()
     if settings.clock == "wall" and load > QUIET:
         out.note(f"other processes are busy (load {load:.1f}): times with several threads then say little")

@@ -83,7 +83,8 @@ def parser(chosen: str | None) -> Parser:
             plugins = "a Python module that registers nn modules (again for more)"
             sub.add_argument("--plugin", action="append", default=[], metavar="MODULE", help=plugins)
         if name in WITH_SPECS:
-            sub.add_argument("--threads", type=int, metavar="N", help="threads of the matrix products")
+            threads = "threads that work (default: OMP_NUM_THREADS, else one a core; bench: 1)"
+            sub.add_argument("--threads", type=int, metavar="N", help=threads)
             sub.add_argument("--lenient", action="store_true", help="dangling nodes and duplicates are warnings, for old files")
             sub.add_argument(
                 "--root",
