@@ -9,7 +9,7 @@ Values are only put side by side where they can be computed into their place at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from graphspec.errors import Origin
@@ -53,7 +53,7 @@ def _block(block: Block, done: _Done) -> None:
         before = now
         done.turned += _stack_together(block) + _turn(block) + _add_first(block)
         for side in (0, 1):
-            for group in _sharing(block, side):
+            while group := next(_sharing(block, side), None):  # anew: what was merged is known later than before
                 _side_by_side(block, group, side)
                 done.one_for(group)
         while terms := _added(block):
@@ -116,7 +116,7 @@ def transposed(b: Builder, v: Value) -> Value:
     return b.transpose(v, (1, 0))
 
 
-def _sharing(block: Block, side: int) -> list[list[Op]]:
+def _sharing(block: Block, side: int) -> Iterator[list[Op]]:
     """Groups of products whose operand ``side`` is the same value, and that may all be done where the last of their other operands is
     known."""
     position = {op: i for i, op in enumerate(block.ops)}
@@ -132,7 +132,6 @@ def _sharing(block: Block, side: int) -> list[list[Op]]:
     def known(op: Op) -> int:
         return max((position[v.op] for v in op.inputs if v.op in position), default=-1)
 
-    found = []
     for group in groups.values():
         waiting = group
         while len(waiting) > 1:
@@ -144,9 +143,8 @@ def _sharing(block: Block, side: int) -> list[list[Op]]:
                 fits = fits and not any(v.op in taken for v in op.inputs)  # x W W is no product beside x W
                 (taken if fits else rest).append(op)
             if len(taken) > 1:
-                found.append(taken)
+                yield taken
             waiting = rest
-    return found
 
 
 def _in_order(group: Sequence[Op], side: int) -> list[Op]:
@@ -286,12 +284,11 @@ def _stack_together(block: Block) -> int:
 
 
 def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
-    b = Builder()
+    cutting: list[Op] = []
     for concat in scan.blocks[0].ops:
         p = scan_parts(scan)
         ys = dict(zip(p.body_ys, p.ys, strict=True))
-        parts = [ys.get(v) for v in concat.inputs]
-        if concat.name != "concat" or any(y is None for y in parts) or any(v in p.next_carries for v in concat.inputs):
+        if concat.name != "concat" or any(v not in ys or v in p.next_carries for v in concat.inputs):
             continue
         if len(set(concat.inputs)) < len(concat.inputs):
             continue
@@ -299,14 +296,17 @@ def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
         whole = add_scan_y(scan, concat.output)
         gone = set(concat.inputs)
         keep_scan_parts(scan, ys=[i for i, v in enumerate(scan_parts(scan).body_ys) if v not in gone])
+        cuts: dict[Value, Value] = {}
+        b = Builder()
         with b.at(concat.origin):
-            for y in parts:
-                assert y is not None
-                cut = b.slice(whole, axis, at, y.shape[axis])
-                cut.name = y.name
-                table[y] = cut
-                at = at + y.shape[axis]
-    return b.block.ops
+            for v in concat.inputs:
+                n = ys[v].shape[axis]
+                cuts[v] = b.slice(whole, axis, at, n)
+                cuts[v].name = ys[v].name
+                at = at + n
+        table.update((y, cuts[v]) for y, v in zip(p.ys, p.body_ys, strict=True) if v in cuts)  # it may be stacked twice
+        cutting[:0] = b.block.ops  # first, since others may be cut from a part
+    return cutting
 
 
 def _reduce_together(block: Block) -> int:
@@ -316,14 +316,15 @@ def _reduce_together(block: Block) -> int:
         view = op.inputs[0].op if op.name == "reduce_sum" else None
         if view is not None and view.name == "slice" and view.attrs["axis"] not in op.attrs["axes"]:
             groups.setdefault((view.inputs[0], view.attrs["axis"], op.attrs["axes"]), []).append(op)
-    for (whole, axis, axes), group in groups.items():
+    for (_, axis, axes), group in groups.items():
         if len(group) > 1:
-            _sum_whole(block, group, whole, axis, axes)
+            _sum_whole(block, group, axis, axes)
     return sum(len(group) > 1 for group in groups.values())
 
 
-def _sum_whole(block: Block, group: Sequence[Op], whole: Value, axis: int, axes: tuple[int, ...]) -> None:
+def _sum_whole(block: Block, group: Sequence[Op], axis: int, axes: tuple[int, ...]) -> None:
     table: dict[Value, Value] = {}
+    (whole,) = {v for op in group for view in [op.inputs[0].op] if view is not None for v in view.inputs}
 
     def build(b: Builder) -> None:
         total = b.reduce_sum(whole, axes)
