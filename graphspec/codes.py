@@ -159,6 +159,7 @@ CODES: dict[str, str] = {
     "W0218": "a class stands for a module of ours",
     "W0219": "a local that is never read",
     "W0220": "a local that hides another one",
+    "W0221": "a field of a module that nothing reads",
     "W0306": "input shapes were assumed",
     "W0308": "a recurrent module is in no loop",
     "W0309": "a module remembers nothing between calls of a model",

@@ -233,10 +233,10 @@ def test_every_numbered_rule_has_a_line_and_a_test() -> None:
     assert written == tested
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_the_examples_of_the_page_compile_without_a_warning(number: int) -> None:
     blocks = re.findall(r"^```lua\n(.*?)^```", LANGUAGE.read_text(), re.M | re.S)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     found = graphspec.open.open_spec(blocks[number])
     assert found.warnings == []
     if isinstance(found.result, graphspec.build.ExperimentSpec):

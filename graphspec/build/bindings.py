@@ -161,6 +161,7 @@ class ModuleHost(GraphHost):
             return self.module.training
         extra = self.module.extras.get(key)
         if extra is not None or not isinstance(key, str):
+            lua.made_up.asked.add(key)
             return extra
         return self.module.record.get(self.module, key)
 
@@ -177,8 +178,12 @@ class ModuleHost(GraphHost):
             pass  # gradients follow their parameters: what is tied has one
         elif any(key in (argument.name, argument.field) for argument in self.module.record.arguments):
             self.module.record.set(self.module, str(key), unwrap(lua, value), lua.origin())
+        elif key == "train" and isinstance(value, bool):
+            self.module.training = value
         else:
             self.module.extras[key] = value
+            if value is not None:
+                lua.made_up.put(self.module, key, lua.origin())
 
     def _set_parameter(self, lua: Interpreter, name: str, value: Value) -> None:
         own = self.module.parameters[name]

@@ -226,6 +226,8 @@ def evaluate(
     unknown = session.overrides.unknown()
     if unknown:
         raise SpecError(*unknown)
+    if not lenient:
+        session.warnings += lua.made_up.warnings()
     return Evaluation(
         _result(session, value, Origin(lua.span or whole)),
         session.options.values,

@@ -12,6 +12,7 @@ import numpy as np
 
 from graphspec.build.bindings import by_module
 from graphspec.build.env import Env, Flow
+from graphspec.build.fields import MadeUpFields
 from graphspec.build.limits import CALL, TABLE, Budget, LimitError, Limits, over
 from graphspec.build.operators import binary, unary
 from graphspec.build.statements import STATEMENTS
@@ -43,8 +44,8 @@ class Interpreter:
         self.frames: list[Frame] = []
         self.depth = 0
         self.span: Span | None = None
-        self.log: list[str] = []
-        self.warnings: list[Diagnostic] = []
+        self.log, self.warnings = list[str](), list[Diagnostic]()
+        self.made_up = MadeUpFields()
         self.seed(seed)
         self.calling: tuple[ast.Call, Env] | None = None
         """The call expression being carried out."""
