@@ -33,6 +33,7 @@ LAYERS: dict[str, str] = {
     "shipped": "",
     "suggest": "",
     "extras": "errors",
+    "settings": "errors suggest",
     "machine": "",
     "render": "errors",
     "tensorfile": "errors",
