@@ -88,11 +88,13 @@ class Engine:
         if failure.kind == "index":
             low, high = failure.data["low"], failure.data["high"]
             return index_error(failure.data["value"], failure.data["position"], low, high - low + 1, origin)
-        return _failed(failure, origin)
+        ports = zip(self.program.inputs, self.program.block.params, strict=True)
+        taken = ", ".join(f"{port.name} {value.type}" for port, value in ports if port.role == "input")
+        return _failed(failure, origin, f"it takes {taken}" if failure.kind == "shape" and taken else "")
 
 
-def _failed(failure: PlanError, origin: Origin = NOWHERE) -> SpecError:
-    found = HELPS.get(failure.kind) or HELPS.get(failure.data.get("cause", ""))
+def _failed(failure: PlanError, origin: Origin = NOWHERE, help: str = "") -> SpecError:
+    found = help or HELPS.get(failure.kind) or HELPS.get(failure.data.get("cause", ""))
     return fail(CODES[failure.kind], failure.message, origin, helps=[found] if found else [])
 
 

@@ -124,6 +124,7 @@ WRONG_INPUTS: dict[str, tuple[str, Any, str]] = {
     "a table for a tensor": (LINEAR, [np.ones((4, 3)), np.ones((4, 3))], "E0312"),
     "text": (LINEAR, "abc", "E0312"),
     "nothing": (LINEAR, None, "E0312"),
+    "complex numbers": (LINEAR, np.ones((4, 3), complex), "E0312"),
     "a ragged list": (LINEAR, [[1, 2], [3]], "E0312"),
     "fractions for indices": (LOOKUP, np.array([1.5]), "E0312"),
     "an index too large": (LOOKUP, np.array([6]), "E0310"),
@@ -139,6 +140,19 @@ def test_inputs_that_do_not_fit_are_plain_errors(case: str, device: str) -> None
     with pytest.raises(SpecError) as caught:
         graphspec.compile(text, device=device)(given)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (np.ones((4, 5)), "`input` axis 1 is 5, expected 3\n = help: it takes input float32[B, 3]"),
+        (np.ones((4, 3), complex), "inputs: an array of numbers is wanted, got one of complex128\n = help: it takes float32[B, 3]"),
+    ],
+)
+def test_what_a_model_takes_is_told(given: Any, told: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        graphspec.compile(LINEAR)(given)
+    assert str(caught.value).rstrip().endswith(told)
 
 
 def test_index_0_has_its_own_hint_and_index_base_shifts() -> None:

@@ -60,12 +60,8 @@ class Experiment:
         self, opened: Opened, *, dtype: str = "float32", device: str = "cpu", precision: str = "float32", threads: int | None = None
     ) -> None:
         if not isinstance(opened.result, ExperimentSpec):
-            raise fail(
-                "E0607",
-                "the spec does not return an experiment",
-                opened.evaluation.origin,
-                helps=["end it with `return experiment { loss = ..., inputs = {...} }`"],
-            )
+            helps = ["end it with `return experiment { loss = ..., inputs = {...} }`"]
+            raise fail("E0607", "the spec does not return an experiment", opened.evaluation.origin, helps=helps)
         self.opened = opened
         self.dtype = dtype
         self.spec: ExperimentSpec = opened.result
