@@ -12,7 +12,7 @@ import pytest
 
 from graphspec.engine import Engine
 from graphspec.ir.builder import Builder
-from graphspec.ir.core import Port, Program, tensor
+from graphspec.ir.core import Port, Program, Value, tensor
 from graphspec.ir.rewrite import copy_program
 from graphspec.ir.verify import verify
 from graphspec.passes import optimise
@@ -174,6 +174,24 @@ def test_an_index_out_of_range_is_told_as_elsewhere(device: native.NativeDevice)
             Executable(make_plan(program, found.language), found).call(bad)
         told.append((caught.value.kind, caught.value.message, caught.value.data))
     assert told[0] == told[1] and "index 5 of `words` at position [1, 1]" in told[0][1]
+
+
+def test_products_of_one_matrix_with_rows_that_lie_otherwise(device: native.NativeDevice) -> None:
+    """In a loop: rows as they are, columns as rows, and one number everywhere, which lies in memory once."""
+    b = Builder(dtype="float64")
+    xs, h, w = (b.param(tensor(shape, "float64"), name) for name, shape in (("xs", [5, 2, 2]), ("h", [2, 2]), ("w", [2, 3])))
+
+    def body(i: Builder, t: object, cs: list[Value], ks: list[Value], xs: list[Value]) -> tuple[list[Value], list[Value], list[Value]]:
+        lefts = [ks[0], i.transpose(ks[0], (1, 0)), i.full(2.5, [2, 2]), i.transpose(xs[0], (1, 0))]
+        return [i.tanh(i.add(ks[0], xs[0]))], [i.matmul(left, cs[0]) for left in lefts], []
+
+    b.block.results = b.scan(5, [w], [h], [xs], body)[1]
+    program = Program(b.block, [Port(v.name, "input") for v in b.block.params], [Port(f"y{i}", "output") for i in range(4)])
+    rng = np.random.default_rng(0)
+    arguments = {"xs": rng.normal(size=(5, 2, 2)), "h": rng.normal(size=(2, 2)), "w": rng.normal(size=(2, 3))}
+    plan = make_plan(program, "c")
+    assert "gs_gemm_packed" in plan.sources["c"]
+    agree(interpret(program, arguments), Executable(plan, device).call(arguments), 1e-12)
 
 
 def test_a_plan_without_c_is_refused(device: native.NativeDevice) -> None:

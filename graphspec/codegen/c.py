@@ -163,7 +163,7 @@ class _Printer:
             left, right = step.inputs
             (target,) = step.outputs
             moves = any(number == loop.id for number, _ in right.steps)
-            if moves or right.buffer in written or left.strides[1] != 1 or target.strides[1] != 1:
+            if moves or right.buffer in written or not _row_by_row(left, target):
                 continue
             if (loop.id, right) in self.packed:
                 continue
@@ -205,7 +205,7 @@ class _Printer:
         if self.rows and not lead:  # some rows of the left operand and of the result
             m = "(hi - lo)"
             pointers = [f"{pointers[0]} + lo * {size(a.strides[0])}", pointers[1], f"{pointers[2]} + lo * {size(c.strides[0])}"]
-        packed = next((self.packed[loop.id, b] for loop in reversed(loops) if (loop.id, b) in self.packed), None)
+        packed = next((self.packed[loop.id, b] for loop in reversed(loops) if (loop.id, b) in self.packed and _row_by_row(a, c)), None)
         strides = [f"{size(v.strides[-2])}, {size(v.strides[-1])}" for v in (a, b, c)]
         operands = ", ".join(f"{pointer}, {stride}" for pointer, stride in zip(pointers, strides, strict=True))
         call = f"gs_gemm_{mark}({m}, {n}, {k}, {operands}, {add});"
@@ -360,3 +360,8 @@ class _Printer:
 def _start(view: View) -> tuple[object, ...]:
     """Where a view begins."""
     return view.buffer, view.offset, view.steps
+
+
+def _row_by_row(left: View, target: View) -> bool:
+    """Whether the rows of a product's left operand and of its result are without gaps, as products with a packed matrix take them."""
+    return left.strides[1] == 1 and target.strides[1] == 1
