@@ -20,6 +20,7 @@ from graphspec.plan import make_plan
 from graphspec.reference import interpret
 from graphspec_runtime import Executable, open_device
 from merged import Arrays, named, together
+from random_models import Models, step_of
 from random_programs import Generator, draw_arguments
 from test_passes import PROGRAMS, backward_of, draw
 
@@ -62,10 +63,12 @@ def agree(wanted: Arrays, got: Arrays, told: str) -> None:
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-10 * max(1.0, scale), err_msg=f"{name}, without {told}")
 
 
-def compare(programs: Sequence[Program], rounds: Sequence[Sequence[Arrays]], device: str) -> int:
+def compare(
+    programs: Sequence[Program], rounds: Sequence[Sequence[Arrays]], device: str, among: Sequence[frozenset[str]] | None = None
+) -> int:
     """All variants of all programs, compiled as one, with arguments for each program in each round; returns how many variants there are."""
     opened = open_device(device)
-    made = [(i, *each) for i, program in enumerate(programs) for each in variants(program, bool(opened.language))]
+    made = [(i, *each) for i, program in enumerate(programs) for each in variants(program, bool(opened.language), among)]
     whole = together([variant for _, _, variant in made])
     verify(whole)
     executable = Executable(make_plan(whole, opened.language), opened)
@@ -90,6 +93,17 @@ def compare_random(seeds: Sequence[int], device: str) -> int:
     return compare([*forward, *backward], rounds, device)
 
 
+def compare_models(seeds: Sequence[int], device: str, among: Sequence[frozenset[str]] | None = None) -> int:
+    """Random models, their gradients and training steps."""
+    forward = [Models(seed).program() for seed in seeds]
+    programs = [*forward, *map(backward_of, forward), *map(step_of, forward)]
+    rounds = []
+    for sizes in BINDINGS:
+        plain = [draw_arguments(program, sizes, seed) for program, seed in zip(forward, seeds, strict=True)]
+        rounds.append([{**draw(p, sizes, i), **plain[i % len(seeds)]} for i, p in enumerate(programs)])
+    return compare(programs, rounds, device, among)
+
+
 def test_every_pass_can_be_left_out() -> None:
     """Each set is another pipeline, and what is left out does not run."""
     for kernels in (False, True):
@@ -107,6 +121,12 @@ def test_random_graphs(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_random_models(device: str) -> None:
+    """One model and few variants: most of the time goes into compiling them."""
+    assert compare_models((3,), device, [frozenset(), frozenset({"simplify"}), frozenset(name for name, _ in PASSES)]) > 4
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_spec(device: str) -> None:
     program = PROGRAMS["lstm-0-backward_program"]()
     assert compare([program], [[draw(program)]], device) > 4
@@ -117,6 +137,13 @@ def test_a_spec(device: str) -> None:
 @pytest.mark.parametrize("start", range(100, 1100, 10))
 def test_many_random_graphs(start: int, device: str) -> None:
     compare_random(range(start, start + 10), device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("start", range(100, 300, 2))
+def test_many_random_models(start: int, device: str) -> None:
+    compare_models(range(start, start + 2), device)
 
 
 @pytest.mark.slow
