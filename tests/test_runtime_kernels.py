@@ -133,6 +133,19 @@ def test_columns_of_any_width(name: str) -> None:
         np.testing.assert_allclose(got[key], value, rtol=1e-12, err_msg=key)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 5e-7), ("float64", 1e-15)])
+def test_a_sigmoid_beside_zero_has_a_logarithm(dtype: str, tolerance: float) -> None:
+    """The loss of an answer that is sure and wrong."""
+    b = Builder(dtype=dtype)
+    x = b.param(tensor([7], dtype), "x")
+    b.block.results = [b.sigmoid(x), b.log(b.sigmoid(x))]
+    program = Program(b.block, [Port("x", "input")], [Port("y", "output"), Port("log", "output")])
+    x64 = np.array([-80.0, -40, -17, -9, 0, 9, 80])
+    got = Executable(make_plan(program), open_device("numpy")).call({"x": x64.astype(dtype)})
+    np.testing.assert_allclose(got["y"], 1 / (1 + np.exp(-x64)), rtol=tolerance)
+    np.testing.assert_allclose(got["log"], -np.log1p(np.exp(-x64)), rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("n", [1, 2, 7, 200])
 @pytest.mark.parametrize("name", ["numpy", "reference"])
 def test_the_largest_of_few_different_numbers(n: int, name: str) -> None:

@@ -21,7 +21,7 @@ from graphspec_runtime.kernels.pointwise import COMPARISONS, EXTREMES, LOGICAL, 
 
 INSTALL = 'pip install "graphspec[gpu-cuda12]" (or gpu-cuda13, to match the driver)'
 
-HERE = "add bitwise_and bitwise_xor copyto cos cumsum dot log logical_not multiply negative right_shift sqrt tanh".split()
+HERE = "add bitwise_and bitwise_xor copyto cos cumsum dot log logical_not multiply negative right_shift sqrt".split()
 """What the kernels call under NumPy's name and with NumPy's arguments, besides the pointwise tables."""
 
 

@@ -42,15 +42,16 @@ def _logical(site: Site) -> Kernel:
 
 
 def _sigmoid(site: Site) -> Kernel:
-    """0.5 * tanh(x / 2) + 0.5: never overflows, and tanh is the fastest vectorised function NumPy has."""
-    half = site.constant(0.5, site.outputs[0].dtype)
-    multiply, tanh, add = site.xp.multiply, site.xp.tanh, site.xp.add
+    """1 / (1 + exp(-x)): half a tanh, and a half, would be 0 below -17 in float32, and its logarithm far off long before that."""
+    dtype = site.outputs[0].dtype
+    minus, one = site.constant(-1, dtype), site.constant(1, dtype)
+    multiply, exp, add, divide = site.xp.multiply, site.xp.exp, site.xp.add, site.xp.divide
 
     def kernel(x: Array, out: Array) -> None:
-        multiply(x, half, out)
-        tanh(out, out)
-        multiply(out, half, out)
-        add(out, half, out)
+        multiply(x, minus, out)
+        exp(out, out)
+        add(out, one, out)
+        divide(one, out, out)
 
     return kernel
 
