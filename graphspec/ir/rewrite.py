@@ -46,7 +46,8 @@ def substitute(block: Block, table: Mapping[Value, Value]) -> None:
         return v
 
     for op in block.ops:
-        op.inputs = tuple(final(v) for v in op.inputs)
+        if not table.keys().isdisjoint(op.inputs):  # most ops of a long block read nothing of it
+            op.inputs = tuple(final(v) for v in op.inputs)
     block.results = [final(v) for v in block.results]
 
 
