@@ -165,6 +165,7 @@ CODES: dict[str, str] = {
     "W0309": "a module remembers nothing between calls of a model",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0320": "a reward for a module that is not in the graph",
+    "W0622": "a step that cannot be generated with, before it is trained",
     "W0705": "a damaged checkpoint is skipped",
     "W0711": "a run goes on under other conditions",
     "W0725": "weights that are not finite",

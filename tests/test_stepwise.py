@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphspec
+from graphspec.cli.main import main
 from graphspec.errors import SpecError
 from graphspec.graph import new_module
 from graphspec.program import forward_program, infer
@@ -188,3 +189,15 @@ def test_what_cannot_be_run_step_by_step_is_refused_where_it_stands(name: str) -
     with pytest.raises(SpecError) as caught:
         experiment_of(model, CALLED.get(name, "model(tokens)")).decoder  # noqa: B018
     assert (caught.value.code, words in str(caught.value)) == (code, True), str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "told"), [("BiSequencer", True), ("SeqLSTM", False), ("given a state", True)])
+def test_a_run_tells_before_it_trains_what_it_cannot_generate_with(
+    name: str, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = REFUSED[name][0] if name in REFUSED else MODELS[name]
+    Path("model.spec").write_text(SPEC.format(model=model, called=CALLED.get(name, "model(tokens)")))
+    assert main(["run", "model.spec", "--steps", "1", "--out", "run"]) == 0
+    said = capsys.readouterr()
+    assert ("warning[W0622]: this can be trained, and not be generated with: " in said.err) is told
+    assert ("graphspec sample run" not in said.out) is told

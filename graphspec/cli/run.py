@@ -15,6 +15,7 @@ from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.settings import check_settings
 from graphspec.tensorfile import make_folder
+from graphspec.training.decoding import cannot_generate
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
 from graphspec.training.loop import run as train
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         remembered_plugins(Path(args.out), RunDir(Path(args.out)).read(), out)
     settings: dict[str, Any] = {"dtype": args.dtype, "device": args.device, "precision": args.precision, "threads": args.threads}
     experiment = Experiment(opened(args, **more), **settings)
-    out.warnings(experiment.opened.warnings)
+    unfit = cannot_generate(experiment.spec, args.dtype)
+    out.warnings([*experiment.opened.warnings, *unfit])
     folder = Path(args.out) if args.out else fresh_folder(Path(args.spec).stem)
     board = TensorBoard(folder) if args.tensorboard else None
     with Interruption(out) as interruption:
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
             out.note(f"stopped after step {end['step']:,}; go on with it: the same command with --out {folder} --resume")
         return INTERRUPTED
     if not args.json:
-        _summary(end, out, folder, experiment)
+        _summary(end, out, folder, experiment, generates=experiment.spec.step is not None and not unfit)
     return 0
 
 
@@ -224,7 +226,7 @@ def loss_unit(experiment: Experiment) -> str:
     return "nats a symbol" if experiment.source.counted == "symbol" else ""
 
 
-def _summary(end: Event, out: Output, folder: Path, experiment: Experiment) -> None:
+def _summary(end: Event, out: Output, folder: Path, experiment: Experiment, generates: bool) -> None:
     early = ", ended early: no better validation came" if end["early"] else ""
     training = f": training loss {end['train_loss']:.4f}" if end["train_loss"] is not None else ""
     held_out = f", held-out loss {end['valid_loss']:.4f} {loss_unit(experiment)}".rstrip() if "valid_loss" in end else ""
@@ -236,5 +238,5 @@ def _summary(end: Event, out: Output, folder: Path, experiment: Experiment) -> N
         if name in ("bits_per_char", "perplexity"):
             rows += [(f"  {words(other)}", said(name, number)) for other, number in end["baselines"].items()]
         out.table(rows, right=(1,))
-    generate = f"Generate with it: graphspec sample {folder}    " if experiment.spec.step is not None else ""
+    generate = f"Generate with it: graphspec sample {folder}    " if generates else ""
     out.text(f"\n{generate}Look at it again: graphspec eval {folder}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphspec.api import show_types
 from graphspec.build import ExperimentSpec
-from graphspec.errors import SpecError, fail
+from graphspec.errors import Diagnostic, SpecError, fail
 from graphspec.graph import Module
 from graphspec.ir.core import TensorType
 from graphspec.program import Typed, infer, leaves
@@ -87,6 +87,18 @@ def step_model(spec: ExperimentSpec, dtype: str, width: int = 1) -> StepModel:
     )
     _check_rows(model, module, zeros=spec.encode is None)
     return model
+
+
+def cannot_generate(spec: ExperimentSpec, dtype: str) -> list[Diagnostic]:
+    """W0622 for what is wrong with an experiment's step, to be told before it is trained; nothing where there is none."""
+    try:
+        model = step_model(spec, dtype) if spec.step is not None else None
+        if model is not None and spec.encode is not None:
+            encoder_types(spec, dtype, model)
+    except SpecError as failure:
+        said = "this can be trained, and not be generated with"
+        return [replace(p, code="W0622", severity="warning", message=f"{said}: {p.message}") for p in failure.diagnostics]
+    return []
 
 
 def is_shared(t: TensorType) -> bool:
