@@ -13,7 +13,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, mean_of, pair
+from graphspec.nn.common import TORCH, drop_axis, mean_of, pair
 from graphspec.nn.criterion import (
     BY_CONSTRUCTOR,
     SIZE_AVERAGE,
@@ -27,7 +27,6 @@ from graphspec.nn.criterion import (
     targets_of,
     weight_buffer,
 )
-from graphspec.nn.sequence import zero_rows
 from graphspec.nn.transfer import log_softmax
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
@@ -58,11 +57,23 @@ class Classes(Criterion):
         """One for each class, the largest for the class that is predicted."""
         return prediction
 
+    def index(self, b: Lowering, m: Module, prediction: Value, target: Value) -> Value:
+        """The classes that are targets, from 0."""
+        return b.zero_based(b.reshape(target, prediction.shape[:-1]), prediction.shape[-1])
+
     def judge(self, b: Lowering, m: Module, x: Tree) -> Judged | None:
+        """No score is larger than the target's, and of equals the target is the first: one pass that kernels take with others, which
+        looking for the largest is not."""
         prediction, target = pair(x)
-        likeliest = b.argmax(self.scores(b, m, prediction))
-        wanted = b.reshape(target, likeliest.shape)
-        return Judged(b.compare(b.add(likeliest, b.full_like(likeliest, b.session.index_base)), wanted, "eq"), target)
+        scores, index, last = self.scores(b, m, prediction), self.index(b, m, prediction, target), prediction.type.rank - 1
+        picked = b.pick(scores, index)
+        own, place = drop_axis(b, picked, scores, last), drop_axis(b, index, scores, last)
+        before = b.compare(b.broadcast(b.iota(scores.shape[-1]), scores.shape, (last,)), place, "lt")
+        ahead = b.logical(b.compare(scores, own, "gt"), b.logical(b.compare(scores, own, "eq"), before, "and"), "or")
+        one, none = b.full_like(scores, 1), b.full_like(scores, 0)
+        count = b.reduce_sum(b.where(ahead, one, none), [last])
+        first = b.compare(count, b.full_like(count, 0), "eq")
+        return Judged(b.logical(first, b.compare(picked, picked, "eq"), "and"), target)  # NaN is no answer
 
 
 class WeightedClasses(Classes):
@@ -136,7 +147,12 @@ class ClassNLLCriterion(WeightedClasses):
 
     def blank(self, b: Lowering, prediction: Value) -> Value | None:
         """Which rows are no prediction: logarithms of probabilities are not all 0, and what follows the end of a sequence is."""
-        return zero_rows(b, prediction, prediction.type.rank - 1)
+        largest = b.reduce_max(b.abs(prediction), [prediction.type.rank - 1])
+        return b.compare(largest, b.full_like(largest, 0), "eq")
+
+    def index(self, b: Lowering, m: Module, prediction: Value, target: Value) -> Value:
+        target = b.reshape(target, prediction.shape[:-1])
+        return self._classes(b, target, prediction.shape[-1], getattr(m.args, "ignoreIndex", None))[0]
 
     @staticmethod
     def _classes(b: Lowering, target: Value, classes: Size, ignored: int | None) -> tuple[Value, Value | None]:
@@ -239,7 +255,7 @@ class ClassSimplexCriterion(Classes):
 
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         prediction, target = pair(x)
-        index = b.zero_based(b.reshape(target, prediction.shape[:-1]), prediction.shape[-1])
+        index = self.index(b, m, prediction, target)
         difference = b.sub(prediction, b.gather(b.buffer(m, "simplex"), index))
         return Losses(b.mul(difference, difference))
 

@@ -48,7 +48,7 @@ class MultiMarginCriterion(WeightedClasses):
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         prediction, target = pair(x)
         n, last = prediction.shape[-1], prediction.type.rank - 1
-        index = b.zero_based(b.reshape(target, prediction.shape[:-1]), n)
+        index = self.index(b, m, prediction, target)
         own = drop_axis(b, b.pick(prediction, index), prediction, last)
         z = positive(b, b.shift_by(b.sub(prediction, own), m.args.margin))
         others = b.compare(b.broadcast(b.iota(n), z.shape, (last,)), drop_axis(b, index, z, last), "ne")
