@@ -176,6 +176,21 @@ def test_an_index_out_of_range_is_told_as_elsewhere(device: native.NativeDevice)
     assert told[0] == told[1] and "index 5 of `words` at position [1, 1]" in told[0][1]
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_whole_numbers_below_zero_in_a_kernel(device: native.NativeDevice, dtype: str) -> None:
+    """Minus a constant of -1 is no decrement."""
+    b = Builder()
+    x = b.param(tensor([3], dtype), "x")
+    c = b.full(-1, [3], dtype)
+    b.block.results = [b.add(b.neg(c), x), b.sub(x, c), b.mul(b.abs(c), x), b.maximum(b.sign(c), x), b.where(b.compare(x, c, "gt"), x, c)]
+    program = Program(b.block, [Port("x", "input")], [Port(f"y{i}", "output") for i in range(5)])
+    fused = copy_program(program)
+    optimise(fused, kernels=True)
+    assert any(op.name == "fused" for op in fused.block.ops)
+    arguments = {"x": np.array([-3, 0, 2], dtype)}
+    agree(interpret(program, arguments), Executable(make_plan(fused, "c"), device).call(arguments), 0.0)
+
+
 def test_products_of_one_matrix_with_rows_that_lie_otherwise(device: native.NativeDevice) -> None:
     """In a loop: rows as they are, columns as rows, and one number everywhere, which lies in memory once."""
     b = Builder(dtype="float64")

@@ -36,7 +36,7 @@ def number(value: float, dtype: str) -> str:
     if dtype == "bool":
         return str(int(bool(value)))
     if dtype not in SUFFIX:
-        return f"INT64_C({int(value)})" if dtype == "int64" else str(int(value))
+        return f"INT64_C({int(value)})" if dtype == "int64" else f"({int(value)})" if value < 0 else str(int(value))
     mark = "f" if dtype == "float32" else ""
     if math.isnan(value):
         return "NAN"
