@@ -93,7 +93,8 @@ def _rewrite(op: Op) -> int:
     if op.name == "concat":
         return _concat(op)
     values = [_constant(v) for v in op.inputs]
-    if op.name in FOLDED and out.dtype == "float64" and values and all(v is not None for v in values):
+    numbers = all(v is not None and not math.isnan(v) for v in values)  # of NaN and 1, Python's max is the first
+    if op.name in FOLDED and out.dtype == "float64" and numbers:
         found = FOLDED[op.name](*values)
         if math.isfinite(found):
             return _become(op, "full", (), {"value": found, "shape": out.shape, "dtype": out.dtype})
