@@ -149,6 +149,40 @@ def test_every_device_counts_alike(device: str, tmp_path: Path) -> None:
     assert found[0] == found[1] == {"accuracy_1": (5, 8), "accuracy_2": (6, 12)}
 
 
+LENGTHS = "local length = nn.Identity{'B', dtype = 'int32'}()\n"
+SCANNED = {
+    "a criterion after the loop": ("nn.ClassNLLCriterion()({nn.SelectTable(1)(ys), nn.Transpose({1, 2})(t)})", LENGTHS + """
+local a, s = nn.Identity{'B', 4}(), nn.Identity{'B', 4}()
+local ys = nn.Scan(nn.gModule({a, s}, {nn.LogSoftMax()(a), s})){xs = y, lengths = length}"""),
+    "a criterion in it": ("nn.L1Cost()(nn.SelectTable(1)(ys))", LENGTHS + """
+local a, g, s = nn.Identity{'B', 4}(), nn.Identity{'B', dtype = 'int32'}(), nn.Identity{'B'}()
+local added = nn.gModule({a, g, s}, {nn.CAddTable()({nn.Replicate('B')(nn.CrossEntropyCriterion()({a, g})), s})})
+local given, r = nn.Identity()(), nn.Identity{'B'}()
+local p, q = given:split(2)
+local cell = nn.gModule({given, r}, {added({p, q, r}), r})
+local ys = nn.Scan(cell){xs = nn.Identity()({y, nn.Transpose({1, 2})(t)}), lengths = length}"""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCANNED)
+def test_steps_after_the_end_of_a_sequence_do_not_count(name: str, tmp_path: Path) -> None:
+    loss, before = SCANNED[name]
+    arrays = {**IN_STEPS, "length": SHORT.sum(1)}
+    experiment = made(tmp_path, loss, arrays, before=before, inputs=", [length] = d.length", **STEPS)
+    experiment.evaluate(whole=True)
+    assert experiment.answers.counts == {"accuracy": (5, 8)}
+    experiment.train_step()
+    assert experiment.answers.counts == {"accuracy": (5, 8)}
+
+
+def test_no_number_is_no_answer(tmp_path: Path) -> None:
+    scores = SCORES.copy()
+    scores[0, 0] = np.nan
+    experiment = made(tmp_path, CASES["CrossEntropy"][0], {"x": scores, "t": LABELS})
+    experiment.evaluate(whole=True)
+    assert experiment.answers.counts == {"accuracy": (3, 6)}
+
+
 UNJUDGED = {
     "a regression": ("nn.MSECriterion()({y, t})", {"x": SCORES, "t": SCORES}, {"t": ROWS}),
     "several outputs": ("nn.BCECriterion()({nn.Sigmoid()(y), t})", {"x": SCORES, "t": SCORES}, {"t": ROWS}),
