@@ -40,10 +40,12 @@ def _block(block: Block) -> tuple[int, int]:
 
 
 class _Group:
-    """Ops that will be one; ``rows`` counts the domain's leading axes where that matters already."""
+    """Ops that will be one, ``before`` those of the block that they read; ``rows`` counts the domain's leading axes where that matters
+    already."""
 
-    def __init__(self, op: Op, shape: Shape, rows: int | None) -> None:
+    def __init__(self, op: Op, before: set[Op], shape: Shape, rows: int | None) -> None:
         self.ops = [op]
+        self.before = before
         self.shape = shape
         self.rows = rows
 
@@ -71,6 +73,7 @@ class _Groups:
         self.block = block
         self.of: dict[Op, _Group] = {}
         self.position = {op: i for i, op in enumerate(block.ops)}
+        self.before = {op: {v.op for v in op.inputs if v.op is not None and v.op in self.position} for op in block.ops}
         self.readers: dict[Value, list[Op]] = {}
         for op in block.ops:
             for v in op.inputs:
@@ -86,7 +89,7 @@ class _Groups:
                 self._add(op, *found)
 
     def _add(self, op: Op, shape: Shape, rows: int | None) -> None:
-        group = _Group(op, shape, rows)
+        group = _Group(op, set(self.before[op]), shape, rows)
         self.of[op] = group
         for v in op.inputs:
             other = self.of.get(v.op) if v.op is not None else None
@@ -99,6 +102,7 @@ class _Groups:
         if domain is None or len(a.ops) + len(b.ops) > LIMIT or self._apart(a, b):
             return None
         a.ops = sorted(a.ops + b.ops, key=self.position.__getitem__)
+        a.before |= b.before
         a.shape, a.rows = domain
         for op in b.ops:
             self.of[op] = a
@@ -108,21 +112,17 @@ class _Groups:
         """Whether something that reads one group, and is in neither, is read by the other."""
         members = {*a.ops, *b.ops}
         reached: set[Op] = set()
-        # backwards from what the members read of others
-        waiting = [v.op for op in members for v in op.inputs if v.op is not None and v.op in self.position and v.op not in members]
+        waiting = (a.before | b.before) - members  # backwards from what the members read of others
         while waiting:
             op = waiting.pop()
             if op in reached:
                 continue
             group = self.of.get(op)
-            together = group.ops if group is not None else [op]
-            reached.update(together)
-            for each in together:
-                for v in each.inputs:
-                    if v.op in members:
-                        return True
-                    if v.op is not None and v.op in self.position:
-                        waiting.append(v.op)
+            reached.update(group.ops if group is not None else (op,))
+            before = group.before if group is not None else self.before[op]
+            if not members.isdisjoint(before):
+                return True
+            waiting |= before - reached
         return False
 
     # -- building ----------------------------------------------------------------------------------------------------
