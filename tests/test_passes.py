@@ -55,7 +55,7 @@ def draw(program: Program, letters: Mapping[str, int] | None = None, seed: int =
     return arguments
 
 
-REORDERS = {"sums", "stages", "products", "tables", "vectors"}
+REORDERS = {"parts", "sums", "stages", "products", "tables", "vectors"}
 """Passes that add up in another order, so that the last bits may differ; the others compute every number by the same operations."""
 
 

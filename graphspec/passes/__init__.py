@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
-from graphspec.passes import dead_code, fuse, layouts, products, residuals, simplify, sink, stages, sums, tables, vectors
+from graphspec.passes import dead_code, fuse, layouts, parts, products, residuals, simplify, sink, stages, sums, tables, vectors
 from graphspec.passes.told import PassReport, Told
 
 Pass = Callable[[Program], Told]
@@ -22,6 +22,7 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("sums", sums.run),
     ("dead-code", dead_code.run),
     ("simplify", simplify.run),
+    ("parts", parts.run),
     ("stages", stages.run),
     ("simplify", simplify.run),
     ("products", products.run),
