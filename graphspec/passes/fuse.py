@@ -111,6 +111,7 @@ class _Groups:
     def _apart(self, a: _Group, b: _Group) -> bool:
         """Whether something that reads one group, and is in neither, is read by the other."""
         members = {*a.ops, *b.ops}
+        first = min(self.position[a.ops[0]], self.position[b.ops[0]])
         reached: set[Op] = set()
         waiting = (a.before | b.before) - members  # backwards from what the members read of others
         while waiting:
@@ -118,7 +119,10 @@ class _Groups:
             if op in reached:
                 continue
             group = self.of.get(op)
-            reached.update(group.ops if group is not None else (op,))
+            together = group.ops if group is not None else [op]
+            reached.update(together)
+            if self.position[together[-1]] < first:  # it stands before all of them, and reads none
+                continue
             before = group.before if group is not None else self.before[op]
             if not members.isdisjoint(before):
                 return True

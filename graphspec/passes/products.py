@@ -53,9 +53,9 @@ def _block(block: Block, done: _Done) -> None:
         before = now
         done.turned += _stack_together(block) + _turn(block) + _add_first(block)
         for side in (0, 1):
-            while group := next(_sharing(block, side), None):  # anew: what was merged is known later than before
-                _side_by_side(block, group, side)
-                done.one_for(group)
+            while groups := _share(block, side):  # what was merged is known later than before, so that others may follow, or may not
+                for group in groups:
+                    done.one_for(group)
         while terms := _added(block):
             _one_above_the_other(block, *terms)
             done.one_for(terms[1])
@@ -175,18 +175,37 @@ def _behind(v: Value, through: Callable[[Value], bool] = lambda v: True) -> Valu
     return v
 
 
-def _side_by_side(block: Block, group: Sequence[Op], side: int) -> None:
-    """One product for a group, in the place of the first of them that has everything."""
-    group = _in_order(group, 1 - side)
-    others = [op.inputs[1 - side] for op in group]
-    axis = 1 - side
+def _share(block: Block, side: int) -> list[list[Op]]:
+    """One product for each group that shares operand ``side``, where the last of its operands is known; returns those groups.  Groups that
+    read one of them, or are read by one, are left for another time."""
+    position = {op: i for i, op in enumerate(block.ops)}
+    merged: list[list[Op]] = []
+    places: dict[int, list[Op]] = {}
     table: dict[Value, Value] = {}
+    read: set[Value] = set()
+    for group in _sharing(block, side):
+        operands = {v for op in group for v in op.inputs}
+        if not operands.isdisjoint(table) or any(op.output in read for op in group):
+            continue
+        merged.append(group)
+        read |= operands
+        at = max((position[v.op] for v in operands if v.op in position), default=-1) + 1
+        places.setdefault(at, []).extend(_side_by_side(group, side, table))
+    gone = {op for group in merged for op in group}
+    ends = [*block.ops, None]
+    block.ops = [op for i, old in enumerate(ends) for op in (*places.get(i, ()), old) if op is not None and op not in gone]
+    substitute(block, table)
+    return merged
 
-    def build(b: Builder) -> None:
-        whole = b.concat(others, axis)
-        shared = group[0].inputs[side]
+
+def _side_by_side(group: Sequence[Op], side: int, table: dict[Value, Value]) -> list[Op]:
+    """One product for a group, and what its members' results are of that, in ``table``."""
+    group = _in_order(group, 1 - side)
+    axis, shared, at = 1 - side, group[0].inputs[side], Size.const(0)
+    b = Builder()
+    with b.at(_together(group)):
+        whole = b.concat([op.inputs[1 - side] for op in group], axis)
         product = b.matmul(*((shared, whole) if side == 0 else (whole, shared)))
-        at = Size.const(0)
         for op in group:
             n = op.output.shape[axis]
             with b.at(op.origin):
@@ -194,9 +213,7 @@ def _side_by_side(block: Block, group: Sequence[Op], side: int) -> None:
             part.name = op.output.name
             table[op.output] = part
             at = at + n
-
-    _replace(block, group, [*others, group[0].inputs[side]], build, _together(group))
-    substitute(block, table)
+    return b.block.ops
 
 
 def _together(products: Sequence[Op]) -> Origin:
