@@ -93,6 +93,8 @@ TABLES = (
     Job("threads", f"{THREADS} threads", "Time, not processor time.", [f"--config char,medium,mid --threads {THREADS} {PEERS}"]),
     Job("tuned", "Peers that an expert tuned, one thread",
         "What is done to them stands in [cli.md](cli.md#bench).", [f"--config char,medium,mid {CELLS} --peers torch-tuned,jax-tuned"]),
+    Job("tuned-threads", f"Peers that an expert tuned, {THREADS} threads", "Time, not processor time.",
+        [f"--config char,medium --threads {THREADS} --peers torch-tuned,jax-tuned"]),
     Job("tables", "With and without the pass tables, one thread",
         "The pass does on a small table what is done to the rows looked up in it: the products of an embedding, once for each symbol.",
         [f"--config char,mid {CELLS} --without tables", "--cell decoder --without tables"]),
