@@ -56,6 +56,8 @@ def _block(block: Block, done: _Done) -> None:
             while groups := _share(block, side):  # what was merged is known later than before, so that others may follow, or may not
                 for group in groups:
                     done.one_for(group)
+        while turned := _add_whole(block):
+            done.turned += turned
         while terms := _added(block):
             _one_above_the_other(block, *terms)
             done.one_for(terms[1])
@@ -235,6 +237,42 @@ def _replace(block: Block, group: Sequence[Op], needed: Sequence[Value], build: 
     with b.at(origin):
         build(b)
     block.ops = [*ops[:at], *b.block.ops, *ops[at:]]
+
+
+def _add_whole(block: Block) -> int:
+    """Sums of like slices of two products, where all of one is added to all of the other, are slices of one sum: what goes back from the
+    gates of a cell to everything that they read."""
+    counts = uses(block)
+    pairs: dict[tuple[Value, ...], list[Op]] = {}
+    for op in block.ops:
+        cuts = [v.op for v in op.inputs if v.op is not None and v.op.name == "slice" and counts[v] == 1]
+        wholes = tuple(sorted({cut.inputs[0] for cut in cuts}, key=lambda v: v.serial))
+        if op.name == "add" and len(wholes) == 2 and cuts[0].attrs == cuts[1].attrs and wholes[0].type == wholes[1].type:
+            pairs.setdefault(wholes, []).append(op)
+    chosen = {
+        op: wholes for wholes, adds in pairs.items() for op in adds
+        if len(adds) > 1 and all(counts[v] == len(adds) and v.op is not None and v.op.name in ("matmul", "add") for v in wholes)
+    }  # fmt: skip
+    sums: dict[tuple[Value, ...], Value] = {}
+    ops: list[Op] = []
+    table: dict[Value, Value] = {}
+    for op in block.ops:
+        if op not in chosen:
+            ops.append(op)
+            continue
+        b, (left, right), cut = Builder(), chosen[op], op.inputs[0].op
+        assert cut is not None
+        with b.at(op.origin):
+            if chosen[op] not in sums:
+                sums[chosen[op]] = b.add(left, right)
+            part = b.slice(sums[chosen[op]], cut.attrs["axis"], cut.attrs["start"], cut.attrs["length"])
+        part.name = op.output.name
+        ops += b.block.ops
+        table[op.output] = part
+    gone = {v.op for op in chosen for v in op.inputs}
+    block.ops = [op for op in ops if op not in gone]
+    substitute(block, table)
+    return len(table)
 
 
 def _added(block: Block) -> tuple[Op, list[Op]] | None:
