@@ -79,14 +79,14 @@ def native() -> dict[str, Any]:
     except PlanError as failure:
         return {"missing": failure.message, "cache": kept}
     path = shutil.which(found.words[0])
-    able = {"flags": list(found.flags), "vectors": found.vectors, "bf16": found.bf16}
+    able = {"flags": list(found.flags), "vectors": found.vectors, "bf16": found.bf16, "amx": found.amx}
     return {"compiler": path, "version": found.version, **able, "cache": kept}
 
 
 def native_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if "missing" in found:
         return [("C compiler", f"none that works: {shorten(found['missing'], 300)}; cpu is numpy here")]
-    bf16 = ", products of bf16" if found["bf16"] else ""
+    bf16 = f", products of bf16{' in tiles (AMX)' * found['amx']}" if found["bf16"] else ""
     return [
         ("C compiler", f"{found['compiler']}, {found['version']}"),
         ("native code", f"vectors of {found['vectors']} bits{bf16} ({' '.join(found['flags']) or 'no flags for this processor'})"),

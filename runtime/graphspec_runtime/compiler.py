@@ -50,7 +50,8 @@ VECTORS = (("__AVX512F__", 512), ("__AVX__", 256), ("__SSE2__", 128), ("__ARM_NE
 @dataclass(frozen=True)
 class Compiler:
     """``words`` run it.  ``version``: the first line it says of itself; ``flags`` tell it to use all that this processor has; ``macros``: a
-    hash of what is defined with them; ``vectors``: bits of the widest vectors; ``bf16``: whether there are products of bf16 numbers."""
+    hash of what is defined with them; ``vectors``: bits of the widest vectors; ``bf16``: whether there are products of bf16 numbers,
+    ``amx``: in tiles too."""
 
     words: tuple[str, ...]
     version: str
@@ -58,6 +59,7 @@ class Compiler:
     macros: str
     vectors: int
     bf16: bool
+    amx: bool
 
     @property
     def name(self) -> str:
@@ -83,7 +85,7 @@ def about(words: tuple[str, ...]) -> Compiler:
     place = kept.folder() / f"{_seen_from_outside(words)}.json"
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
-        compiler = Compiler(words, found["version"], tuple(found["flags"]), found["macros"], found["vectors"], found["bf16"])
+        compiler = Compiler(words, found["version"], tuple(found["flags"]), found["macros"], found["vectors"], found["bf16"], found["amx"])
         kept.used(place)
         return compiler
     except (OSError, ValueError, KeyError, TypeError):  # never asked, or what is there is damaged
@@ -135,7 +137,8 @@ def _ask(words: tuple[str, ...]) -> Compiler:
     names = {name for line in defined.decode(errors="replace").splitlines() for name in line.split()[1:2]}
     vectors = next((bits for macro, bits in VECTORS if macro in names), 64)
     version = _readable(said).partition("\n")[0]
-    return Compiler(words, version, flags, hashlib.sha256(defined + said).hexdigest(), vectors, "__AVX512BF16__" in names)
+    able = ("__AVX512BF16__" in names, "__AMX_BF16__" in names)
+    return Compiler(words, version, flags, hashlib.sha256(defined + said).hexdigest(), vectors, *able)
 
 
 @cache
