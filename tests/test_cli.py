@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -337,18 +336,6 @@ def test_a_spec_that_asks_for_it_gets_a_picture_of_its_error(run: Any, elsewhere
     assert "E0302" in said.err and "E0805" in said.err
 
 
-def test_a_mistake_of_our_own_is_no_traceback(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> Any:
-        raise KeyError("matmul")
-
-    monkeypatch.setattr("graphspec.cli.compile.make_plan", broken)
-    said = run("compile linear.spec")
-    assert (said.code, said.err.splitlines()[0]) == (1, "error[E0901]: a mistake in graphspec itself: KeyError: 'matmul'")
-    monkeypatch.setenv("GRAPHSPEC_TRACEBACK", "1")
-    with pytest.raises(KeyError):
-        run("compile linear.spec")
-
-
 def test_folders_are_made_for_a_picture(run: Any, elsewhere: Path) -> None:
     pytest.importorskip("igraph", reason="drawing needs igraph")
     assert run("draw linear.spec --out new/folder/linear.svg").code == 0
@@ -388,12 +375,6 @@ def test_doctor(run: Any) -> None:
 def test_a_setting_that_slows_numpy_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     assert "OPENBLAS_CORETYPE" in run("doctor").out
-
-
-def test_a_reader_that_leaves_early_is_no_error() -> None:
-    line = f"{shlex.quote(sys.executable)} -m graphspec compile {shlex.quote(CHAR_LM)} --emit ir | head -1"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("program") and done.stderr == ""
 
 
 def test_the_page_of_the_command_line_works_as_it_stands(run: Any, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:

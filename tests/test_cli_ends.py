@@ -1,4 +1,5 @@
-"""How the command line ends when it cannot say anything, is interrupted, or may not enter a folder: quietly, in a line, with its code."""
+"""How the command line ends when it cannot say anything, is interrupted, may not enter a folder, or is mistaken: quietly, in a line, with its
+code."""
 
 from __future__ import annotations
 
@@ -97,6 +98,25 @@ def test_without_standard_error_a_command_works_all_the_same(
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    line = f"{shlex.quote(sys.executable)} -m graphspec compile {shlex.quote(CHAR_LM)} --emit ir | head -1"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("program") and done.stderr == ""
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_mistake_of_our_own_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise KeyError("matmul")
+
+    monkeypatch.setattr("graphspec.cli.compile.make_plan", broken)
+    code = main(["compile", "linear.spec"])
+    assert (code, capsys.readouterr().err.splitlines()[0]) == (1, "error[E0901]: a mistake in graphspec itself: KeyError: 'matmul'")
+    monkeypatch.setenv("GRAPHSPEC_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        main(["compile", "linear.spec"])
 
 
 @pytest.mark.parametrize("module", ["graphspec.cli.main", "graphspec.cli.compile", "numpy", "graphspec.engine"])

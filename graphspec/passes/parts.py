@@ -7,7 +7,6 @@ lead to the state's.  What is done with the parts, ``stages`` and ``products`` d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from graphspec.ir.builder import Builder
@@ -52,7 +51,8 @@ def _rows(b: Builder, op: Op, after: _Reach) -> dict[Value, Value]:
     if left.op is None or left.op.name != "concat" or left.op.attrs["axis"] != 1:
         return {}
     terms, start = [], Size.const(0)
-    for parts in _groups(left.op.inputs, lambda v: after.leads(op.output, v)):
+    for _, group in groupby(left.op.inputs, lambda v: after.leads(op.output, v)):
+        parts = list(group)
         side = b.concat(parts, 1) if len(parts) > 1 else parts[0]
         terms.append(b.matmul(side, b.slice(matrix, 0, start, side.shape[1])))
         start = start + side.shape[1]
@@ -74,11 +74,6 @@ def _columns(b: Builder, op: Op, after: _Reach) -> dict[Value, Value]:
     if len({after.leads(use.output, left) for use in slices}) < 2:
         return {}
     return {use.output: b.matmul(left, b.slice(matrix, 1, use.attrs["start"], use.attrs["length"])) for use in slices}
-
-
-def _groups(values: Sequence[Value], key: Callable[[Value], bool]) -> Iterable[list[Value]]:
-    """Neighbours that the key says the same of."""
-    return [list(group) for _, group in groupby(values, key)]
 
 
 class _Reach:

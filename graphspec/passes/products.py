@@ -9,7 +9,7 @@ Values are only put side by side where they can be computed into their place at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from graphspec.errors import Origin
@@ -118,10 +118,9 @@ def transposed(b: Builder, v: Value) -> Value:
     return b.transpose(v, (1, 0))
 
 
-def _sharing(block: Block, side: int) -> Iterator[list[Op]]:
+def _sharing(block: Block, side: int, position: Mapping[Op | None, int]) -> Iterator[list[Op]]:
     """Groups of products whose operand ``side`` is the same value, and that may all be done where the last of their other operands is
     known."""
-    position = {op: i for i, op in enumerate(block.ops)}
     first_use: dict[Value, int] = {}
     for i, op in enumerate(block.ops):
         for v in op.inputs:
@@ -180,12 +179,12 @@ def _behind(v: Value, through: Callable[[Value], bool] = lambda v: True) -> Valu
 def _share(block: Block, side: int) -> list[list[Op]]:
     """One product for each group that shares operand ``side``, where the last of its operands is known; returns those groups.  Groups that
     read one of them, or are read by one, are left for another time."""
-    position = {op: i for i, op in enumerate(block.ops)}
+    position: dict[Op | None, int] = {op: i for i, op in enumerate(block.ops)}
     merged: list[list[Op]] = []
     places: dict[int, list[Op]] = {}
     table: dict[Value, Value] = {}
     read: set[Value] = set()
-    for group in _sharing(block, side):
+    for group in _sharing(block, side, position):
         operands = {v for op in group for v in op.inputs}
         if not operands.isdisjoint(table) or any(op.output in read for op in group):
             continue

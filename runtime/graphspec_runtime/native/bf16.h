@@ -94,7 +94,7 @@ static const ITEM *NAME(left)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_
     return block;
 }
 
-#if defined(AMX)
+#if STRIDE > 1
 /* Whether the system lets this process use tiles, and GRAPHSPEC_AMX is not 0: asked once. */
 static int may_use_tiles(void)
 {
@@ -203,14 +203,6 @@ static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const 
         }
     }
     return 1;
-}
-#else
-static void NAME(begin)(gs_int M) { (void)M; }
-static void NAME(end)(void) {}
-static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add)
-{
-    (void)M, (void)depth, (void)A, (void)ars, (void)P, (void)C, (void)crs, (void)columns, (void)add;
-    return 0;
 }
 #endif
 

@@ -26,6 +26,15 @@ static void NAME(begin)(gs_int M);
 static void NAME(end)(void);
 /* All rows times one panel by other registers than those of vectors, if there are some: whether it was done.  Rows of A lie in order. */
 static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add);
+#if STRIDE == 1
+static void NAME(begin)(gs_int M) { (void)M; }
+static void NAME(end)(void) {}
+static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add)
+{
+    (void)M, (void)depth, (void)A, (void)ars, (void)P, (void)C, (void)crs, (void)columns, (void)add;
+    return 0;
+}
+#endif
 
 /* Items in a column of K numbers. */
 static gs_int NAME(depth)(gs_int K) { return (K + TERMS * STRIDE - 1) / (TERMS * STRIDE) * STRIDE; }

@@ -109,7 +109,6 @@ enum { ROW_MAJOR = 101, AS_IT_IS = 111, TRANSPOSED = 112 };
 #if defined(__AVX512BF16__) && IN(3)
 #define TERMS 2
 #if defined(__AMX_BF16__) && defined(__linux__)
-#define AMX
 #define STRIDE 16
 #undef TILE_VECTORS
 #define TILE_VECTORS 2 /* what a pair of tiles holds lies in order */

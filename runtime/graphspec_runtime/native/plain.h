@@ -1,13 +1,5 @@
 /* What gemm.h leaves open where panels hold the numbers themselves. */
 
-static void NAME(begin)(gs_int M) { (void)M; }
-static void NAME(end)(void) {}
-static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, gs_int columns, int add)
-{
-    (void)M, (void)depth, (void)A, (void)ars, (void)P, (void)C, (void)crs, (void)columns, (void)add;
-    return 0;
-}
-
 static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL *B, gs_int brs, gs_int bcs, ITEM *P)
 {
     if (columns < width) memset(P, 0, (size_t)(K * width) * sizeof(REAL));
