@@ -1,5 +1,5 @@
-"""How the command line ends when it cannot say anything, is interrupted, may not enter a folder, or is mistaken: quietly, in a line, with its
-code."""
+"""How the command line ends when it cannot say anything, is interrupted, may not enter a folder, or is mistaken: quietly, in a line, with
+its code."""
 
 from __future__ import annotations
 
