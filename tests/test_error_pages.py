@@ -30,7 +30,7 @@ ELSEWHERE = {
     "E0820": "tests/test_cli.py",
     "E0840": "tests/test_bench.py",
     "E0841": "tests/test_bench.py",
-    "E0901": "tests/test_cli.py",
+    "E0901": "tests/test_cli_ends.py",
     "W0622": "tests/test_stepwise.py",
     "W0705": "tests/test_checkpoint.py",
     "W0711": "tests/test_run.py",
