@@ -66,7 +66,7 @@ def gemm(library: ctypes.CDLL, a: Array, b: Array, c: Array, add: int) -> None:
     operands: list[object] = []
     for x in (a, b, c):
         operands += [place(x), *integers(*(s // 4 for s in x.strides))]
-    library.gs_gemm_bf16(*integers(m, n, k), *operands, ctypes.c_int(add))
+    library.gs_gemm_bf16(*integers(m, n, k), *operands, ctypes.c_int(add), *integers(0, 1))
 
 
 def packed(library: ctypes.CDLL, a: Array, b: Array, c: Array, add: int) -> None:
@@ -75,7 +75,7 @@ def packed(library: ctypes.CDLL, a: Array, b: Array, c: Array, add: int) -> None
     memory = np.full(library.gs_packed_bf16(*integers(k, n)), np.nan, "float32")  # what is not written would show
     library.gs_pack_bf16(*integers(k, n), place(b), *integers(*(s // 4 for s in b.strides)), place(memory))
     rows = [integers(x.strides[0] // 4)[0] for x in (a, c)]
-    library.gs_gemm_packed_bf16(*integers(m, n, k), place(a), rows[0], place(memory), place(c), rows[1], ctypes.c_int(add))
+    library.gs_gemm_packed_bf16(*integers(m, n, k), place(a), rows[0], place(memory), place(c), rows[1], ctypes.c_int(add), *integers(0, 1))
 
 
 def in_rows(a: Array) -> Array:

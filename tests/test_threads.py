@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 
 from compiled import NEEDS_COMPILER
+from graphspec.codegen.team import meetings
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Program, Value
 from graphspec.open import open_spec
@@ -24,7 +27,7 @@ from graphspec.training.step import set_up, training_program
 from graphspec_runtime import Executable, open_device
 from graphspec_runtime import threads as counts
 from graphspec_runtime.devices.native import NativeDevice
-from graphspec_runtime.plan import Instruction, Plan
+from graphspec_runtime.plan import Instruction, Plan, View
 from merged import Arrays
 from test_passes import SPECS, draw
 from test_plan import B, program
@@ -148,6 +151,83 @@ def test_short_loops_with_narrow_products(turns: int) -> None:
     wanted = run(Executable(plan, device_of(1)), arguments)
     for threads in (2, 5, 9):
         equal(wanted, run(Executable(plan, device_of(threads)), arguments), f"{threads} threads")
+
+
+CHAINS: dict[str, tuple[int, list[int]]] = {
+    "by rows": (37, [96, 512, 40, 640, 200, 96]),
+    "by columns": (5, [96, 4096, 40, 640, 200, 96]),
+    "by columns, one row": (1, [130, 2100, 70, 130]),
+}
+"""Rows, and the widths of what a turn makes of them one after the other: each is read once, so that one thread has them share memory."""
+
+
+def chain(name: str) -> tuple[Plan, Arrays]:
+    rows, widths = CHAINS[name]
+    weights = {f"w{i}": shape for i, shape in enumerate(pairwise(widths))}
+
+    def build(b: Builder, xs: Value, h: Value, *ws: Value) -> list[Value]:
+        def body(i: Builder, t: Value, cs: list[Value], ks: list[Value], xs: list[Value]) -> Any:
+            new = i.add(ks[0], xs[0])
+            for w in cs:
+                new = i.tanh(i.matmul(new, w))
+            return [new], [new], []
+
+        last, ys, _ = b.scan(9, ws, [h], [xs], body)
+        return [*last, *ys]
+
+    p = program(build, xs=(9, B, widths[0]), h=(B, widths[0]), **weights)
+    optimise(p, kernels=True)
+    plan = make_plan(p, "c")
+    rng = np.random.default_rng(2)
+    return plan, {a.name: rng.uniform(-1, 1, [n if isinstance(n, int) else rows for n in a.shape]) / 5 for a in plan.arguments}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_threads_at_different_turns_do_not_share_memory(name: str) -> None:
+    plan, arguments = chain(name)
+    wanted = run(Executable(plan, device_of(1)), arguments)
+    for threads in (2, 3, 9):
+        executable = Executable(plan, device_of(threads))
+        for _ in range(20):
+            equal(wanted, run(executable, arguments), f"{threads} threads")
+
+
+WHICH = [  # threads, bytes of matrices, rows, parts of the columns
+    (1, 1 << 30, 1, 1), (2, 1 << 20, 1, 1), (2, 1 << 21, 1, 2), (2, 1 << 21, 32, 2), (2, 1 << 21, 33, 1), (64, 1 << 21, 20, 4),
+    (64, 1 << 21, 100, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("threads", "bytes", "rows", "parts"), WHICH)
+def test_columns_are_split_where_matrices_are_large_and_rows_are_few(threads: int, bytes: int, rows: int, parts: int) -> None:
+    library = device_of(threads).library
+    library.gs_set_threads(ctypes.c_int64(threads))
+    assert library.gs_columns(ctypes.c_int64(bytes), ctypes.c_int64(rows)) == parts
+
+
+BODIES = {  # products by columns are `left * right > result`, others `read, read > written`; | where threads meet
+    "a cell": "| h*w>p | p,c>c p,c>h",
+    "two products of one state": "| h*w>p h*v>q | p,q>h",
+    "one product after the other": "| h*w>p | p*v>q | q>h",
+    "what another has read": "| h*w>p | p*v>h | h>y",
+    "a product last": "x,h>g | g*w>h |",
+    "no product": "h,x>h h>y",
+    "a product alone": "| h*w>p | p*v>h",
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_where_threads_meet(name: str) -> None:
+    words = BODIES[name].split()
+    buffers = sorted({letter for word in words for letter in word if letter.isalpha()})
+
+    def views(letters: str) -> tuple[View, ...]:
+        return tuple(View(buffers.index(letter), 0, (4, 4), (4, 1)) for letter in letters if letter.isalpha())
+
+    steps = [word.partition(">") for word in words if word != "|"]
+    found = meetings([(Instruction("", views(read), views(written), {}, -1, 0), "*" in read) for read, _, written in steps])
+    said = [word for i, step in enumerate(steps) for word in [*["|"] * (i in found), "".join(step)]]
+    assert [*said, *["|"] * (len(steps) in found)] == words
 
 
 def test_several_programs_at_once() -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from graphspec.codegen.expressions import Entry
 from graphspec.codegen.fused import Fused
 from graphspec.codegen.names import buffer_name, operand_name, places, stem, wrapped
 from graphspec.codegen.ops import PRINTERS
+from graphspec.codegen.team import Packed, meetings, row_by_row
 from graphspec.codegen.text import SUFFIX, TYPES, Lines, Operand, address, letter, number, size
 from graphspec_runtime.kernels import POINTWISE
 from graphspec_runtime.plan import Expr, Instruction, Loop, Plan, View, walk
@@ -100,43 +102,61 @@ class _Printer:
         out, trip = self.body, size(loop.trip)
         out.add("", f"/* over time{self._origin(loop.origin)} */")
         with out.block(""):
-            names = self._pack(loop, trip)
-            if self.timed and names:
+            packed = self._pack(loop, trip)
+            if self.timed and packed:
                 out.add("GS_TICK(seconds[0]);")
-            outside, self.open = self.open, [*self.open, *(name for name, _ in names)]
-            if loop.rows is None or loops or self.timed:
+            outside, self.open = self.open, [*self.open, *(matrix.name for matrix in packed)]
+            if loop.rows in (None, 1) or loops or self.timed:
                 self._turns(loop, loops)
             else:
-                self._shared(loop, names)
+                self._shared(loop, packed)
             self.open = outside
-            out.add(*(f"gs_release({name});" for name, _ in names))
+            out.add(*(f"gs_release({matrix.name});" for matrix in packed))
 
     def _turns(self, loop: Loop, loops: list[Loop]) -> None:
-        t, trip = f"t{loop.id}", size(loop.trip)
-        head = f"for (gs_int {t} = {trip} - 1; {t} >= 0; --{t})" if loop.reverse else f"for (gs_int {t} = 0; {t} < {trip}; ++{t})"
-        with self.body.block(head):
+        with self._turn(loop):
             self._steps(loop.body, [*loops, loop])
 
-    def _shared(self, loop: Loop, names: Sequence[tuple[str, str]]) -> None:
-        """The loop as a function for some of its rows, done by the team: each thread takes its rows through all turns."""
+    def _turn(self, loop: Loop) -> AbstractContextManager[None]:
+        t, trip = f"t{loop.id}", size(loop.trip)
+        head = f"for (gs_int {t} = {trip} - 1; {t} >= 0; --{t})" if loop.reverse else f"for (gs_int {t} = 0; {t} < {trip}; ++{t})"
+        return self.body.block(head)
+
+    def _shared(self, loop: Loop, packed: Sequence[Packed]) -> None:
+        """The loop as a function for some of its rows, done by the team: each thread takes its rows through all turns.
+
+        Where the matrices are larger than a core's own cache and rows are few, each thread would wait for all of them in every turn:
+        then products are split by columns, and the threads meet before and after them.
+        """
         assert loop.rows is not None
         name, outside = f"loop{loop.id}", self.body
         self.body = Lines(1)
         self.rows = ("lo", "hi")
         self.body.add("void *const *held = context;", "char *const *m = held[0];", "const int64_t *n = held[1];", "(void)m, (void)n;")
         self._letters()
-        for i, (packed, real) in enumerate(names, 2):
-            self.body.add(f"{real} *{packed} = held[{i}];")
+        self.body.add(*(f"{matrix.type} *{matrix.name} = held[{i}];" for i, matrix in enumerate(packed, 3)))
         rows = size(loop.rows)
         self.body.add(f"gs_int lo = {rows} * part / parts, hi = {rows} * (part + 1) / parts;")
-        self._turns(loop, [])
+        if packed:  # of products by packed matrices this thread does rows from .. to and one part of the columns
+            self.body.add("gs_int columns = held[2] ? parts : 1, column = held[2] ? part : 0;")
+            self.body.add(f"gs_int from = columns > 1 ? 0 : lo, to = columns > 1 ? {rows} : hi;")
+        met = meetings([(step, self._matrix(step, [loop]) is not None) for step, _ in walk(loop.body)])
+        with self._turn(loop):
+            for i, (step, _) in enumerate(walk(loop.body)):
+                self.body.add(*["gs_meet(columns);"] * (i in met))
+                self._instruction(step, [loop])
+            self.body.add(*["gs_meet(columns);"] * (len(loop.body) in met))
         function, self.body, self.rows = self.body, outside, None
         self.kernels.add(f"/*{self._origin(loop.origin).removeprefix(':')}: some rows through all turns */")
         self.kernels.add(f"static void {name}(void *context, gs_int part, gs_int parts)", "{", *function.lines, "}", "")
-        held = ", ".join(["(void *)m", "(void *)n", *(packed for packed, _ in names)])
+        bytes = " + ".join(f"{matrix.count} * (gs_int)sizeof({matrix.type})" for matrix in packed)
+        ready = " && ".join(matrix.name for matrix in packed)
+        self.body.add(f"gs_int columns = {f'{ready} ? gs_columns({bytes}, {rows}) : 1' if packed else '1'};")
+        held = ", ".join(["(void *)m", "(void *)n", "columns > 1 ? &columns : NULL", *(matrix.name for matrix in packed)])
         self.body.add(f"void *held[] = {{{held}}};")
         work = f"{size(loop.trip)} * {rows} * {max(self._width(step) for step, _ in walk(loop.body))}"
-        self.body.add(f"gs_parallel({name}, held, gs_parts({work}, ({rows} + 3) / 4));")
+        self.body.add(f"if (columns > 1) gs_together({name}, held, columns);")
+        self.body.add(f"else gs_parallel({name}, held, gs_parts({work}, ({rows} + 3) / 4));")
 
     @staticmethod
     def _width(step: Instruction) -> int:
@@ -153,9 +173,9 @@ class _Printer:
         if self.letters:
             self.body.add(f"{', '.join(f'(void){name}' for name in self.letters)};")
 
-    def _pack(self, loop: Loop, trip: str) -> list[tuple[str, str]]:
-        """Pack the matrices that the loop's own products multiply by in every turn; returns names and types."""
-        names = []
+    def _pack(self, loop: Loop, trip: str) -> list[Packed]:
+        """Pack the matrices that the loop's own products multiply by in every turn."""
+        packed = []
         written = {v.buffer for step, _ in walk(loop.body) for v in step.outputs}
         for step in loop.body:
             if not isinstance(step, Instruction) or step.kernel != "matmul" or len(step.outputs[0].shape) != 2:
@@ -163,21 +183,21 @@ class _Printer:
             left, right = step.inputs
             (target,) = step.outputs
             moves = any(number == loop.id for number, _ in right.steps)
-            if moves or right.buffer in written or not _row_by_row(left, target):
+            if moves or right.buffer in written or not row_by_row(left, target):
                 continue
             if (loop.id, right) in self.packed:
                 continue
             name = f"packed{len(self.packed)}"
             dtype = self.plan.buffers[right.buffer].dtype
             mark, (k, n) = self.marks[dtype], map(size, right.shape)
-            real = PAIRS if mark == "bf16" else TYPES[dtype]
+            real, count = PAIRS if mark == "bf16" else TYPES[dtype], f"gs_packed_{mark}({k}, {n})"
             out = self.body
-            out.add(f"{real} *{name} = {trip} >= {FEW_TURNS} ? gs_reserve(gs_packed_{mark}({k}, {n}) * (gs_int)sizeof({real})) : NULL;")
+            out.add(f"{real} *{name} = {trip} >= {FEW_TURNS} ? gs_reserve({count} * (gs_int)sizeof({real})) : NULL;")
             rs, cs = map(size, right.strides)
             out.add(f"if ({name}) gs_pack_{mark}({k}, {n}, {address(self.plan, right)}, {rs}, {cs}, {name});")
             self.packed[loop.id, right] = name
-            names.append((name, real))
-        return names
+            packed.append(Packed(name, real, count))
+        return packed
 
     # -- instructions --------------------------------------------------------------------------------------------------
 
@@ -202,17 +222,20 @@ class _Printer:
         out.add(f"/* {step.serial} product{f': {found}' if found else ''} */")
         lead = [f"b{i}" for i in range(len(c.shape) - 2)]
         pointers = [self._at(v, lead) for v in (a, b, c)]
+        packed = self._matrix(step, loops)
+        share = "0, 1"
         if self.rows and not lead:  # some rows of the left operand and of the result
-            m = "(hi - lo)"
-            pointers = [f"{pointers[0]} + lo * {size(a.strides[0])}", pointers[1], f"{pointers[2]} + lo * {size(c.strides[0])}"]
-        packed = next((self.packed[loop.id, b] for loop in reversed(loops) if (loop.id, b) in self.packed and _row_by_row(a, c)), None)
+            start, end = ("from", "to") if packed else self.rows
+            share = "column, columns"
+            m = f"({end} - {start})"
+            pointers = [f"{pointers[0]} + {start} * {size(a.strides[0])}", pointers[1], f"{pointers[2]} + {start} * {size(c.strides[0])}"]
         strides = [f"{size(v.strides[-2])}, {size(v.strides[-1])}" for v in (a, b, c)]
         operands = ", ".join(f"{pointer}, {stride}" for pointer, stride in zip(pointers, strides, strict=True))
         call = f"gs_gemm_{mark}({m}, {n}, {k}, {operands}, {add});"
         self.needs[f"gs_scratch_{mark}({size(c.shape[-2])}, {n}, {k}, {', '.join(strides)})"] = None
         if packed:
             rows, to = size(a.strides[0]), f"{pointers[2]}, {size(c.strides[0])}"
-            fast = f"gs_gemm_packed_{mark}({m}, {n}, {k}, {pointers[0]}, {rows}, {packed}, {to}, {add});"
+            fast = f"gs_gemm_packed_{mark}({m}, {n}, {k}, {pointers[0]}, {rows}, {packed}, {to}, {add}, {share});"
             out.add(f"if ({packed}) {fast}", f"else {call}")
             return
         depth = 0
@@ -223,6 +246,13 @@ class _Printer:
             out.depth += 1
         out.add(call)
         out.depth -= depth
+
+    def _matrix(self, step: Instruction, loops: Sequence[Loop]) -> str | None:
+        """The packed matrix that a product multiplies by."""
+        if step.kernel != "matmul" or len(step.outputs[0].shape) != 2 or not row_by_row(step.inputs[0], step.outputs[0]):
+            return None
+        keys = ((loop.id, step.inputs[1]) for loop in reversed(loops))
+        return next((self.packed[key] for key in keys if key in self.packed), None)
 
     def _at(self, view: View, lead: Sequence[str]) -> str:
         parts = [address(self.plan, view)]
@@ -360,8 +390,3 @@ class _Printer:
 def _start(view: View) -> tuple[object, ...]:
     """Where a view begins."""
     return view.buffer, view.offset, view.steps
-
-
-def _row_by_row(left: View, target: View) -> bool:
-    """Whether the rows of a product's left operand and of its result are without gaps, as products with a packed matrix take them."""
-    return left.strides[1] == 1 and target.strides[1] == 1

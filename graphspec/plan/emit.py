@@ -18,7 +18,7 @@ from graphspec.plan.liveness import Liveness
 from graphspec.plan.place import ZERO, Place, Storage
 from graphspec.plan.shards import sharded_rows
 from graphspec.sizes import Size, product, to_expr
-from graphspec_runtime.plan import Instruction, Loop, View
+from graphspec_runtime.plan import Instruction, Loop, View, walk
 
 ATTRS = {
     "compare": ("how",), "logical": ("how",), "reduce_sum": ("axes",), "reduce_max": ("axes",), "random": ("kind", "site"),
@@ -97,12 +97,17 @@ class Code:
     def close_loop(self, trip: Size, reverse: bool, origin: Origin) -> None:
         self.serial += 1
         loop, self.path = self.path[-1], self.path[:-1]
-        self._starts.pop()
+        start = self._starts.pop()
         for storage in self._outer.pop():
             storage.touch(self.serial)
         body = tuple(self.steps.pop())
         made = Loop(loop, to_expr(trip), reverse, body, self.origin(origin))
-        self.steps[-1].append(replace(made, rows=sharded_rows(made)))
+        rows = sharded_rows(made)
+        if rows is not None:  # threads are at different turns: what one has read already, another has yet to write
+            for view in {v for step, _ in walk(body) for v in (*step.inputs, *step.outputs)}:
+                self.storages[view.buffer].touch(start)
+                self.storages[view.buffer].touch(self.serial)
+        self.steps[-1].append(replace(made, rows=rows))
 
     def view(self, place: Place) -> View:
         steps = tuple((loop, to_expr(step)) for loop, step in place.steps)

@@ -1,4 +1,4 @@
-"""Which loops may be done for some rows at a time: each thread takes its rows through all turns, and waits for nobody.
+"""Which loops may be done for some rows at a time: each thread can take its rows through all turns, and wait for nobody.
 
 A loop is *sharded* over its batch where every instruction works on rows (its first axis, as long everywhere) and each row of each buffer
 that the loop writes is read and written by the same row alone, turn after turn.  This is found from where the views lie, for any cell.

@@ -6,6 +6,7 @@
    by TILE stays in registers for the whole sum. */
 
 #define TILE (TILE_VECTORS * LANES)
+#define LINE (gs_int)(64 / sizeof(ITEM)) /* items in a cache line */
 typedef REAL NAME(vector) __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 typedef ITEM NAME(items) __attribute__((vector_size(LANES * sizeof(ITEM)), aligned(sizeof(ITEM)), may_alias));
 
@@ -47,16 +48,32 @@ static gs_int NAME(wide)(gs_int left) { return left >= TILE ? TILE : (left + LAN
 
 gs_int NAME(gs_packed)(gs_int K, gs_int N) { return (N / TILE * TILE + NAME(wide)(N % TILE)) * NAME(depth)(K); }
 
-void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, ITEM *P)
+typedef struct {
+    gs_int K, N, brs, bcs;
+    const REAL *B;
+    ITEM *P;
+} NAME(matrix);
+
+/* One part of the panels. */
+static void NAME(panels)(void *context, gs_int part, gs_int parts)
 {
-    for (gs_int j = 0; j < N; j += TILE)
-        NAME(pack_panel)(K, gs_min(TILE, N - j), NAME(wide)(N - j), B + j * bcs, brs, bcs, P + j * NAME(depth)(K));
+    const NAME(matrix) *p = context;
+    gs_int count = (p->N + TILE - 1) / TILE, to = gs_min(count * (part + 1) / parts * TILE, p->N);
+    for (gs_int j = count * part / parts * TILE; j < to; j += TILE)
+        NAME(pack_panel)(p->K, gs_min(TILE, to - j), NAME(wide)(p->N - j), p->B + j * p->bcs, p->brs, p->bcs, p->P + j * NAME(depth)(p->K));
 }
 
-/* One tile of ROWS rows and VECTORS vectors: the sum over k, which counts items here, in registers. */
+void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, ITEM *P)
+{
+    NAME(matrix) p = {K, N, brs, bcs, B, P};
+    gs_parallel(NAME(panels), &p, gs_parts(K * N, (N + TILE - 1) / TILE));
+}
+
+/* One tile of ROWS rows and VECTORS vectors: the sum over k, which counts items here, in registers.  Meanwhile lines of what is read
+   after this panel come nearer, one a turn: the third-level cache alone brings them at half the speed that they are used with. */
 #define TILE_OF(ROWS, VECTORS)                                                                                                        \
     static void NAME(tile##ROWS##x##VECTORS)(gs_int K, const ITEM *restrict A, gs_int ars, gs_int acs, const ITEM *restrict P,        \
-                                             REAL *restrict C, gs_int crs, gs_int columns, int add)                                   \
+                                             const ITEM *next, REAL *restrict C, gs_int crs, gs_int columns, int add)                 \
     {                                                                                                                                 \
         enum { WIDTH = VECTORS * LANES };                                                                                             \
         NAME(vector) c[ROWS][VECTORS];                                                                                                \
@@ -67,10 +84,8 @@ void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, IT
             }                                                                                                                         \
         for (gs_int k = 0; k < K; ++k) {                                                                                              \
             NAME(items) b[VECTORS];                                                                                                   \
-            UNROLLED for (int j = 0; j < VECTORS; ++j) {                                                                              \
-                b[j] = *(const NAME(items) *)(P + k * WIDTH + j * LANES);                                                             \
-                __builtin_prefetch(P + (k + 16) * WIDTH + j * LANES);                                                                 \
-            }                                                                                                                         \
+            UNROLLED for (int j = 0; j < VECTORS; ++j) b[j] = *(const NAME(items) *)(P + k * WIDTH + j * LANES);                      \
+            if (ROWS > 1) __builtin_prefetch(next + k * LINE, 0, 2);                                                                  \
             UNROLLED for (int i = 0; i < ROWS; ++i) {                                                                                 \
                 NAME(items) a = A[i * ars + k * acs] - (NAME(items)){0};                                                              \
                 UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] = MULTIPLY_ADD(c[i][j], a, b[j]);                                  \
@@ -101,7 +116,7 @@ TILES_OF(3)
 TILES_OF(4)
 #endif
 
-typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, REAL *, gs_int, gs_int, int);
+typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, const ITEM *, REAL *, gs_int, gs_int, int);
 
 #define ROW_OF_TILES(ROWS) {NAME(tile##ROWS##x1), NAME(tile##ROWS##x2), LARGER(NAME(tile##ROWS##x3), NAME(tile##ROWS##x4))}
 #if TILE_VECTORS > 2
@@ -112,31 +127,41 @@ typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, R
 static const NAME(tile) NAME(tiles)[TILE_ROWS][4] = {ROW_OF_TILES(1), ROW_OF_TILES(2), ROW_OF_TILES(3),
                                                      ROW_OF_TILES(4), ROW_OF_TILES(5), ROW_OF_TILES(6)};
 
-/* All rows times one panel, in tiles of as equal heights as can be. */
-static void NAME(panel)(gs_int M, gs_int K, const ITEM *A, gs_int ars, gs_int acs, const ITEM *P, REAL *C, gs_int crs, gs_int columns,
-                        int add)
+/* All rows times one panel, in tiles of as equal heights as can be; `next` is the panel after it. */
+static void NAME(panel)(gs_int M, gs_int K, const ITEM *A, gs_int ars, gs_int acs, const ITEM *P, const ITEM *next, REAL *C, gs_int crs,
+                        gs_int columns, int add)
 {
     if (NAME(whole)(M, K, A, ars, P, C, crs, columns, add)) return;
     gs_int tiles = (M + TILE_ROWS - 1) / TILE_ROWS, vectors = NAME(wide)(columns) / LANES;
     for (gs_int t = 0, m = 0; t < tiles; ++t) {
         gs_int rows = (M - m + tiles - t - 1) / (tiles - t);
-        NAME(tiles)[rows - 1][vectors - 1](K, A + m * ars, ars, acs, P, C + m * crs, crs, columns, add);
+        const ITEM *near = t * LINE < TILE ? next + t * LINE * K : P; /* all of the panel in some tiles */
+        NAME(tiles)[rows - 1][vectors - 1](K, A + m * ars, ars, acs, P, near, C + m * crs, crs, columns, add);
         m += rows;
     }
 }
 
 enum { NAME(HEIGHT) = STRIDE > 1 ? 256 : 40 * TILE_ROWS };
 
-void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, int add)
+/* Where a part of so many columns begins: whole panels, of as equal numbers of columns as can be. */
+static gs_int NAME(begins)(gs_int N, gs_int part, gs_int parts)
+{
+    return part < parts ? gs_min(N, (N * part / parts + TILE / 2) / TILE * TILE) : N;
+}
+
+void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, const ITEM *P, REAL *C, gs_int crs, int add, gs_int part,
+                          gs_int parts)
 {
     gs_int depth = NAME(depth)(K), height = TERMS > 1 ? NAME(HEIGHT) : M, rs, cs;
+    gs_int from = NAME(begins)(N, part, parts), to = NAME(begins)(N, part + 1, parts);
     for (gs_int m = 0; m < M; m += height) {
         gs_int rows = gs_min(height, M - m);
         ITEM *block = TERMS > 1 ? gs_workspace(NAME(padded)(rows) * depth * (gs_int)sizeof(ITEM)) : NULL;
         const ITEM *a = NAME(left)(rows, K, A + m * ars, ars, 1, block, &rs, &cs);
         NAME(begin)(rows);
-        for (gs_int j = 0; j < N; j += TILE)
-            NAME(panel)(rows, depth, a, rs, cs, P + j * depth, C + m * crs + j, crs, gs_min(TILE, N - j), add);
+        for (gs_int j = from; j < to; j += TILE)
+            NAME(panel)(rows, depth, a, rs, cs, P + j * depth, P + (j + TILE < to ? j + TILE : from) * depth, C + m * crs + j, crs,
+                        gs_min(TILE, to - j), add);
     }
     NAME(end)();
 }
@@ -172,8 +197,10 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
                 NAME(begin)(height);
                 for (gs_int j = 0; j < columns; j += TILE) {
                     gs_int across = gs_min(TILE, columns - j);
-                    if (m == 0) NAME(gs_pack)(terms, across, B + k * brs + (n + j) * bcs, brs, bcs, P + j * depth); /* used while it is near */
-                    NAME(panel)(height, depth, a, rs, cs, P + j * depth, C + m * crs + n + j, crs, across, add || q > 0);
+                    if (m == 0) /* used while it is near */
+                        NAME(pack_panel)(terms, across, NAME(wide)(across), B + k * brs + (n + j) * bcs, brs, bcs, P + j * depth);
+                    NAME(panel)(height, depth, a, rs, cs, P + j * depth, P + (j + TILE < columns ? j + TILE : 0) * depth,
+                                C + m * crs + n + j, crs, across, add || q > 0);
                 }
             }
             q += depth;
@@ -251,6 +278,7 @@ void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_i
 }
 
 #undef TILE
+#undef LINE
 #undef TILE_OF
 #undef TILES_OF
 #undef ROW_OF_TILES

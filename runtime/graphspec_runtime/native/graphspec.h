@@ -24,6 +24,12 @@ void gs_parallel(gs_task task, void *context, gs_int parts);
 gs_int gs_threads(void);
 gs_int gs_parts(gs_int elements, gs_int most);
 
+/* The same with all parts at once, so that they may meet: where all have come, all go on.  With fewer parts if there are not as many threads. */
+void gs_together(gs_task task, void *context, gs_int parts);
+void gs_meet(gs_int parts);
+/* Parts that are worth a thread each, of columns of a loop's products by matrices of so many bytes; 1: it had better be split by rows. */
+gs_int gs_columns(gs_int bytes, gs_int rows);
+
 /* Memory that kernels work in.  A plan has all that they will need at most made ready before it starts, for itself and each thread of the
    team: whether there was so much.  Nothing that a kernel does afterwards can fail. */
 int gs_prepare(gs_int bytes);
@@ -43,13 +49,15 @@ void gs_gemm_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ars, gs_i
 gs_int gs_scratch_f32(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs);
 gs_int gs_scratch_f64(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs);
 
-/* The same with B packed before: for a matrix that many products of few rows share. */
+/* The same with B packed before, for a matrix that many products of few rows share; one part of as many parts of the columns. */
 gs_int gs_packed_f32(gs_int K, gs_int N);
 gs_int gs_packed_f64(gs_int K, gs_int N);
 void gs_pack_f32(gs_int K, gs_int N, const float *B, gs_int brs, gs_int bcs, float *P);
 void gs_pack_f64(gs_int K, gs_int N, const double *B, gs_int brs, gs_int bcs, double *P);
-void gs_gemm_packed_f32(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, const float *P, float *C, gs_int crs, int add);
-void gs_gemm_packed_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ars, const double *P, double *C, gs_int crs, int add);
+void gs_gemm_packed_f32(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, const float *P, float *C, gs_int crs, int add,
+                        gs_int part, gs_int parts);
+void gs_gemm_packed_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ars, const double *P, double *C, gs_int crs, int add,
+                        gs_int part, gs_int parts);
 
 /* The same of float32 numbers rounded to bf16, summed in float32; packed as pairs.  Only where the processor has AVX-512 BF16. */
 void gs_gemm_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, gs_int acs, const float *B, gs_int brs, gs_int bcs, float *C,
@@ -57,7 +65,8 @@ void gs_gemm_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, gs_i
 gs_int gs_scratch_bf16(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs);
 gs_int gs_packed_bf16(gs_int K, gs_int N);
 void gs_pack_bf16(gs_int K, gs_int N, const float *B, gs_int brs, gs_int bcs, uint32_t *P);
-void gs_gemm_packed_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, const uint32_t *P, float *C, gs_int crs, int add);
+void gs_gemm_packed_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, const uint32_t *P, float *C, gs_int crs, int add,
+                        gs_int part, gs_int parts);
 
 void gs_uniform_f32(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, float *out);
 void gs_uniform_f64(gs_int n, gs_int seed, gs_int step, const gs_int *indices, gs_int depth, gs_int site, double *out);

@@ -196,7 +196,7 @@ NORMAL(double, gs_normal_f64)
    One team for the process, made when first asked for.  Whoever finds it busy works alone.  Waiting is active for a while, since work
    comes in quick succession, and then leaves the processor to others. */
 
-enum { MOST_THREADS = 256, SPINS = 20000 };
+enum { MOST_THREADS = 256, SPINS = 20000, FEW_SPINS = 1000, OWN_CACHE = 1 << 21, FEW_ROWS = 16 };
 
 typedef struct {
     workspace space;
@@ -212,6 +212,7 @@ static struct {
     gs_int parts;
     gs_int posted, next, left; /* jobs posted so far; the next part to take; parts not done */
     gs_int prepared;           /* bytes that each worker has to work in */
+    gs_int arrived, meetings;  /* parts that wait for the others, and how often all have met */
     seat seats[MOST_THREADS];
 } team = {.busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .wanted = 1};
 
@@ -263,7 +264,7 @@ static void forget_team(void)
     pthread_mutex_init(&team.busy, NULL);
     pthread_mutex_init(&team.lock, NULL);
     pthread_cond_init(&team.wake, NULL);
-    team.running = 0;
+    team.running = team.arrived = 0;
     workers = 0;
 }
 
@@ -322,13 +323,9 @@ gs_int gs_parts(gs_int elements, gs_int most)
     return gs_max(1, gs_min(gs_min(gs_threads(), most), elements / 16384));
 }
 
-void gs_parallel(gs_task task, void *context, gs_int parts)
+/* Have the team do a job, which the caller has locked and hired. */
+static void post(gs_task task, void *context, gs_int parts)
 {
-    if (parts <= 1 || gs_threads() <= 1 || pthread_mutex_trylock(&team.busy)) {
-        for (gs_int part = 0; part < parts; ++part) task(context, part, parts);
-        return;
-    }
-    hire();
     lock_idle_team();
     team.task = task;
     team.context = context;
@@ -346,5 +343,51 @@ void gs_parallel(gs_task task, void *context, gs_int parts)
             sched_yield();
     }
     pthread_mutex_unlock(&team.busy);
+}
+
+void gs_parallel(gs_task task, void *context, gs_int parts)
+{
+    if (parts <= 1 || gs_threads() <= 1 || pthread_mutex_trylock(&team.busy)) {
+        for (gs_int part = 0; part < parts; ++part) task(context, part, parts);
+        return;
+    }
+    hire();
+    post(task, context, parts);
+}
+
+void gs_together(gs_task task, void *context, gs_int parts)
+{
+    if (parts <= 1 || gs_threads() <= 1 || pthread_mutex_trylock(&team.busy)) {
+        task(context, 0, 1);
+        return;
+    }
+    hire();
+    post(task, context, gs_min(parts, workers + 1));
+}
+
+/* Each thread has a part, so that all will come.  Turns are short: who waits longer waits for a thread that has lost its processor. */
+void gs_meet(gs_int parts)
+{
+    if (parts <= 1) return;
+    gs_int meeting = __atomic_load_n(&team.meetings, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&team.arrived, 1, __ATOMIC_ACQ_REL) == parts) {
+        __atomic_store_n(&team.arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&team.meetings, meeting + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (int i = 0; __atomic_load_n(&team.meetings, __ATOMIC_ACQUIRE) == meeting; ++i) {
+        if (i < FEW_SPINS)
+            pause_a_little();
+        else
+            sched_yield();
+    }
+}
+
+/* Threads that take rows through all turns never meet, and are faster while matrices stay in a core's own cache or its rows are many; else
+   each reads all of the matrices in every turn from a cache that all share. */
+gs_int gs_columns(gs_int bytes, gs_int rows)
+{
+    gs_int parts = gs_min(gs_threads(), bytes / (OWN_CACHE / 4));
+    return bytes >= OWN_CACHE && rows <= FEW_ROWS * parts ? parts : 1;
 }
 #endif

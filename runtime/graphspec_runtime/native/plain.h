@@ -1,5 +1,28 @@
 /* What gemm.h leaves open where panels hold the numbers themselves. */
 
+/* LANES rows from places so far apart, their columns as rows to others: each round puts the vectors of one half between those of the other. */
+static void NAME(turn)(const REAL *from, gs_int from_stride, REAL *to, gs_int to_stride)
+{
+#if defined(__clang__) || !defined(__GNUC__)
+    for (int j = 0; j < LANES; ++j)
+        for (int k = 0; k < LANES; ++k) to[k * to_stride + j] = from[j * from_stride + k];
+#else
+    enum { HALF = LANES / 2 };
+    NAME(vector) rows[LANES], mixed[LANES];
+    __typeof__(rows[0] < rows[0]) low, high; /* which elements of two vectors come first when they alternate, and which follow */
+    UNROLLED for (int i = 0; i < LANES; ++i) low[i] = i / 2 + i % 2 * LANES, high[i] = low[i] + HALF;
+    UNROLLED for (int j = 0; j < LANES; ++j) rows[j] = *(const NAME(vector) *)(from + j * from_stride);
+    UNROLLED for (int round = 1; round < LANES; round *= 2) {
+        UNROLLED for (int i = 0; i < HALF; ++i) {
+            mixed[2 * i] = __builtin_shuffle(rows[i], rows[i + HALF], low);
+            mixed[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + HALF], high);
+        }
+        UNROLLED for (int i = 0; i < LANES; ++i) rows[i] = mixed[i];
+    }
+    UNROLLED for (int k = 0; k < LANES; ++k) *(NAME(vector) *)(to + k * to_stride) = rows[k];
+#endif
+}
+
 static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL *B, gs_int brs, gs_int bcs, ITEM *P)
 {
     if (columns < width) memset(P, 0, (size_t)(K * width) * sizeof(REAL));
@@ -7,19 +30,15 @@ static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL 
         for (gs_int k = 0; k < K; ++k) memcpy(P + k * width, B + k * brs, (size_t)columns * sizeof(REAL));
         return;
     }
-    /* sixteen by sixteen through the first-level cache: what lies in order is read in order, and written in order */
-    for (gs_int k0 = 0; k0 < K; k0 += 16) {
-        gs_int depth = gs_min(16, K - k0);
-        for (gs_int j0 = 0; j0 < columns; j0 += 16) {
-            gs_int across = gs_min(16, columns - j0);
+    for (gs_int k0 = 0; k0 < K; k0 += LANES) {
+        gs_int depth = gs_min(LANES, K - k0);
+        for (gs_int j0 = 0; j0 < columns; j0 += LANES) {
+            gs_int across = gs_min(LANES, columns - j0);
             const REAL *from = B + k0 * brs + j0 * bcs;
             REAL *to = P + k0 * width + j0;
-            if (depth == 16 && across == 16 && brs == 1) {
-                REAL square[16][16];
-                for (int j = 0; j < 16; ++j) memcpy(square[j], from + j * bcs, sizeof square[j]);
-                for (int k = 0; k < 16; ++k)
-                    UNROLLED for (int j = 0; j < 16; ++j) to[k * width + j] = square[j][k];
-            } else
+            if (depth == LANES && across == LANES && brs == 1)
+                NAME(turn)(from, bcs, to, width);
+            else
                 for (gs_int k = 0; k < depth; ++k)
                     for (gs_int j = 0; j < across; ++j) to[k * width + j] = from[k * brs + j * bcs];
         }
