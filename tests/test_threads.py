@@ -285,3 +285,42 @@ sys.exit(any(each.exitcode != 0 for each in children))
 def test_a_fork_after_use() -> None:
     done = subprocess.run([sys.executable, "-c", FORKED], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+SPLIT = """
+import sys
+import numpy as np
+from graphspec_runtime.devices import native
+
+native.KERNEL_FLAGS += ("-DGRAIN=1", "-DOWN_CACHE=4")  # nothing is too small for a team
+
+from merged import named, together
+from random_models import Models, step_of
+from random_programs import draw_arguments
+from test_passes import backward_of, draw
+from test_threads import Executable, device_of, equal, make_plan, optimise, run
+
+seeds = range(int(sys.argv[1]), int(sys.argv[1]) + 4)
+models = [Models(seed).program() for seed in seeds]
+programs = [*models, *map(backward_of, models), *map(step_of, models)]
+for number, sizes in enumerate(({"B": 13, "T": 5}, {"B": 2, "T": 3})):
+    arguments = [{**draw(p, sizes, i), **draw_arguments(models[i % 4], sizes, seeds[i % 4])} for i, p in enumerate(programs)]
+    if not number:
+        whole = together(programs)
+        optimise(whole, kernels=True)
+        plan = make_plan(whole, "c")
+        print(plan.sources["c"].count("gs_together("))
+    wanted = run(Executable(plan, device_of(1)), named(arguments))
+    for threads in (2, 5):
+        executable = Executable(plan, device_of(threads))
+        for _ in range(4):
+            equal(wanted, run(executable, named(arguments)), f"{threads} threads, {sizes}")
+"""
+
+
+@pytest.mark.parametrize("seed", [108, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(200, 320, 4))])
+def test_random_models_by_rows_and_by_columns(seed: int) -> None:
+    words = [sys.executable, "-W", "ignore", "-c", SPLIT, str(seed)]
+    done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert seed != 108 or int(done.stdout) > 4

@@ -196,7 +196,13 @@ NORMAL(double, gs_normal_f64)
    One team for the process, made when first asked for.  Whoever finds it busy works alone.  Waiting is active for a while, since work
    comes in quick succession, and then leaves the processor to others. */
 
-enum { MOST_THREADS = 256, SPINS = 20000, FEW_SPINS = 1000, OWN_CACHE = 1 << 21, FEW_ROWS = 16 };
+enum { MOST_THREADS = 256, SPINS = 20000, FEW_SPINS = 1000, FEW_ROWS = 16 };
+
+/* Work that is worth a thread, in elements, and bytes of matrices that a core holds in a cache of its own; tests have less of both. */
+#ifndef GRAIN
+#define GRAIN 16384
+#define OWN_CACHE (1 << 21)
+#endif
 
 typedef struct {
     workspace space;
@@ -320,7 +326,7 @@ int gs_prepare(gs_int bytes)
 /* Parts that are worth a thread each, of work of so many elements. */
 gs_int gs_parts(gs_int elements, gs_int most)
 {
-    return gs_max(1, gs_min(gs_min(gs_threads(), most), elements / 16384));
+    return gs_max(1, gs_min(gs_min(gs_threads(), most), elements / GRAIN));
 }
 
 /* Have the team do a job, which the caller has locked and hired. */
