@@ -131,6 +131,24 @@ def test_a_sum_over_everything_is_done_by_one_thread() -> None:
         equal(wanted, run(executable, {"x": x}), "5 threads")
 
 
+def test_a_sum_along_the_batch_is_not_split() -> None:
+    def build(b: Builder, xs: Value, h: Value) -> list[Value]:
+        def body(i: Builder, t: Value, cs: list[Value], ks: list[Value], xs: list[Value]) -> Any:
+            new = i.tanh(i.add(i.cumsum(ks[0]), xs[0]))
+            return [new], [new], []
+
+        last, ys, _ = b.scan(50, [], [h], [xs], body)
+        return [*last, *ys]
+
+    p = program(build, xs=(50, B), h=(B,))
+    optimise(p, kernels=True)
+    plan = make_plan(p, "c")
+    assert "gs_parallel(loop" not in plan.sources["c"]
+    arguments = {"xs": np.random.default_rng(3).normal(size=(50, 3000)), "h": np.zeros(3000)}
+    wanted = run(Executable(plan, device_of(1)), arguments)
+    equal(wanted, run(Executable(plan, device_of(4)), arguments), "4 threads")
+
+
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_short_loops_with_narrow_products(turns: int) -> None:
     """A product of few rows is computed as one of many rows is, also where a loop is too short for its matrix to be packed."""

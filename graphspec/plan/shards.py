@@ -15,6 +15,9 @@ from graphspec_runtime.plan import Expr, Instruction, Loop, View
 ROWWISE = frozenset({*POINTWISE, "fused", "matmul", "gather", "pick", "place", "argmax", "top_k", "cumsum"})
 """Kernels that work on each index of their first axis alone."""
 
+ALONG = frozenset({"top_k", "cumsum"})
+"""Those that go along the last axis, which is the first one where there is no other."""
+
 
 def sharded_rows(loop: Loop) -> Expr | None:
     """How many rows a loop can be split into; None where it cannot."""
@@ -37,6 +40,8 @@ def _by_rows(step: Instruction, rows: Size, written: set[int]) -> bool:
     if step.kernel not in ROWWISE or step.attrs.get("accumulate") and step.kernel != "matmul":
         return False
     if any(not v.shape or to_size(v.shape[0]) != rows for v in step.outputs):
+        return False
+    if step.kernel in ALONG and len(step.inputs[0].shape) < 2:
         return False
     if step.kernel == "fused" and step.attrs["rows"] == 0:
         return False
