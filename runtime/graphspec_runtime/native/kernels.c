@@ -219,6 +219,8 @@ static struct {
     gs_int posted, next, left; /* jobs posted so far; the next part to take; parts not done */
     gs_int prepared;           /* bytes that each worker has to work in */
     gs_int arrived, meetings;  /* parts that wait for the others, and how often all have met */
+    gs_int waited;             /* nanoseconds that the parts of the job waited for each other, added up */
+    gs_int shy, longest;       /* loops yet to be done without meetings, and how many they were at first */
     seat seats[MOST_THREADS];
 } team = {.busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .wanted = 1};
 
@@ -329,7 +331,7 @@ gs_int gs_parts(gs_int elements, gs_int most)
     return gs_max(1, gs_min(gs_min(gs_threads(), most), elements / GRAIN));
 }
 
-/* Have the team do a job, which the caller has locked and hired. */
+/* Have the team do a job; the caller has locked and hired it. */
 static void post(gs_task task, void *context, gs_int parts)
 {
     lock_idle_team();
@@ -348,7 +350,6 @@ static void post(gs_task task, void *context, gs_int parts)
         else
             sched_yield();
     }
-    pthread_mutex_unlock(&team.busy);
 }
 
 void gs_parallel(gs_task task, void *context, gs_int parts)
@@ -359,6 +360,17 @@ void gs_parallel(gs_task task, void *context, gs_int parts)
     }
     hire();
     post(task, context, parts);
+    pthread_mutex_unlock(&team.busy);
+}
+
+/* Where others want the processors too, threads that meet wait for one that is not running, and most of the time goes by.  Then loops are done
+   without meetings for a while, twice as long each time. */
+static void look_back(gs_int parts, double seconds)
+{
+    enum { FIRST = 16, LAST = 4096 };
+    int held_up = 4e-9 * (double)team.waited > seconds * (double)parts;
+    team.longest = held_up ? gs_min(gs_max(2 * team.longest, FIRST), LAST) : 0;
+    __atomic_store_n(&team.shy, team.longest, __ATOMIC_RELAXED);
 }
 
 void gs_together(gs_task task, void *context, gs_int parts)
@@ -368,10 +380,15 @@ void gs_together(gs_task task, void *context, gs_int parts)
         return;
     }
     hire();
-    post(task, context, gs_min(parts, workers + 1));
+    parts = gs_min(parts, workers + 1);
+    team.waited = 0;
+    double start = gs_clock();
+    post(task, context, parts);
+    look_back(parts, gs_clock() - start);
+    pthread_mutex_unlock(&team.busy);
 }
 
-/* Each thread has a part, so that all will come.  Turns are short: who waits longer waits for a thread that has lost its processor. */
+/* Each part has a thread, so that all will come. */
 void gs_meet(gs_int parts)
 {
     if (parts <= 1) return;
@@ -381,19 +398,23 @@ void gs_meet(gs_int parts)
         __atomic_store_n(&team.meetings, meeting + 1, __ATOMIC_RELEASE);
         return;
     }
+    double start = gs_clock();
     for (int i = 0; __atomic_load_n(&team.meetings, __ATOMIC_ACQUIRE) == meeting; ++i) {
         if (i < FEW_SPINS)
             pause_a_little();
         else
             sched_yield();
     }
+    __atomic_fetch_add(&team.waited, (gs_int)(1e9 * (gs_clock() - start)), __ATOMIC_RELAXED);
 }
 
 /* Threads that take rows through all turns never meet, and are faster while matrices stay in a core's own cache or its rows are many; else
    each reads all of the matrices in every turn from a cache that all share. */
 gs_int gs_columns(gs_int bytes, gs_int rows)
 {
-    gs_int parts = gs_min(gs_threads(), bytes / (OWN_CACHE / 4));
-    return bytes >= OWN_CACHE && rows <= FEW_ROWS * parts ? parts : 1;
+    gs_int parts = gs_min(gs_threads(), bytes / (OWN_CACHE / 4)), shy = __atomic_load_n(&team.shy, __ATOMIC_RELAXED);
+    if (bytes < OWN_CACHE || rows > FEW_ROWS * parts) return 1;
+    if (shy > 0) __atomic_store_n(&team.shy, shy - 1, __ATOMIC_RELAXED);
+    return shy > 0 ? 1 : parts;
 }
 #endif
