@@ -66,7 +66,7 @@ def gemm(library: ctypes.CDLL, a: Array, b: Array, c: Array, add: int) -> None:
     operands: list[object] = []
     for x in (a, b, c):
         operands += [place(x), *integers(*(s // 4 for s in x.strides))]
-    library.gs_gemm_bf16(*integers(m, n, k), *operands, ctypes.c_int(add), *integers(0, 1))
+    library.gs_gemm_bf16(*integers(m, n, k), *operands, ctypes.c_int(add), *integers(m))
 
 
 def packed(library: ctypes.CDLL, a: Array, b: Array, c: Array, add: int) -> None:

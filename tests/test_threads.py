@@ -153,15 +153,16 @@ def test_a_sum_along_the_batch_is_not_split() -> None:
 def test_short_loops_with_narrow_products(turns: int) -> None:
     """A product of few rows is computed as one of many rows is, also where a loop is too short for its matrix to be packed."""
 
-    def build(b: Builder, xs: Value, h: Value, w: Value, v: Value) -> list[Value]:
+    def build(b: Builder, xs: Value, h: Value, w: Value, v: Value, u: Value) -> list[Value]:
         def body(i: Builder, t: Value, cs: list[Value], ks: list[Value], xs: list[Value]) -> Any:
-            wide, narrow = (i.matmul(ks[0], i.transpose(c, [1, 0])) for c in cs)
-            return [i.tanh(i.add(ks[0], xs[0]))], [wide, narrow], []
+            wide, narrow = (i.matmul(ks[0], i.transpose(c, [1, 0])) for c in cs[:2])
+            small = i.matmul(i.slice(ks[0], 1, 0, 20), cs[2])  # of a few rows not worth packing, of all of them so
+            return [i.tanh(i.add(ks[0], xs[0]))], [wide, narrow, small], []
 
-        last, ys, _ = b.scan(turns, [w, v], [h], [xs], body)
+        last, ys, _ = b.scan(turns, [w, v, u], [h], [xs], body)
         return [*last, *ys]
 
-    p = program(build, xs=(turns, B, 512), h=(B, 512), w=(4096, 512), v=(1, 512))
+    p = program(build, xs=(turns, B, 512), h=(B, 512), w=(4096, 512), v=(1, 512), u=(20, 16))
     plan = make_plan(p, "c")
     assert "gs_parallel(loop" in plan.sources["c"], "rows are shared among the team"
     rng = np.random.default_rng(2)
@@ -321,7 +322,7 @@ from test_threads import Executable, device_of, equal, make_plan, optimise, run
 seeds = range(int(sys.argv[1]), int(sys.argv[1]) + 4)
 models = [Models(seed).program() for seed in seeds]
 programs = [*models, *map(backward_of, models), *map(step_of, models)]
-for number, sizes in enumerate(({"B": 13, "T": 5}, {"B": 2, "T": 3})):
+for number, sizes in enumerate(({"B": 13, "T": 5}, {"B": 2, "T": 3}, {"B": 13, "T": 2})):
     arguments = [{**draw(p, sizes, i), **draw_arguments(models[i % 4], sizes, seeds[i % 4])} for i, p in enumerate(programs)]
     if not number:
         whole = together(programs)

@@ -216,7 +216,8 @@ class _Printer:
         (a, b), (c,) = step.inputs, step.outputs
         out, dtype = self.body, self.plan.buffers[c.buffer].dtype
         mark = (self.marks if len(c.shape) == 2 else SUFFIX)[dtype]
-        m, n, k = size(c.shape[-2]), size(c.shape[-1]), size(a.shape[-1])
+        rows, n, k = size(c.shape[-2]), size(c.shape[-1]), size(a.shape[-1])
+        m = rows
         add = int(bool(step.attrs.get("accumulate")))
         found = places(self.plan.origins_of(step))
         out.add(f"/* {step.serial} product{f': {found}' if found else ''} */")
@@ -231,11 +232,11 @@ class _Printer:
             pointers = [f"{pointers[0]} + {start} * {size(a.strides[0])}", pointers[1], f"{pointers[2]} + {start} * {size(c.strides[0])}"]
         strides = [f"{size(v.strides[-2])}, {size(v.strides[-1])}" for v in (a, b, c)]
         operands = ", ".join(f"{pointer}, {stride}" for pointer, stride in zip(pointers, strides, strict=True))
-        call = f"gs_gemm_{mark}({m}, {n}, {k}, {operands}, {add});"
-        self.needs[f"gs_scratch_{mark}({size(c.shape[-2])}, {n}, {k}, {', '.join(strides)})"] = None
+        call = f"gs_gemm_{mark}({m}, {n}, {k}, {operands}, {add}, {rows});"
+        self.needs[f"gs_scratch_{mark}({rows}, {n}, {k}, {', '.join(strides)})"] = None
         if packed:
-            rows, to = size(a.strides[0]), f"{pointers[2]}, {size(c.strides[0])}"
-            fast = f"gs_gemm_packed_{mark}({m}, {n}, {k}, {pointers[0]}, {rows}, {packed}, {to}, {add}, {share});"
+            apart, to = size(a.strides[0]), f"{pointers[2]}, {size(c.strides[0])}"
+            fast = f"gs_gemm_packed_{mark}({m}, {n}, {k}, {pointers[0]}, {apart}, {packed}, {to}, {add}, {share});"
             out.add(f"if ({packed}) {fast}", f"else {call}")
             return
         depth = 0

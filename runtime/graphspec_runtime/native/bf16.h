@@ -206,12 +206,12 @@ static int NAME(whole)(gs_int M, gs_int depth, const ITEM *A, gs_int ars, const 
 }
 #endif
 
-/* What is too little to be packed is multiplied in float32, whatever M is: threads take different parts of the rows, and all find the same. */
+/* What is too little to be packed is multiplied in float32. */
 static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
-                       gs_int crs, int add)
+                       gs_int crs, int add, gs_int all)
 {
-    if (M > 1 && N * K > 1024) return 0;
-    gs_gemm_f32(M, N, K, A, ars, acs, B, brs, bcs, C, crs, 1, add);
+    if (all > 1 && N * K > 1024) return 0;
+    gs_gemm_f32(M, N, K, A, ars, acs, B, brs, bcs, C, crs, 1, add, all);
     return 1;
 }
 

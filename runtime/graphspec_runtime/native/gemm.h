@@ -14,9 +14,9 @@ typedef ITEM NAME(items) __attribute__((vector_size(LANES * sizeof(ITEM)), align
 static void NAME(pack_panel)(gs_int K, gs_int columns, gs_int width, const REAL *B, gs_int brs, gs_int bcs, ITEM *P);
 /* M rows of K numbers as items: A itself or a copy in `block`, of at most padded(M) * depth(K) items; *rs and *cs become its strides. */
 static const ITEM *NAME(left)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_int acs, ITEM *block, gs_int *rs, gs_int *cs);
-/* A product by a way that is faster where little is to be done: whether there was one.  K > 0, and rows of C lie in order. */
+/* A product by a way that is faster where little is to be done: whether there was one.  K > 0, rows of C lie in order, and there are `all`. */
 static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
-                       gs_int crs, int add);
+                       gs_int crs, int add, gs_int all);
 static void NAME(large)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                         gs_int crs, int add);
 /* Bytes of workspace that the two take at most, and gs_gemm_packed. */
@@ -255,16 +255,16 @@ gs_int NAME(gs_scratch)(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs
 }
 
 void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
-                   gs_int crs, gs_int ccs, int add)
+                   gs_int crs, gs_int ccs, int add, gs_int all)
 {
     if (M <= 0 || N <= 0) return;
     if (ccs != 1 && crs == 1) { /* the transpose of the product is the product of the transposes */
-        NAME(gs_gemm)(N, M, K, B, bcs, brs, A, acs, ars, C, ccs, crs, add);
+        NAME(gs_gemm)(N, M, K, B, bcs, brs, A, acs, ars, C, ccs, crs, add, N);
         return;
     }
     if (ccs != 1 && N > 1) { /* neither rows nor columns of C lie in order */
         REAL *copy = NAME(staged)(M, N, C, crs, ccs, NAME(inner)(M, N, K, ars, acs, brs, bcs));
-        NAME(gs_gemm)(M, N, K, A, ars, acs, B, brs, bcs, copy, N, 1, add);
+        NAME(gs_gemm)(M, N, K, A, ars, acs, B, brs, bcs, copy, N, 1, add, all);
         for (gs_int i = 0; i < M; ++i)
             for (gs_int j = 0; j < N; ++j) C[i * crs + j * ccs] = copy[i * N + j];
         return;
@@ -274,7 +274,7 @@ void NAME(gs_gemm)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_i
             for (gs_int i = 0; i < M; ++i) memset(C + i * crs, 0, (size_t)N * sizeof(REAL));
         return;
     }
-    if (!NAME(small)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add)) NAME(large)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
+    if (!NAME(small)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add, all)) NAME(large)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add);
 }
 
 #undef TILE

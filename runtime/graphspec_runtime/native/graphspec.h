@@ -39,11 +39,12 @@ void *gs_workspace(gs_int bytes);
 void *gs_reserve(gs_int bytes);
 void gs_release(void *memory);
 
-/* C[M,N] = A[M,K] B[K,N], or added to C; any strides. */
+/* C[M,N] = A[M,K] B[K,N], or added to C; any strides.  Who computes some rows of a product says how many there are in `all`: that decides
+   the way, so that numbers are the same however rows are split. */
 void gs_gemm_f32(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, gs_int acs, const float *B, gs_int brs, gs_int bcs,
-                 float *C, gs_int crs, gs_int ccs, int add);
+                 float *C, gs_int crs, gs_int ccs, int add, gs_int all);
 void gs_gemm_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ars, gs_int acs, const double *B, gs_int brs, gs_int bcs,
-                 double *C, gs_int crs, gs_int ccs, int add);
+                 double *C, gs_int crs, gs_int ccs, int add, gs_int all);
 
 /* Bytes of workspace that such a product takes at most, or one of fewer rows; with B packed too. */
 gs_int gs_scratch_f32(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs);
@@ -61,7 +62,7 @@ void gs_gemm_packed_f64(gs_int M, gs_int N, gs_int K, const double *A, gs_int ar
 
 /* The same of float32 numbers rounded to bf16, summed in float32; packed as pairs.  Only where the processor has AVX-512 BF16. */
 void gs_gemm_bf16(gs_int M, gs_int N, gs_int K, const float *A, gs_int ars, gs_int acs, const float *B, gs_int brs, gs_int bcs, float *C,
-                  gs_int crs, gs_int ccs, int add);
+                  gs_int crs, gs_int ccs, int add, gs_int all);
 gs_int gs_scratch_bf16(gs_int M, gs_int N, gs_int K, gs_int ars, gs_int acs, gs_int brs, gs_int bcs, gs_int crs, gs_int ccs);
 gs_int gs_packed_bf16(gs_int K, gs_int N);
 void gs_pack_bf16(gs_int K, gs_int N, const float *B, gs_int brs, gs_int bcs, uint32_t *P);

@@ -103,13 +103,13 @@ static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL 
 
 /* Products that packing would cost more than it gains: of few rows, of one column, of short sums, and small ones.  1 if it was done. */
 static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
-                       gs_int crs, int add)
+                       gs_int crs, int add, gs_int all)
 {
-    if (N == 1 && M > 1 && crs == 1) {
+    if (N == 1 && all > 1 && crs == 1) {
         NAME(row)(M, K, B, brs, A, acs, ars, C, add);
         return 1;
     }
-    if (M > 2 && K > 2 && M * N * K > 4096) return 0;
+    if (all > 2 && K > 2 && all * N * K > 4096) return 0;
     for (gs_int i = 0; i < M; ++i) NAME(row)(N, K, A + i * ars, acs, B, brs, bcs, C + i * crs, add);
     return 1;
 }
