@@ -198,10 +198,12 @@ NORMAL(double, gs_normal_f64)
 
 enum { MOST_THREADS = 256, SPINS = 20000, FEW_SPINS = 1000, FEW_ROWS = 16 };
 
-/* Work that is worth a thread, in elements, and bytes of matrices that a core holds in a cache of its own; tests have less of both. */
+/* Work that is worth a thread, in elements, bytes of matrices that a core holds in a cache of its own, and how many loops are done without
+   meetings at most where threads had to wait; tests have less of all. */
 #ifndef GRAIN
 #define GRAIN 16384
 #define OWN_CACHE (1 << 21)
+#define LONGEST 4096
 #endif
 
 typedef struct {
@@ -367,9 +369,9 @@ void gs_parallel(gs_task task, void *context, gs_int parts)
    without meetings for a while, twice as long each time. */
 static void look_back(gs_int parts, double seconds)
 {
-    enum { FIRST = 16, LAST = 4096 };
+    enum { FIRST = 16 };
     int held_up = 4e-9 * (double)team.waited > seconds * (double)parts;
-    team.longest = held_up ? gs_min(gs_max(2 * team.longest, FIRST), LAST) : 0;
+    team.longest = held_up ? gs_min(gs_max(2 * team.longest, FIRST), LONGEST) : 0;
     __atomic_store_n(&team.shy, team.longest, __ATOMIC_RELAXED);
 }
 
