@@ -26,7 +26,6 @@ from graphspec.open import SAVED, Opened, open_spec, pick_module
 from graphspec.program import (
     Signature,
     Typed,
-    assumptions,
     backward_program,
     forward_program,
     infer,
@@ -35,7 +34,7 @@ from graphspec.program import (
     noise_types,
 )  # fmt: skip
 from graphspec.settings import check_settings
-from graphspec.states import unkept
+from graphspec.states import warnings_of
 from graphspec.suggest import did_you_mean
 
 Array = np.ndarray[Any, Any]
@@ -126,7 +125,7 @@ class Model:
     @property
     def warnings(self) -> list[Diagnostic]:
         """Of evaluating the spec, and of typing it without any input."""
-        return [*self.opened.warnings, *assumptions(self._typed[None]), *unkept(self._typed[None])]
+        return [*self.opened.warnings, *warnings_of(self._typed[None], trained=False)]
 
     @property
     def inputs(self) -> Any:

@@ -7,7 +7,7 @@ a training step goes on where the last batch ended (``remember``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from graphspec.errors import Diagnostic, error
@@ -15,7 +15,7 @@ from graphspec.ir.core import TensorType, Value
 from graphspec.lower import Lowering
 from graphspec.nn.loop import Ran
 from graphspec.nn.sequence import memory_of
-from graphspec.program import Frame, Typed, lower_module, open_frame
+from graphspec.program import Frame, Typed, assumptions, lower_module, open_frame
 from graphspec.shapes.infer import Use, merge_repeats
 
 
@@ -54,17 +54,33 @@ def remembered(typed: Typed) -> dict[str, Memory]:
     return {f"memory.{number}": memory for number, memory in enumerate(found, 1)}
 
 
-def unkept(typed: Typed) -> list[Diagnostic]:
-    """A warning for each module of a model that was told to remember: who calls the model keeps nothing from call to call."""
-    told = [use for use in typed.types.uses if memory_of(use.module) != "neither"]
-    return merge_repeats([_unkept(use) for use in told])
+def warnings_of(typed: Typed, trained: bool) -> list[Diagnostic]:
+    """All that is told of a model before it runs: what inference assumed, and each module that was told to remember in vain.
+
+    Who calls a model keeps nothing from call to call.  An experiment (``trained``) keeps what its loops leave, but not that of a loop
+    inside another one, which begins anew with each step of that.
+    """
+    if trained:
+        why = "it is inside a loop, each step of which begins it with zeros"
+        helps = ["in the cell of a loop the state is the cell's: it goes in and out of it, `{x, prev_s} -> {y, next_s}` for `nn.Scan`"]
+    else:
+        why = "each call of a model begins with zeros"
+        instead = "an experiment keeps what it leaves from batch to batch"
+        helps = [f"{instead}; a state of your own goes in and out: `nn.Scan(cell){{xs = x, s0 = s}}`"]
+    told = [
+        error("W0309", f"nn.{use.module.record.name} remembers nothing here: {why}", use.origin, severity="warning", helps=helps)
+        for use in (_looped(typed.use) if trained else typed.types.uses)
+        if use.module is not None and memory_of(use.module) != "neither"
+    ]
+    return [*assumptions(typed), *merge_repeats(told)]
 
 
-def _unkept(use: Use) -> Diagnostic:
-    assert use.module is not None
-    text = f"nn.{use.module.record.name} remembers nothing here: each call of a model begins with zeros"
-    helps = ["an experiment keeps what it leaves from batch to batch; a state of your own goes in and out: `nn.Scan(cell){xs = x, s0 = s}`"]
-    return error("W0309", text, use.origin, severity="warning", helps=helps)
+def _looped(use: Use, inside: bool = False) -> Iterator[Use]:
+    """The uses that are in a loop over time."""
+    if inside:
+        yield use
+    for sub in use.subs.values():
+        yield from _looped(sub, inside or (use.module is not None and use.module.record.loops))
 
 
 def kept(memory: Memory, training: bool) -> bool:

@@ -36,3 +36,61 @@ return experiment {{ loss = nn.L1Cost()(nn.Mul()(x)), inputs = {{ [x] = points.x
         graphspec.experiment(tmp_path / "model.spec").train_step()
     assert re.search(told, str(failure.value), re.S)
     assert re.search(r"model\.spec:2:\d+", str(failure.value))
+
+
+ARRAYS = """local points = data.arrays {{ path = 'points.npz', batch = 4, valid = 0.5 }}
+local x = nn.Identity{{{size}, 2}}()
+return experiment {{ loss = nn.MSECriterion()({{nn.Linear(2, 2)(x), x}}), inputs = {{ [x] = points.x }} }}
+"""
+TEXTS = """local text = data.text {{ path = 'corpus.txt', batch = 2, seq_len = 5, valid = 0.5 }}
+local tokens, targets = nn.Identity{{{size}, 'B', dtype = 'int32'}}(), nn.Identity{{{size}, 'B', dtype = 'int32'}}()
+local lm = nn.Sequential():add(nn.LookupTable(text.vocab_size, 3)){split}
+  :add(nn.Sequencer(nn.GRU(3, text.vocab_size))):add(nn.Sequencer(nn.LogSoftMax()))
+local wanted = {wanted}
+return experiment {{
+  loss = nn.SequencerCriterion(nn.ClassNLLCriterion())({{lm(tokens), wanted}}),
+  inputs = {{ [tokens] = text.tokens, [targets] = text.targets }},
+}}
+"""
+COUNTED = {"size": "5", "split": ":add(nn.SplitTable(1))", "wanted": "nn.SplitTable(1)(targets)"}
+LETTERS = [
+    (ARRAYS, {"size": "4"}, {"size": "'B'"}, r"fewer examples: write the letter 'B'"),
+    (TEXTS, COUNTED, {"size": "'T'", "split": "", "wanted": "targets"}, r"write the letter 'T'.*without nn\.SplitTable"),
+]
+
+
+@pytest.mark.parametrize(("text", "counted", "letter", "told"), LETTERS, ids=["arrays", "text"])
+def test_a_number_that_not_each_batch_has(text: str, counted: dict[str, str], letter: dict[str, str], told: str, tmp_path: Path) -> None:
+    """The error names the letter to write, and with it the pass goes to its end."""
+    np.savez(tmp_path / "points.npz", x=ONES((20, 2)))
+    (tmp_path / "corpus.txt").write_text("to be or not to be, that is the question\n" * 4)
+
+    def evaluated(sizes: dict[str, str]) -> dict[str, float]:
+        (tmp_path / "model.spec").write_text(text.format(**sizes))
+        return graphspec.experiment(tmp_path / "model.spec", device="numpy").evaluate()
+
+    with pytest.raises(graphspec.SpecError, match=told):
+        evaluated(counted)
+    assert np.isfinite(evaluated(letter)["valid_loss"])
+
+
+def test_a_carried_state_whose_size_nothing_says(tmp_path: Path) -> None:
+    """It begins as zeros: how many, some stream or number must say.  Told where the state is made, before anything runs."""
+    (tmp_path / "corpus.txt").write_text("to be or not to be, that is the question\n" * 4)
+    text = """local text = data.text {{ path = 'corpus.txt', batch = 2, seq_len = 5 }}
+local tokens, targets = nn.Identity{{'T', 'B', dtype = 'int32'}}(), nn.Identity{{'T', 'B', dtype = 'int32'}}()
+local count = nn.Identity{size}()
+local log_p = nn.LogSoftMax()(nn.Linear(3, text.vocab_size)(nn.View(-1, 3)(nn.LookupTable(text.vocab_size, 3)(tokens))))
+return experiment {{
+  loss = nn.ClassNLLCriterion()({{log_p, nn.View(-1)(targets)}}),
+  inputs = {{ [tokens] = text.tokens, [targets] = text.targets }}, carry = {{ [count] = nn.AddConstant(1)(count) }},
+}}
+"""
+    told = {"()": r"(?s)E0313.*float32\[B2?, n\].*model\.spec:3:15.*nn\.Identity\{'B', 8\}", "{'B', 'n'}": r"no stream has n:"}
+    for size, words in told.items():
+        (tmp_path / "model.spec").write_text(text.format(size=size))
+        with pytest.raises(graphspec.SpecError) as failure:
+            graphspec.experiment(tmp_path / "model.spec", device="numpy")
+        assert re.search(words, str(failure.value)), str(failure.value)
+    (tmp_path / "model.spec").write_text(text.format(size="{'B', 8}"))
+    assert graphspec.experiment(tmp_path / "model.spec", device="numpy").train_step() > 0

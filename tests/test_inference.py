@@ -373,3 +373,23 @@ def test_sizes_that_only_a_guard_makes_equal_reach_every_record(record: Record) 
                 continue
             named_parameters(graph)
             verify(forward_program(found, not sample.evaluate))
+
+
+LAST = "`nn\\.Select\\(1, 1\\)` after it"
+RANKS = [
+    ("cost, nn.Mean(1)(nn.Mean(1)(x))", rf"E0301.*\[\] has 0 axes, \[1\] has 1.*help: .*{LAST}"),
+    ("cost, nn.MulConstant(2)(nn.Mean(1)(nn.Mean(1)(nn.Linear(3, 2)(z))))",
+     rf"E0302\]: nn\.Mean: its output does not fit.*:3:68.*wants \[\].*\[1\] comes out of it, where \[\] is wanted.*{LAST}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sum", "told"), RANKS, ids=["at once", "from behind"])
+def test_a_vector_of_one_beside_a_number(sum: str, told: str) -> None:
+    """The mean of a vector is a vector of one in Torch, and the loss is none: told at the mean, with what makes a number of it."""
+    text = "local x, z = nn.Identity{'B', 3}(), nn.Identity()()\nlocal cost = nn.MSECriterion()({x, nn.Tanh()(x)})\n"
+    text += "return nn.gModule({x, z}, {nn.CAddTable()({%s}), z})"
+    with pytest.raises(SpecError) as caught:
+        typed(text % sum)
+    assert re.search(told, str(caught.value), re.S), str(caught.value)
+    mended = re.sub(r"nn\.Mean\(1\)\((nn\.Mean\(1\)\(.*\))\)", r"nn.Select(1, 1)(nn.Mean(1)(\1))", sum)
+    assert show(typed(text % mended).outputs).startswith("{[], ")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphspec
+from graphspec.cli.main import main
 from graphspec.errors import SpecError
 from graphspec.training.experiment import Experiment
 
@@ -123,3 +124,26 @@ def test_a_model_that_is_called_remembers_nothing(call: str, told: int) -> None:
     assert [w.message for w in graphspec.compile(text).warnings if w.code == "W0309"] == [
         "nn.SeqLSTM remembers nothing here: each call of a model begins with zeros"
     ] * told
+
+
+INSIDE = """
+local x, prev = nn.Identity{'B', 4}(), nn.Identity{'B', 6}()
+local inner = nn.SeqGRU(4, 6):remember(%s)
+local h = nn.Tanh()(nn.CAddTable()({nn.Select(1, 1)(inner(nn.Unsqueeze(1)(x))), prev}))
+local cell = nn.gModule({x, prev}, {nn.Identity()(h), h})
+local hs, _ = nn.Scan(cell){xs = nn.LookupTable(V, 4)(tokens)}:split(2)
+local log_p = ends(hs)
+"""
+
+
+@pytest.mark.parametrize(("mode", "told"), [("'both'", 1), ("'train'", 1), ("'neither'", 0)])
+def test_in_the_cell_of_a_loop_it_is_told_in_vain(mode: str, told: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """By every command that trains or compiles it; what stands outside of loops is kept, and not told of."""
+    outside = "local seq = nn.SeqGRU(4, 6):remember('both')\nlocal log_p = ends(seq(nn.LookupTable(V, 4)(tokens)))"
+    for model, count in ((INSIDE % mode, told), (outside, 0)):
+        Path("model.spec").write_text(SPEC.format(model=model, carry=""))
+        for command in (["compile", "model.spec"], ["run", "model.spec", "--steps", "1", "--device", "numpy"]):
+            assert main(command) == 0
+            said = capsys.readouterr().err
+            assert said.count("warning[W0309]: nn.SeqGRU remembers nothing here: it is inside a loop") == count, said
+            assert "model.spec:9:" in said or not count

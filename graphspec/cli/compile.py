@@ -20,9 +20,9 @@ from graphspec.ir.text import print_program
 from graphspec.passes import optimise
 from graphspec.passes.told import Count, PassReport
 from graphspec.plan import make_plan, print_plan, summarise
-from graphspec.program import Typed, assumptions, backward_program, forward_program, leaf_names, leaves
+from graphspec.program import Typed, backward_program, forward_program, leaf_names, leaves
 from graphspec.settings import check_settings
-from graphspec.states import unkept
+from graphspec.states import warnings_of
 from graphspec.training.feeding import source_of
 from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import best_measure, measured_by
@@ -61,8 +61,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     else:
         model, what = typed(found, args.dtype), "forward and backward" if args.backward else "forward"
         program = (backward_program if args.backward else forward_program)(model, training=True)
-        warnings += unkept(model)
-    warnings += assumptions(model)
+    warnings += warnings_of(model, trained=isinstance(found.result, ExperimentSpec))
     if args.emit == "ir":
         out.warnings(warnings)
         out.text(print_program(program), end="")

@@ -14,6 +14,7 @@ from graphspec.cli.common import opened, place, precision_argument, remembered_p
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.settings import check_settings
+from graphspec.states import warnings_of
 from graphspec.tensorfile import make_folder
 from graphspec.training.decoding import cannot_generate
 from graphspec.training.experiment import Experiment
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     settings: dict[str, Any] = {"dtype": args.dtype, "device": args.device, "precision": args.precision, "threads": args.threads}
     experiment = Experiment(opened(args, **more), **settings)
     unfit = cannot_generate(experiment.spec, args.dtype)
-    out.warnings([*experiment.opened.warnings, *unfit])
+    out.warnings([*experiment.opened.warnings, *warnings_of(experiment.setup.typed, trained=True), *unfit])
     folder = Path(args.out) if args.out else fresh_folder(Path(args.spec).stem)
     board = TensorBoard(folder) if args.tensorboard else None
     with Interruption(out) as interruption:

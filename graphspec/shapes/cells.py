@@ -41,14 +41,20 @@ CellTree = Union[Cell, Sequence["CellTree"]]
 
 
 class Mismatch(Exception):
-    """Two types that cannot be one.  ``axis`` (from 0) tells where two shapes differ; None when it is not about one size."""
+    """Two types that cannot be one.  ``axis`` (from 0) tells where two shapes differ; None when it is not about one size.
 
-    def __init__(self, message: str, axis: int | None = None, left: Size | None = None, right: Size | None = None) -> None:
+    Of a tensor that has another rank ``cell`` is the tensor, and ``wanted`` what it should have been.
+    """
+
+    def __init__(self, message: str, axis: int | None = None, left: Size | None = None, right: Size | None = None,
+                 cell: Cell | None = None, wanted: Sequence[Size] = ()) -> None:  # fmt: skip
         super().__init__(message)
         self.message = message
         self.axis = axis
         self.left = left
         self.right = right
+        self.cell = cell
+        self.wanted = wanted
 
 
 @dataclass
@@ -217,7 +223,7 @@ class Solver:
             cell.dims, cell.origin = wanted, self.origin
             self.changes += 1
         elif len(cell.dims) != len(wanted):
-            raise Mismatch(f"rank {len(wanted)} is wanted here, got {self.show(cell)}")
+            raise Mismatch(f"rank {len(wanted)} is wanted here, got {self.show(cell)}", cell=cell, wanted=wanted)
         else:
             for axis, (old, new) in enumerate(zip(cell.dims, wanted, strict=True)):
                 self.equate(old, new, axis)
@@ -273,7 +279,10 @@ class Solver:
         if cell.dims is None:
             return "?"
         kind = "" if cell.dtype in (None, FLOAT) else f"{cell.dtype} "
-        return kind + "[" + ", ".join(show(self.resolve(n)) for n in cell.dims) + "]"
+        return kind + self.shown(cell.dims)
+
+    def shown(self, dims: Sequence[Size]) -> str:
+        return "[" + ", ".join(show(self.resolve(n)) for n in dims) + "]"
 
 
     def fixed_by(self, cell: Cell) -> list[tuple[Origin, bool]]:

@@ -11,9 +11,17 @@ from graphspec.shapes.cells import UNKNOWN, show
 from graphspec.sizes import Size
 
 
+def one_element(a: Sequence[Size], b: Sequence[Size]) -> list[str]:
+    """How a vector of one element, such as the sum of a vector is in Torch, becomes the number that the other one is."""
+    vector = [n.value for n in (*a, *b)] == [1]
+    return ["a vector of one element is no number: `nn.Select(1, 1)` after it makes one of it"] if vector else []
+
+
 def repeat_hint(a: Sequence[Size], b: Sequence[Size]) -> list[str]:
     """How repeating one tensor would give two shapes the same sizes, where it would."""
     small, big = sorted((tuple(a), tuple(b)), key=len)
+    if told := one_element(small, big):
+        return told
     how = ""
     if len(big) == len(small) + 1:
         axes = [*range(1, len(big)), 0]

@@ -14,7 +14,7 @@ from typing import Any
 from graphspec.errors import Diagnostic, Origin, SpecError, error
 from graphspec.graph import GModule, Inputs, Module, Node
 from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, CellTree, Mismatch, Solver, hint_of
-from graphspec.shapes.hints import equal_outputs, fitting_input, rearranged, repeat_hint
+from graphspec.shapes.hints import equal_outputs, fitting_input, one_element, rearranged, repeat_hint
 from graphspec.shapes.ranks import rank_of
 from graphspec.sizes import Size, SizeLike
 
@@ -226,7 +226,7 @@ class Types(Solver):
                 break
         for use in self.uses:
             for leaf in self.leaves(use.y):
-                self._finish(leaf, use)
+                self.find(leaf).dtype = self.find(leaf).dtype or FLOAT
 
     def _sweep(self) -> None:
         while True:
@@ -277,19 +277,25 @@ class Types(Solver):
             self.problems.extend(failure.diagnostics)
 
     def _about_output(self, use: Use, clash: Mismatch) -> bool:
-        """Whether the size that does not fit is one of the output, and of no input."""
+        """Whether what does not fit is a size or the rank of the output, and of no input."""
+        if clash.cell is not None:
+            return clash.cell in self.leaves(use.y) and clash.cell not in self.leaves(use.x)
         outputs, inputs = ([d for leaf in self.leaves(cell) for d in self.find(leaf).dims or ()] for cell in (use.y, use.x))
         sizes = [[self.resolve(n) for n in dims] for dims in (outputs, inputs)]
         return clash.axis is not None and clash.left in sizes[0] and clash.left not in sizes[1]
 
     def _unwanted(self, use: Use, clash: Mismatch, what: str, text: str) -> Diagnostic:
-        """Something that was typed before reads this output, and wants another size."""
+        """Something that was typed before reads this output, and wants another size, or another rank."""
         others = []
         for leaf in self.leaves(use.y):
             dims = [self.resolve(n) for n in self.find(leaf).dims or ()]
             others += [(origin, "wanted here") for n, (origin, _) in zip(dims, self.fixed_by(leaf), strict=True) if n == clash.left]
+        if clash.cell is not None:
+            text = f"{self.shown(clash.wanted)} comes out of it, where {self.show(clash.cell)} is wanted"
+            others = [(clash.cell.origin, f"wants {self.show(clash.cell)}")]
         elsewhere = [(origin, words) for origin, words in others if origin.span not in (None, use.origin.span)]
-        return error("E0302", f"{what}: its output does not fit", use.origin, text, others=elsewhere[:1])
+        return error("E0302", f"{what}: its output does not fit", use.origin, text, others=elsewhere[:1],
+                     helps=one_element(clash.wanted, clash.cell.dims or ()) if clash.cell else [])  # fmt: skip
 
     def _piece(self, use: Use) -> None:
         assert use.node is not None and use.node.piece is not None
@@ -339,10 +345,6 @@ class Types(Solver):
         self.set(cell, [self.letter(h) for h in hints], None if self.find(cell).dtype else FLOAT)
         self.find(cell).note = "assumed"
         self.assumed.append((cell, use))
-
-    def _finish(self, leaf: Cell, use: Use) -> None:
-        if self.find(leaf).dtype is None:
-            self.find(leaf).dtype = FLOAT
 
 
 def _cells(inputs: Inputs | None, cells: dict[Node, Cell]) -> CellTree | None:

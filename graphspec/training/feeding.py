@@ -47,11 +47,26 @@ class Feeding:
             stream, given = self.streams[port], f"{array.dtype} {list(array.shape)}"
             text = f"{stream.description.kind}: {stream.name} comes as {given}, and this input takes {wanted}"
             told = [f"in NumPy: `{stream.name}{how}`" for how in [self._remedy(array.shape, sizes)] if how and not fits]
+            if letters := self._letters(array.shape, sizes, stream.description.kind):
+                told.append(letters)
             if not whole:
                 rows = array.ndim == len(sizes) + 1  # a class for each is wanted
                 told = [f"classes are numbers from 1: `{stream.name}{'.argmax(-1) + 1' if rows else ''}.astype('int32')`"]
             raise fail("E0307" if whole else "E0312", text, self.nodes[port].origin, helps=told)
         return array
+
+    @staticmethod
+    def _letters(given: tuple[int, ...], wanted: list[int | None], kind: str) -> str:
+        """What to write in the place of a number that holds for some batches only: that of examples, or of steps."""
+        if len(given) != len(wanted):
+            return ""
+        differing = {axis for axis, (n, m) in enumerate(zip(given, wanted, strict=True)) if m not in (None, n)}
+        if differing == {0} and kind == "data.arrays":
+            return "the last batch of a pass has fewer examples: write the letter 'B' for their number"
+        if differing <= {0, 1} and kind != "data.arrays":
+            steps = " (nn.Sequencer and nn.Scan take the steps as the first axis of a tensor, without nn.SplitTable)"
+            return f"batches are of several lengths: write the letter 'T' for the steps, 'B' for the batch{steps if 0 in differing else ''}"
+        return ""
 
     @staticmethod
     def _remedy(given: tuple[int, ...], wanted: list[int | None]) -> str:

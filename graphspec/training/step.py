@@ -76,7 +76,7 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
             "E0608",
             f"experiment: the loss must be one number, it is {outputs[0]}",
             spec.loss.origin,
-            helps=["a criterion gives one number: `nn.ClassNLLCriterion()({log_p, targets})`"],
+            helps=_one_number(outputs[0]),
         )
     data: dict[str, Node] = {}
     types: dict[str, TensorType] = {}
@@ -98,9 +98,25 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
             spec.origin,
             notes=[f"in: {', '.join(map(str, carried.values()))}", f"out: {', '.join(map(str, ends))}"],
         )
+    read = {letter for type in types.values() for n in type.shape for letter in n.letters}
+    for node, type in zip(ins, inputs, strict=True):
+        for leaf in _flat(type) if node in spec.carry else ():
+            if unknown := sorted({letter for n in leaf.shape for letter in n.letters} - read):
+                text = f"experiment: a carried state begins as zeros, and nothing says how many: {leaf}"
+                told = f"no stream has {', '.join(unknown)}: write a number where the state is made, such as `nn.Identity{{'B', 8}}()`"
+                raise fail("E0313", text, node.origin, helps=[told])
     memories = remembered(typed)
     carried.update({name: memory.type for name, memory in memories.items()})
     return Setup(spec, graph, typed, data, carried, memories, Feeding(spec, data, types))
+
+
+def _one_number(loss: Any) -> list[str]:
+    """How what is no number becomes one."""
+    helps = ["a criterion gives one number: `nn.ClassNLLCriterion()({log_p, targets})`"]
+    if isinstance(loss, TensorType) and loss.is_float:
+        one = [n.value for n in loss.shape] == [1]
+        helps.append("of a vector of one: `nn.Select(1, 1)`" if one else "the mean of it: `nn.Select(1, 1)(nn.Mean(1)(nn.View(-1)(...)))`")
+    return helps
 
 
 def _flat(tree: Any) -> list[TensorType]:
