@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
+from graphspec.bench.profile import label
 from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, training_setup, typed
@@ -14,10 +16,12 @@ from graphspec.cli.output import Output
 from graphspec.cli.shapes import shape_report, shape_rows
 from graphspec.draw import picture
 from graphspec.engine import device_named
+from graphspec.errors import Origin
 from graphspec.graph import Parameter
 from graphspec.ir.core import Block, Program
 from graphspec.ir.text import print_program
 from graphspec.passes import optimise
+from graphspec.passes.kept import Kept
 from graphspec.passes.told import Count, PassReport
 from graphspec.plan import make_plan, print_plan, summarise
 from graphspec.program import Typed, backward_program, forward_program, leaf_names, leaves
@@ -42,6 +46,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         "the Plan as JSON, or what fixed each size, instead",
     )
     sub.add_argument("--backward", action="store_true", help="forward and backward of a model; a training step has both anyway")
+    sub.add_argument("--why", action="store_true", help="why products stay in loops over time, each by its line")
     sub.add_argument("--at", default="", metavar="B=50,T=50", help="sizes to count memory and work for (default: 1 each)")
 
 
@@ -80,7 +85,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.text(to_dot(model), end="")
         return 0
     before, products = sum(1 for _ in program.block.walk()), count_products(program.block)
-    said = optimise(program, kernels=bool(language))
+    left: list[Kept] = []
+    said = optimise(program, kernels=bool(language), left=left)
     if args.emit == "optimised":
         out.text(print_program(program), end="")
         return 0
@@ -105,13 +111,33 @@ def run(args: argparse.Namespace, out: Output) -> int:
         "bytes": {"parameters": parameter_bytes(model), "arena": summary.arena, "at": sizes},
         "warnings": [w.to_json() for w in warnings],
     }
+    if args.why:
+        report["loops"] = [dict(zip(("line", "product", "why"), row, strict=True)) for row in why_rows(left)]
     if args.json:
         out.json(report)
         return 0
     out.warnings(warnings)
     _print(out, args.spec, what, model, model.module.all_parameters(), before, ops.total() - ops["fused"], said,
         (products, count_products(program.block)), summary, sizes)  # fmt: skip
+    if args.why:
+        out.text(f"\n  {Count(len(left)):product} left in loops over time" + (":" if left else ""))
+        out.table(why_rows(left), indent="    ")
     return 0
+
+
+def why_rows(left: list[Kept]) -> list[tuple[str, str, str]]:
+    """Of each product left in a loop: its lines, what it multiplies, and why it is there."""
+
+    def lines(origins: Iterable[Origin]) -> str:
+        return label(sorted({(o.span.source.path, o.span.line) for o in origins if o.span}))
+
+    rows = []
+    for one in left:
+        shapes = " x ".join(f"[{', '.join(map(str, shape))}]" for shape in (one.left, one.right))
+        through = lines(one.through)
+        why = one.why + (f", through {through}" if through else "") + (" (going back)" if one.reverse else "")
+        rows.append((lines(one.origin.flat()), shapes, why))
+    return rows
 
 
 def types(model: Typed, stem: str) -> list[dict[str, Any]]:

@@ -62,7 +62,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     work = sum(one.cost.flops for one in result.timed)
     speed = f", {work / 1e9:.3g} GFLOP of matrix products" if work else ""
     out.text(f"{milliseconds(result.plain)} ms a step, the mean of {result.steps}{speed}")
-    slower = "the clock read around every instruction" + (" and loops over time not shared among threads" if threads > 1 else "")
+    alone = threads > 1 and result.device == "native"  # what others share among threads are products, timed or not
+    slower = "the clock read around every instruction" + (" and loops over time not shared among threads" if alone else "")
     out.text(f"{milliseconds(result.seconds)} ms with {slower}:\n")
     show(result, args.instructions, out)
     return 0
@@ -77,7 +78,8 @@ def show(result: Profile, instructions: bool, out: Output) -> None:
     others = [(what, Cost(seconds)) for what, seconds in result.others.items() if shown(Cost(seconds), result)]
     table(("line", "", "in"), [*rows, *(row(cost, result, out, what, "", "") for what, cost in others)], out)
     groups = [group for group in result.by_kind() if shown(group[2], result)]
-    table(("kind of work", ""), [row(cost, result, out, kind, counted(ones)) for kind, ones, cost in groups], out)
+    rows = [row(cost, result, out, kind, counted(ones)) for kind, ones, cost in groups]
+    table(("kind of work", ""), [*rows, *(row(cost, result, out, what, "") for what, cost in others)], out)
     if instructions:
         each = sorted(result.timed, key=lambda one: -one.cost.seconds)
         rows = [row(one.cost, result, out, str(one.serial), one.kernel, label(one.lines)) for one in each]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from graphspec.ir.core import Program
 from graphspec.ir.verify import verify
 from graphspec.passes import dead_code, fuse, layouts, parts, products, residuals, simplify, sink, stages, sums, tables, vectors
+from graphspec.passes.kept import Kept, kept
 from graphspec.passes.told import PassReport, Told
 
 Pass = Callable[[Program], Told]
@@ -47,11 +48,16 @@ ARRAYS: tuple[tuple[str, Pass], ...] = (("layouts", layouts.run), ("dead-code", 
 """What comes after them for devices that call one kernel for each op."""
 
 
-def optimise(program: Program, check: bool = False, kernels: bool = False, without: frozenset[str] = frozenset()) -> list[PassReport]:
+def optimise(
+    program: Program, check: bool = False, kernels: bool = False, without: frozenset[str] = frozenset(), left: list[Kept] | None = None
+) -> list[PassReport]:
     """Run every pass on ``program``, in place; returns what each did.  ``check`` runs the verifier after each run; ``kernels`` adds those
-    for devices that compile kernels, instead of those for devices that call one for each op; passes named in ``without`` are left out."""
+    for devices that compile kernels, instead of those for devices that call one for each op; passes named in ``without`` are left out;
+    ``left`` gets the products that stay in loops, as they are before what depends on the device."""
     reports: dict[str, PassReport] = {}
-    for name, run in (*PASSES, *(KERNELS if kernels else ARRAYS)):
+    for at, (name, run) in enumerate((*PASSES, *(KERNELS if kernels else ARRAYS))):
+        if at == len(PASSES) and left is not None:
+            left += kept(program)
         if name in without:
             continue
         began = time.perf_counter()

@@ -54,7 +54,9 @@ def _block(block: Block, done: _Done) -> None:
         for inner in op.blocks:
             _block(inner, done)
         op.inputs = tuple(table.get(v, v) for v in op.inputs)
-        apart = _Apart(op) if op.name == "scan" else None
+        apart = Apart(op) if op.name == "scan" else None
+        if apart is not None:
+            apart.regroup()
         if apart is None or not apart.wanted:
             ops.append(op)
             continue
@@ -67,20 +69,31 @@ def _block(block: Block, done: _Done) -> None:
     substitute(block, table)
 
 
-class _Apart:
+class Apart:
     """One scan and its stages: even ones at once, odd ones step by step."""
 
     def __init__(self, op: Op) -> None:
         self.op = op
-        self.p = scan_parts(op)
+        self._analyse()
+
+    def _analyse(self) -> None:
+        self.p = scan_parts(self.op)
         self._sort()
         self._assign()
-        if _regroup(op.blocks[0], self._rank):
-            self.p = scan_parts(op)
-            self._sort()
-            self._assign()
-        self.loops = len({s for s in self.stage.values() if s % 2})
-        self.products = sum(1 for inner in self.moving if self.stage[inner] % 2 == 0 and gains(inner, self._is_fixed))
+
+    def regroup(self) -> None:
+        """Add sums up in the order in which their terms are known."""
+        if _regroup(self.op.blocks[0], self._rank):
+            self._analyse()
+
+    @property
+    def loops(self) -> int:
+        return len({s for s in self.stage.values() if s % 2})
+
+    @property
+    def products(self) -> int:
+        """Those that are done for all steps at once."""
+        return sum(1 for inner in self.moving if self.stage[inner] % 2 == 0 and gains(inner, self.is_fixed))
 
     def _sort(self) -> None:
         """What never changes, and what does."""
@@ -108,7 +121,7 @@ class _Apart:
         """Whether there is anything to do."""
         return bool(self.outside) or self.loops > 1 or any(s % 2 == 0 for s in self.stage.values())
 
-    def _is_fixed(self, v: Value) -> bool:
+    def is_fixed(self, v: Value) -> bool:
         return v in self.fixed
 
     # -- stages ------------------------------------------------------------------------------------------------------
@@ -123,6 +136,8 @@ class _Apart:
 
     def _assign(self) -> None:
         self.stage: dict[Node, int] = {}
+        self.recurrence: dict[Node, list[Node]] = {}
+        """What each node depends on, and what depends on it, around the loop; it is not there where nothing does."""
         self._members = set(self.moving)
         following = dict(zip(self.p.body_carries, self.p.next_carries, strict=True))
         nodes: list[Node] = [*self.p.body_carries, *self.moving]
@@ -135,9 +150,11 @@ class _Apart:
         for group in components(nodes, edges):
             least = max((self.stage[m] for node in group for m in edges[node] if m in self.stage), default=0)
             only = group[0]
-            if len(group) > 1 or isinstance(only, Value) or only in edges[only] or not liftable(only, self._is_fixed):
+            if len(group) > 1:
+                self.recurrence.update(dict.fromkeys(group, group))
+            if len(group) > 1 or isinstance(only, Value) or only in edges[only] or not liftable(only, self.is_fixed):
                 least += least % 2 == 0
-            elif gains(only, self._is_fixed):
+            elif gains(only, self.is_fixed):
                 least += least % 2
             for node in group:
                 self.stage[node] = least
@@ -161,7 +178,7 @@ class _Apart:
         for op in self.moving:
             terms = [v for v in op.inputs if v not in self.fixed]
             added = op.name == "add" and all(v.op is not None and v.op in found and self.stage[v.op] == self.stage[op] for v in terms)
-            if self.stage[op] % 2 == 0 and (added or gains(op, self._is_fixed)):
+            if self.stage[op] % 2 == 0 and (added or gains(op, self.is_fixed)):
                 found.add(op)
         return found
 
@@ -282,7 +299,7 @@ class _Apart:
 class _Body:
     """The body of one new scan."""
 
-    def __init__(self, apart: _Apart, own: set[Value]) -> None:
+    def __init__(self, apart: Apart, own: set[Value]) -> None:
         self.apart, self.own = apart, own
         self.ops: list[Op] = []
         self.values: dict[Value, Value] = {}
