@@ -228,10 +228,13 @@ class Model:
         write_tensors(Path(path), tensors, {"model": {**self.opened.to_json(), "settings": settings}})
 
     def draw(self, path: str | Path) -> None:
-        """Write a picture of the graph: a page to explore where ``path`` ends in ``.html``, else SVG.  E0805, E0510, E0820 (no igraph)."""
-        from graphspec.draw import picture, write
+        """Write a picture of the graph: a page to explore where ``path`` ends in ``.html``, else SVG.
 
-        write(picture(self._typed[None], self.opened.source.path, self.opened.entry, str(path).endswith(".html")), path)
+        E0805, E0510, E0820 (no igraph), E0837 for the ending of another kind of picture.
+        """
+        from graphspec.draw import is_page, picture, write
+
+        write(picture(self._typed[None], self.opened.source.path, self.opened.entry, is_page(path)), path)
 
     def _repr_html_(self) -> str:
         """The picture, for notebooks; where it cannot be drawn, the reason."""

@@ -12,6 +12,7 @@ import pytest
 import graphspec
 from browser import FOUND, browser
 from graphspec import SpecError
+from graphspec.cli.main import main
 from graphspec.draw import make_scene, to_html, to_svg
 from graphspec.draw.scene import Box, Item, Scene
 from graphspec.graph import REGISTRY
@@ -178,6 +179,21 @@ def test_a_model_shows_itself_in_a_notebook_and_writes_pictures(tmp_path: Path) 
     model.draw(tmp_path / "model.html")
     assert (tmp_path / "model.svg").read_text().startswith("<svg")
     assert (tmp_path / "model.html").read_text().startswith("<!doctype html>")
+    with pytest.raises(SpecError, match="E0837"):
+        model.draw(tmp_path / "model.pdf")
+
+
+ENDINGS = [("x.svg", "<svg"), ("x.html", "<!doctype html>"), ("x", "<svg"), ("x.png", None), ("x.PDF", None)]
+
+
+@pytest.mark.parametrize(("name", "begins"), ENDINGS)
+def test_a_file_is_what_its_ending_says(name: str, begins: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no SVG and no page is refused, and not written under the name of another kind of file."""
+    (tmp_path / "model.spec").write_text("local x = nn.Identity{'B', 3}()\nreturn nn.gModule({x}, {nn.Linear(3, 2)(x)})")
+    done = main(["draw", str(tmp_path / "model.spec"), "--out", str(tmp_path / name)])
+    assert done == (0 if begins else 1)
+    assert (tmp_path / name).exists() == bool(begins)
+    assert (tmp_path / name).read_text().startswith(begins) if begins else "error[E0837]" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(FOUND is None, reason="no Chromium on this machine to open the page in (Debian: apt install chromium)")

@@ -13,7 +13,7 @@ from graphspec.draw.gather import make_scene
 from graphspec.draw.metrics import shape_text
 from graphspec.draw.scene import Item, Leaf, Scene
 from graphspec.draw.svg import clean, text, to_svg
-from graphspec.errors import SpecError
+from graphspec.errors import SpecError, fail
 from graphspec.program import Typed
 from graphspec.tensorfile import write_bytes
 
@@ -53,6 +53,14 @@ def notebook_html(model: Typed, path: str, entry: str | None) -> str:
 def title_of(path: str, entry: str | None) -> str:
     """The spec's file name and the entry."""
     return f"{Path(path).name}: {entry}" if entry else Path(path).name
+
+
+def is_page(path: str | Path) -> bool:
+    """Whether a file of this name is a page, and not an SVG; E0837 for the ending of what is neither."""
+    ending = Path(path).suffix.lower()
+    if ending in (".png", ".pdf", ".jpg", ".jpeg", ".gif", ".eps"):
+        raise fail("E0837", f"{path}: a graph is drawn as .svg, or as a page, .html", helps=["browsers show both, and print them as PDF"])
+    return ending in (".html", ".htm")
 
 
 def write(made: str, path: str | Path) -> None:
