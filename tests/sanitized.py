@@ -4,6 +4,7 @@ What is compiled here is instrumented, NumPy is not.  Every buffer of a plan lie
 touched, and is full of NaN before each run, so that a kernel that leaves its buffer by one element, or reads what nobody wrote, is found.
 
     LD_PRELOAD=libasan.so python tests/sanitized.py WHAT [START STOP]
+    LD_PRELOAD=libtsan.so python tests/sanitized.py races | unmet
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphspec.codegen import c
 from graphspec.ir.core import Program
 from graphspec.ir.rewrite import copy_program
 from graphspec.passes import optimise
@@ -32,14 +34,16 @@ from random_programs import Generator, draw_arguments
 
 GAP = 512
 """Bytes between buffers."""
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g1")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+RACES = ("-fsanitize=thread", "-DGRAIN=1", "-DOWN_CACHE=4", "-DLONGEST=0")
+"""Of threads; nothing is too small for a team, so that some products are split by columns."""
 
 Case = tuple[Program, Arrays]
 
 
-def instrument(level: str = "-O1") -> None:
+def instrument(sanitizers: Sequence[str], level: str = "-O1") -> None:
     """All that is compiled from now on is instrumented."""
-    compiler.FLAGS = (*(flag for flag in compiler.FLAGS if flag != "-O3"), level, *SANITIZERS)
+    compiler.FLAGS = (*(flag for flag in compiler.FLAGS if flag != "-O3"), level, *sanitizers, "-fno-omit-frame-pointer", "-g1")
     native.KERNEL_FLAGS = ()
     compiler.identity.cache_clear()
 
@@ -156,10 +160,28 @@ def run_beyond(device: NativeDevice) -> None:
     bound.call(arguments)
 
 
+def run_races(meet: bool) -> None:
+    """Loops that several threads do by rows and by columns; where they do not meet, one reads what another is about to write."""
+    from test_threads import CHAINS, chain, device_of, run, training
+
+    if not meet:
+        c.meetings = lambda steps: set()  # type: ignore[attr-defined]
+    instrument(RACES)
+    for plan, arguments in [*map(chain, CHAINS), *([training("adding")] if meet else [])]:
+        for threads in (2, 3):
+            executable = Executable(plan, device_of(threads))
+            for _ in range(3):
+                run(executable, arguments)
+
+
 def main(what: str, *numbers: str) -> None:
+    if what in ("races", "unmet"):
+        run_races(what == "races")
+        sys.stdout.write("clean\n")
+        return
     executor.assign = apart
     executor.Bound = Fenced  # type: ignore[misc]
-    instrument()
+    instrument(SANITIZERS)
     device = open_device("native")
     assert isinstance(device, NativeDevice)
     start, stop = map(int, numbers or ("0", "1000"))

@@ -1,5 +1,5 @@
-"""Native code touches only its own memory and does nothing undefined: programs under AddressSanitizer and UBSan, in processes of their own
-(:mod:`sanitized`)."""
+"""Native code touches only its own memory, does nothing undefined and its threads do not race: programs under AddressSanitizer, UBSan and
+ThreadSanitizer, in processes of their own (:mod:`sanitized`)."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ def library(name: str) -> str | None:
     return said if os.path.isabs(said) and os.path.exists(said) else None
 
 
-ASAN = library("libasan.so") if sys.platform == "linux" else None
+ASAN, TSAN = (library(name) if sys.platform == "linux" else None for name in ("libasan.so", "libtsan.so"))
 pytestmark = pytest.mark.skipif(ASAN is None, reason="the C compiler has no AddressSanitizer that can be loaded before Python")
 
 
-def sanitized(*words: str) -> subprocess.CompletedProcess[str]:
+def sanitized(*words: str, by: str | None = ASAN) -> subprocess.CompletedProcess[str]:
     """tests/sanitized.py with these words."""
     environment = {
         **os.environ,
-        "LD_PRELOAD": str(ASAN),
+        "LD_PRELOAD": str(by),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # leaks: Python's own are many
         "UBSAN_OPTIONS": "print_stacktrace=1",
+        "TSAN_OPTIONS": "halt_on_error=1",
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, str(HERE / "sanitized.py"), *words]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1800)
 
 
-def expect_clean(*words: str) -> None:
-    done = sanitized(*words)
+def expect_clean(*words: str, by: str | None = ASAN) -> None:
+    done = sanitized(*words, by=by)
     assert done.returncode == 0 and done.stdout.endswith("clean\n"), (done.stdout + done.stderr)[:6000]
 
 
@@ -75,3 +76,16 @@ def test_many_random_programs(start: int) -> None:
 @pytest.mark.slow
 def test_every_spec() -> None:
     expect_clean("specs")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(TSAN is None, reason="the C compiler has no ThreadSanitizer that can be loaded before Python")
+def test_threads_do_not_race() -> None:
+    expect_clean("races", by=TSAN)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(TSAN is None, reason="the C compiler has no ThreadSanitizer that can be loaded before Python")
+def test_a_race_is_seen() -> None:
+    done = sanitized("unmet", by=TSAN)
+    assert done.returncode != 0 and "data race" in done.stderr and "plan.c" in done.stderr
