@@ -131,6 +131,16 @@ def test_it_is_shown(run: Any) -> None:
     for wanted in (*told, "matmul", "dead-code"):
         assert wanted in text
     assert re.search(r"lm\.spec:\d+ +\S.*nn\.", text)
+    for title in ("line", "kind of work"):
+        rows = text.partition(f"  {title}")[2].partition("\n\n")[0]
+        assert 97 < sum(map(float, re.findall(r"([\d.]+)%", rows))) < 101, f"by {title} it adds up"
+
+
+@pytest.mark.parametrize("device", ["numpy", "native"])
+def test_that_loops_run_on_one_thread_is_said_where_it_is_so(run: Any, device: str) -> None:
+    device_or_skip(device)
+    _, text, _ = run(*LM, "--device", device, "--threads", "2")
+    assert ("not shared among threads" in text) == (device == "native")
 
 
 def test_a_model_is_run_forward_and_backward(run: Any) -> None:
