@@ -99,7 +99,7 @@ void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, IT
                 *place = c[i][j];                                                                                                     \
             }                                                                                                                         \
             if (columns < WIDTH)                                                                                                      \
-                for (gs_int j = 0; j < columns; ++j) C[i * crs + j] = add ? C[i * crs + j] + row[j] : row[j];                         \
+                _Pragma("omp simd") for (gs_int j = 0; j < columns; ++j) C[i * crs + j] = add ? C[i * crs + j] + row[j] : row[j];     \
         }                                                                                                                             \
     }
 #define TILES_OF(VECTORS)                                                                                                             \

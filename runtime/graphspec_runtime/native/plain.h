@@ -59,32 +59,54 @@ static const ITEM *NAME(left)(gs_int M, gs_int K, const REAL *A, gs_int ars, gs_
     return block;
 }
 
+/* One row times a matrix whose columns lie in order: each number is a product of two vectors. */
+static void NAME(dots)(gs_int N, gs_int K, const REAL *A, const REAL *B, gs_int bcs, REAL *C, int add)
+{
+    gs_int j = 0;
+    for (; j + 4 <= N; j += 4) {
+        const REAL *b = B + j * bcs, *c = b + bcs, *d = c + bcs, *e = d + bcs;
+        REAL p = 0, q = 0, r = 0, s = 0;
+#pragma omp simd reduction(+ : p, q, r, s)
+        for (gs_int k = 0; k < K; ++k) p += A[k] * b[k], q += A[k] * c[k], r += A[k] * d[k], s += A[k] * e[k];
+        C[j] = add ? C[j] + p : p;
+        C[j + 1] = add ? C[j + 1] + q : q;
+        C[j + 2] = add ? C[j + 2] + r : r;
+        C[j + 3] = add ? C[j + 3] + s : s;
+    }
+    for (; j < N; ++j) {
+        REAL p = 0;
+#pragma omp simd reduction(+ : p)
+        for (gs_int k = 0; k < K; ++k) p += A[k] * B[j * bcs + k];
+        C[j] = add ? C[j] + p : p;
+    }
+}
+
+enum { NAME(SOME) = 512 }; /* numbers of a row or a column that are copied at once, so that they lie in order */
+
 /* One row times a matrix, without a library's overhead: four columns, or four rows, of the matrix at a time. */
 static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C, int add)
 {
-    if (bcs != 1 && brs == 1 && acs == 1) { /* each number is a product of two vectors that lie in order */
-        gs_int j = 0;
-        for (; j + 4 <= N; j += 4) {
-            const REAL *b = B + j * bcs, *c = b + bcs, *d = c + bcs, *e = d + bcs;
-            REAL p = 0, q = 0, r = 0, s = 0;
-#pragma omp simd reduction(+ : p, q, r, s)
-            for (gs_int k = 0; k < K; ++k) p += A[k] * b[k], q += A[k] * c[k], r += A[k] * d[k], s += A[k] * e[k];
-            C[j] = add ? C[j] + p : p;
-            C[j + 1] = add ? C[j + 1] + q : q;
-            C[j + 2] = add ? C[j + 2] + r : r;
-            C[j + 3] = add ? C[j + 3] + s : s;
+    if (bcs != 1 && brs == 1 && K >= LANES) {
+        REAL some[NAME(SOME)];
+        for (gs_int k = 0; k < K; k += acs == 1 ? K : NAME(SOME)) {
+            gs_int count = acs == 1 ? K : gs_min(NAME(SOME), K - k);
+            if (acs != 1)
+                for (gs_int q = 0; q < count; ++q) some[q] = A[(k + q) * acs];
+            NAME(dots)(N, count, acs == 1 ? A : some, B + k, bcs, C, add || k > 0);
         }
-        for (; j < N; ++j) {
+        return;
+    }
+    if (bcs != 1) { /* short sums, or what lies in no order */
+        for (gs_int j = 0; j < N; ++j) {
             REAL p = 0;
-#pragma omp simd reduction(+ : p)
-            for (gs_int k = 0; k < K; ++k) p += A[k] * B[j * bcs + k];
+            for (gs_int k = 0; k < K; ++k) p += A[k * acs] * B[k * brs + j * bcs];
             C[j] = add ? C[j] + p : p;
         }
         return;
     }
     if (!add) memset(C, 0, (size_t)N * sizeof(REAL));
     gs_int k = 0;
-    for (; bcs == 1 && k + 4 <= K; k += 4) {
+    for (; k + 4 <= K; k += 4) {
         const REAL *b = B + k * brs, *c = b + brs, *d = c + brs, *e = d + brs;
         REAL p = A[k * acs], q = A[(k + 1) * acs], r = A[(k + 2) * acs], s = A[(k + 3) * acs];
 #pragma omp simd
@@ -93,15 +115,38 @@ static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL 
     for (; k < K; ++k) {
         const REAL *b = B + k * brs;
         REAL p = A[k * acs];
-        if (bcs == 1) {
 #pragma omp simd
-            for (gs_int j = 0; j < N; ++j) C[j] += p * b[j];
-        } else
-            for (gs_int j = 0; j < N; ++j) C[j] += p * b[j * bcs];
+        for (gs_int j = 0; j < N; ++j) C[j] += p * b[j];
     }
 }
 
-/* Products that packing would cost more than it gains: of few rows, of one column, of short sums, and small ones.  1 if it was done. */
+enum { NAME(FEW_COLUMNS) = 12, NAME(MANY_ROWS) = 8 };
+
+/* Few columns: each a row times the transpose of A, where A is `turned`, its columns in order; else each number a product of two vectors. */
+static void NAME(narrow)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
+                         gs_int crs, int add, int turned)
+{
+    enum { SOME = NAME(SOME) };
+    REAL columns[NAME(FEW_COLUMNS)][SOME], *row = columns[0];
+    if (turned) {
+        for (gs_int m = 0; m < M; m += SOME)
+            for (gs_int j = 0; j < N; ++j) {
+                gs_int rows = gs_min(SOME, M - m);
+                NAME(row)(rows, K, B + j * bcs, brs, A + m, acs, 1, row, 0);
+                for (gs_int i = 0; i < rows; ++i) C[(m + i) * crs + j] = add ? C[(m + i) * crs + j] + row[i] : row[i];
+            }
+        return;
+    }
+    for (gs_int k = 0; k < K; k += SOME) {
+        gs_int count = gs_min(SOME, K - k);
+        for (gs_int q = 0; q < count && brs != 1; ++q)
+            for (gs_int j = 0; j < N; ++j) columns[j][q] = B[(k + q) * brs + j * bcs];
+        for (gs_int i = 0; i < M; ++i)
+            NAME(row)(N, count, A + i * ars + k * acs, acs, brs == 1 ? B + k : row, 1, brs == 1 ? bcs : SOME, C + i * crs, add || k > 0);
+    }
+}
+
+/* Products that packing would cost more than it gains: of few rows, of few columns, and small ones.  1 if it was done. */
 static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C,
                        gs_int crs, int add, gs_int all)
 {
@@ -109,7 +154,12 @@ static int NAME(small)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, 
         NAME(row)(M, K, B, brs, A, acs, ars, C, add);
         return 1;
     }
-    if (all > 2 && K > 2 && all * N * K > 4096) return 0;
+    int turned = ars == 1 && acs != 1 && all >= NAME(MANY_ROWS);
+    if (all > 1 && N <= NAME(FEW_COLUMNS) && (turned || K >= 16 * LANES)) {
+        NAME(narrow)(M, N, K, A, ars, acs, B, brs, bcs, C, crs, add, turned);
+        return 1;
+    }
+    if (all > (bcs == 1 || K >= 4 * LANES ? 4 : 1) && all * N * K > 4096) return 0;
     for (gs_int i = 0; i < M; ++i) NAME(row)(N, K, A + i * ars, acs, B, brs, bcs, C + i * crs, add);
     return 1;
 }
