@@ -52,7 +52,7 @@ def test_of_a_model_without_loops_nothing_is_left(run: Any) -> None:  # noqa: F8
     assert "left in loops" not in run("compile linear.spec").out
 
 
-@pytest.mark.parametrize("name", list(PROGRAMS))
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
 def test_what_could_leave_its_loop_has_left_it(name: str) -> None:
     """Each product in a loop is told of once, and looking for the reason changes nothing."""
     program, same = PROGRAMS[name](), PROGRAMS[name]()
