@@ -133,7 +133,7 @@ def test_a_training_step_minimises_it_and_does_not_report_it() -> None:
     found = []
     for layer in ("nn.Identity()", "nn.L1Penalty(0.5)"):
         text = f"""
-local x = nn.Identity{{'B', 3}}()
+local x = nn.Identity{{4, 3}}()
 local y = nn.Sequential():add(nn.Linear(3, 2)):add({layer})(x)
 return experiment{{carry = {{[x] = nn.Identity()(x)}}, loss = nn.MSECriterion(false)({{y, nn.MulConstant(0)(y)}})}}
 """
