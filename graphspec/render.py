@@ -93,3 +93,19 @@ def _expand(text: str) -> str:
 def _width(text: str) -> int:
     """Cells on a screen: tabs are four, wide characters two, combining ones none."""
     return sum(4 if ch == "\t" else 0 if unicodedata.combining(ch) else 2 if unicodedata.east_asian_width(ch) in "WF" else 1 for ch in text)
+
+
+def line_numbers(lines: Sequence[tuple[str, int]]) -> str:
+    """``lstm.spec:6, 8-15``: files by name, lines that follow on each other as one."""
+    parts: list[str] = []
+    for path in dict.fromkeys(path for path, _ in lines):
+        numbers = [line for other, line in lines if other == path]
+        runs: list[list[int]] = []
+        for n in numbers:
+            if runs and n == runs[-1][1] + 1:
+                runs[-1][1] = n
+            else:
+                runs.append([n, n])
+        text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+        parts.append(f"{path.rpartition('/')[2]}:{text}")
+    return ", ".join(parts)

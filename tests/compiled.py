@@ -11,6 +11,9 @@ from graphspec_runtime import PlanError, compiler
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
+CROWDS = ("-DGRAIN=1", "-DOWN_CACHE=4", "-DLONGEST=0")
+"""Of kernels: nothing is too small for a team, some products are split by columns, and threads meet however long they wait."""
+
 
 def missing() -> bool:
     """Whether there is no C compiler."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compiled import CROWDS
 from graphspec.codegen import c
 from graphspec.ir.core import Program
 from graphspec.ir.rewrite import copy_program
@@ -35,8 +36,7 @@ from random_programs import Generator, draw_arguments
 GAP = 512
 """Bytes between buffers."""
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-RACES = ("-fsanitize=thread", "-DGRAIN=1", "-DOWN_CACHE=4", "-DLONGEST=0")
-"""Of threads; nothing is too small for a team, so that some products are split by columns."""
+RACES = ("-fsanitize=thread", *CROWDS)
 
 Case = tuple[Program, Arrays]
 

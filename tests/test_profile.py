@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphspec.bench.profile import CompiledModel, label, profile
+from graphspec.bench.profile import CompiledModel, profile
 from graphspec.cli.main import main
 from graphspec.cli.output import Output
 from graphspec.engine import Engine
 from graphspec.open import open_spec, pick_module
 from graphspec.program import infer
+from graphspec.render import line_numbers
 from graphspec_runtime import PlanError, open_device
 from graphspec_runtime.devices import Device
 from graphspec_runtime.devices.base import no_seconds
@@ -170,8 +171,8 @@ def test_what_makes_no_sense(run: Any, words: tuple[str, ...], told: str) -> Non
 
 
 def test_lines_as_people_write_them() -> None:
-    assert label([("a/x.spec", 6), ("a/x.spec", 8), ("a/x.spec", 9), ("b/y.spec", 1)]) == "x.spec:6, 8-9, y.spec:1"
-    assert label([]) == ""
+    assert line_numbers([("a/x.spec", 6), ("a/x.spec", 8), ("a/x.spec", 9), ("b/y.spec", 1)]) == "x.spec:6, 8-9, y.spec:1"
+    assert line_numbers([]) == ""
 
 
 def test_bars() -> None:
@@ -184,7 +185,7 @@ def test_it_is_drawn(run: Any, tmp_path: Path) -> None:
     found = json.loads(text)
     picture = (tmp_path / "profile.svg").read_text()
     assert code == 0 and found["file"] == str(tmp_path / "profile.svg")
-    first = label([(one["file"], one["line"]) for one in found["lines"][0]["lines"]])
+    first = line_numbers([(one["file"], one["line"]) for one in found["lines"][0]["lines"]])
     for wanted in ("matrix products", "single pointwise ops", first, "ms of a training step, numpy"):
         assert wanted in picture
     code, _, err = run(*LM, "--out", str(tmp_path / "profile.txt"))

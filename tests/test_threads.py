@@ -311,9 +311,10 @@ def test_a_fork_after_use() -> None:
 SPLIT = """
 import sys
 import numpy as np
+from compiled import CROWDS
 from graphspec_runtime.devices import native
 
-native.KERNEL_FLAGS += ("-DGRAIN=1", "-DOWN_CACHE=4", "-DLONGEST=0")  # nothing is too small for a team, which meets however long it waits
+native.KERNEL_FLAGS += CROWDS
 
 from merged import named, together
 from random_models import Models, step_of

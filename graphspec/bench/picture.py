@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from graphspec.bench.profile import Profile, label, share, source_text
+from graphspec.bench.profile import Profile, share, source_text
 from graphspec.plots.style import COLOURS, FAINT, Figure, figure, printable, styled
+from graphspec.render import line_numbers
 
 MOST, LEAST, REST = 24, 0.002, "all other lines"
 """Lines that are shown, those that take longest, and the least share of a step; the rest are one bar."""
@@ -18,7 +19,7 @@ def time_by_line(profile: Profile, title: str = "") -> Figure:
     rows: list[tuple[str, dict[str, float]]] = []
     for i, (lines, ones, cost) in enumerate(profile.by_line()):
         text = source_text(ones[0].places[0]) if ones[0].places else ""
-        name = f"{label(lines) or 'no line of the spec'}  {printable(text, TEXT)}".strip()
+        name = f"{line_numbers(lines) or 'no line of the spec'}  {printable(text, TEXT)}".strip()
         if i < MOST and share(cost.seconds, profile.seconds) >= LEAST:
             rows.append((name, {}))
         elif not rows or rows[-1][0] != REST:

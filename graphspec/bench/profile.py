@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -210,22 +210,6 @@ def repeat(engine: Engine, arguments: Mapping[str, Any], steps: int | None) -> t
     if engine.executable is not None:
         engine.executable.device.synchronize()
     return (time.perf_counter() - began) / done, done
-
-
-def label(lines: Sequence[tuple[str, int]]) -> str:
-    """``lstm.spec:6, 8-15``: files by name, lines that follow on each other as one."""
-    parts: list[str] = []
-    for path in dict.fromkeys(path for path, _ in lines):
-        numbers = [line for other, line in lines if other == path]
-        runs: list[list[int]] = []
-        for n in numbers:
-            if runs and n == runs[-1][1] + 1:
-                runs[-1][1] = n
-            else:
-                runs.append([n, n])
-        text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-        parts.append(f"{path.rpartition('/')[2]}:{text}")
-    return ", ".join(parts)
 
 
 def source_text(origin: Origin) -> str:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from graphspec.bench.profile import label
 from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, training_setup, typed
@@ -25,6 +24,7 @@ from graphspec.passes.kept import Kept
 from graphspec.passes.told import Count, PassReport
 from graphspec.plan import make_plan, print_plan, summarise
 from graphspec.program import Typed, backward_program, forward_program, leaf_names, leaves
+from graphspec.render import line_numbers
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
 from graphspec.training.feeding import source_of
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.text(to_dot(model), end="")
         return 0
     before, products = sum(1 for _ in program.block.walk()), count_products(program.block)
-    left: list[Kept] = []
+    left: list[Kept] | None = [] if args.why else None
     said = optimise(program, kernels=bool(language), left=left)
     if args.emit == "optimised":
         out.text(print_program(program), end="")
@@ -111,8 +111,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
         "bytes": {"parameters": parameter_bytes(model), "arena": summary.arena, "at": sizes},
         "warnings": [w.to_json() for w in warnings],
     }
+    reasons = why_rows(left or [])
     if args.why:
-        report["loops"] = [dict(zip(("line", "product", "why"), row, strict=True)) for row in why_rows(left)]
+        report["loops"] = [dict(zip(("line", "product", "why"), row, strict=True)) for row in reasons]
     if args.json:
         out.json(report)
         return 0
@@ -120,8 +121,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     _print(out, args.spec, what, model, model.module.all_parameters(), before, ops.total() - ops["fused"], said,
         (products, count_products(program.block)), summary, sizes)  # fmt: skip
     if args.why:
-        out.text(f"\n  {Count(len(left)):product} left in loops over time" + (":" if left else ""))
-        out.table(why_rows(left), indent="    ")
+        out.text(f"\n  {Count(len(reasons)):product} left in loops over time" + (":" if reasons else ""))
+        out.table(reasons, indent="    ")
     return 0
 
 
@@ -129,7 +130,7 @@ def why_rows(left: list[Kept]) -> list[tuple[str, str, str]]:
     """Of each product left in a loop: its lines, what it multiplies, and why it is there."""
 
     def lines(origins: Iterable[Origin]) -> str:
-        return label(sorted({(o.span.source.path, o.span.line) for o in origins if o.span}))
+        return line_numbers(sorted({(o.span.source.path, o.span.line) for o in origins if o.span}))
 
     rows = []
     for one in left:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphspec.bench.picture import time_by_line
-from graphspec.bench.profile import CompiledModel, Cost, Profile, Timed, chain, label, profile, share, source_text
+from graphspec.bench.profile import CompiledModel, Cost, Profile, Timed, chain, profile, share, source_text
 from graphspec.bench.step import CompiledStep
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, place, precision_argument, sizes_given, spec_arguments, typed
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.plots.style import format_of, save
+from graphspec.render import line_numbers
 from graphspec.settings import check_settings
 from graphspec_runtime.threads import default_threads
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 def show(result: Profile, instructions: bool, out: Output) -> None:
     groups = [group for group in result.by_line() if shown(group[2], result)]
-    rows = [row(cost, result, out, label(lines) or "no line of the spec", *words(ones)) for lines, ones, cost in groups]
+    rows = [row(cost, result, out, line_numbers(lines) or "no line of the spec", *words(ones)) for lines, ones, cost in groups]
     others = [(what, Cost(seconds)) for what, seconds in result.others.items() if shown(Cost(seconds), result)]
     table(("line", "", "in"), [*rows, *(row(cost, result, out, what, "", "") for what, cost in others)], out)
     groups = [group for group in result.by_kind() if shown(group[2], result)]
@@ -82,7 +83,7 @@ def show(result: Profile, instructions: bool, out: Output) -> None:
     table(("kind of work", ""), [*rows, *(row(cost, result, out, what, "") for what, cost in others)], out)
     if instructions:
         each = sorted(result.timed, key=lambda one: -one.cost.seconds)
-        rows = [row(one.cost, result, out, str(one.serial), one.kernel, label(one.lines)) for one in each]
+        rows = [row(one.cost, result, out, str(one.serial), one.kernel, line_numbers(one.lines)) for one in each]
         table(("instruction", "", "line"), rows, out)
     out.text("  before the first step was done")
     told = [

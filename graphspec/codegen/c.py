@@ -149,14 +149,16 @@ class _Printer:
         function, self.body, self.rows = self.body, outside, None
         self.kernels.add(f"/*{self._origin(loop.origin).removeprefix(':')}: some rows through all turns */")
         self.kernels.add(f"static void {name}(void *context, gs_int part, gs_int parts)", "{", *function.lines, "}", "")
-        bytes = " + ".join(f"{matrix.count} * (gs_int)sizeof({matrix.type})" for matrix in packed)
-        ready = " && ".join(matrix.name for matrix in packed)
-        self.body.add(f"gs_int columns = {f'{ready} ? gs_columns({bytes}, {rows}) : 1' if packed else '1'};")
-        held = ", ".join(["(void *)m", "(void *)n", "columns > 1 ? &columns : NULL", *(matrix.name for matrix in packed)])
-        self.body.add(f"void *held[] = {{{held}}};")
+        held = ["(void *)m", "(void *)n"]
+        if packed:
+            bytes, ready = (joint.join(words) for joint, words in ((" + ", [p.bytes for p in packed]), (" && ", [p.name for p in packed])))
+            self.body.add(f"gs_int columns = {ready} ? gs_columns({bytes}, {rows}) : 1;")
+            held += ["columns > 1 ? &columns : NULL", *(matrix.name for matrix in packed)]
+        self.body.add(f"void *held[] = {{{', '.join(held)}}};")
+        if packed:
+            self.body.add(f"if (columns > 1) gs_together({name}, held, columns);", "else")
         work = f"{size(loop.trip)} * {rows} * {max(self._width(step) for step, _ in walk(loop.body))}"
-        self.body.add(f"if (columns > 1) gs_together({name}, held, columns);")
-        self.body.add(f"else gs_parallel({name}, held, gs_parts({work}, ({rows} + 3) / 4));")
+        self.body.add(f"{'    ' if packed else ''}gs_parallel({name}, held, gs_parts({work}, ({rows} + 3) / 4));")
 
     @staticmethod
     def _width(step: Instruction) -> int:
@@ -178,25 +180,23 @@ class _Printer:
         packed = []
         written = {v.buffer for step, _ in walk(loop.body) for v in step.outputs}
         for step in loop.body:
-            if not isinstance(step, Instruction) or step.kernel != "matmul" or len(step.outputs[0].shape) != 2:
+            if not isinstance(step, Instruction) or not row_by_row(step):
                 continue
-            left, right = step.inputs
-            (target,) = step.outputs
+            right = step.inputs[1]
             moves = any(number == loop.id for number, _ in right.steps)
-            if moves or right.buffer in written or not row_by_row(left, target):
-                continue
-            if (loop.id, right) in self.packed:
+            if moves or right.buffer in written or (loop.id, right) in self.packed:
                 continue
             name = f"packed{len(self.packed)}"
             dtype = self.plan.buffers[right.buffer].dtype
             mark, (k, n) = self.marks[dtype], map(size, right.shape)
-            real, count = PAIRS if mark == "bf16" else TYPES[dtype], f"gs_packed_{mark}({k}, {n})"
+            real = PAIRS if mark == "bf16" else TYPES[dtype]
+            bytes = f"gs_packed_{mark}({k}, {n}) * (gs_int)sizeof({real})"
             out = self.body
-            out.add(f"{real} *{name} = {trip} >= {FEW_TURNS} ? gs_reserve({count} * (gs_int)sizeof({real})) : NULL;")
+            out.add(f"{real} *{name} = {trip} >= {FEW_TURNS} ? gs_reserve({bytes}) : NULL;")
             rs, cs = map(size, right.strides)
             out.add(f"if ({name}) gs_pack_{mark}({k}, {n}, {address(self.plan, right)}, {rs}, {cs}, {name});")
             self.packed[loop.id, right] = name
-            packed.append(Packed(name, real, count))
+            packed.append(Packed(name, real, bytes))
         return packed
 
     # -- instructions --------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class _Printer:
 
     def _matrix(self, step: Instruction, loops: Sequence[Loop]) -> str | None:
         """The packed matrix that a product multiplies by."""
-        if step.kernel != "matmul" or len(step.outputs[0].shape) != 2 or not row_by_row(step.inputs[0], step.outputs[0]):
+        if not row_by_row(step):
             return None
         keys = ((loop.id, step.inputs[1]) for loop in reversed(loops))
         return next((self.packed[key] for key in keys if key in self.packed), None)

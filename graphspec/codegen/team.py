@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphspec_runtime.plan import Instruction, View
+from graphspec_runtime.plan import Instruction
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A matrix that is packed before a loop: its name there, the type and the number of what is packed."""
+    """A matrix that is packed before a loop: its name there, the type of what is packed, and how many bytes it takes."""
 
     name: str
     type: str
-    count: str
+    bytes: str
 
 
 def meetings(steps: Sequence[tuple[Instruction, bool]]) -> set[int]:
@@ -37,6 +37,8 @@ def _touch(step: Instruction, other: Instruction) -> bool:
     return bool(writes & {v.buffer for v in (*other.inputs, *other.outputs)} or others & {v.buffer for v in step.inputs})
 
 
-def row_by_row(left: View, target: View) -> bool:
-    """Whether the rows of a product's left operand and of its result are without gaps, as products with a packed matrix take them."""
-    return left.strides[1] == 1 and target.strides[1] == 1
+def row_by_row(step: Instruction) -> bool:
+    """Whether an instruction is the product of two matrices, and the rows of the left one and of the result are without gaps, as products
+    with a packed matrix take them."""
+    matrices = step.kernel == "matmul" and len(step.outputs[0].shape) == 2
+    return matrices and step.inputs[0].strides[1] == 1 and step.outputs[0].strides[1] == 1

@@ -55,14 +55,15 @@ def optimise(
     for devices that compile kernels, instead of those for devices that call one for each op; passes named in ``without`` are left out;
     ``left`` gets the products that stay in loops, as they are before what depends on the device."""
     reports: dict[str, PassReport] = {}
-    for at, (name, run) in enumerate((*PASSES, *(KERNELS if kernels else ARRAYS))):
-        if at == len(PASSES) and left is not None:
+    for passes in (PASSES, KERNELS if kernels else ARRAYS):
+        for name, run in passes:
+            if name in without:
+                continue
+            began = time.perf_counter()
+            told = run(program)
+            reports.setdefault(name, PassReport(name)).add(told, time.perf_counter() - began)
+            if check:
+                verify(program)
+        if passes is PASSES and left is not None:
             left += kept(program)
-        if name in without:
-            continue
-        began = time.perf_counter()
-        told = run(program)
-        reports.setdefault(name, PassReport(name)).add(told, time.perf_counter() - began)
-        if check:
-            verify(program)
     return list(reports.values())

@@ -104,9 +104,9 @@ class Code:
         made = Loop(loop, to_expr(trip), reverse, body, self.origin(origin))
         rows = sharded_rows(made)
         if rows is not None:  # threads are at different turns: what one has read already, another has yet to write
-            for view in {v for step, _ in walk(body) for v in (*step.inputs, *step.outputs)}:
-                self.storages[view.buffer].touch(start)
-                self.storages[view.buffer].touch(self.serial)
+            for buffer in {v.buffer for step, _ in walk(body) for v in (*step.inputs, *step.outputs)}:
+                self.storages[buffer].touch(start)
+                self.storages[buffer].touch(self.serial)
         self.steps[-1].append(replace(made, rows=rows))
 
     def view(self, place: Place) -> View:

@@ -87,12 +87,15 @@ enum { NAME(SOME) = 512 }; /* numbers of a row or a column that are copied at on
 static void NAME(row)(gs_int N, gs_int K, const REAL *A, gs_int acs, const REAL *B, gs_int brs, gs_int bcs, REAL *C, int add)
 {
     if (bcs != 1 && brs == 1 && K >= LANES) {
+        if (acs == 1) {
+            NAME(dots)(N, K, A, B, bcs, C, add);
+            return;
+        }
         REAL some[NAME(SOME)];
-        for (gs_int k = 0; k < K; k += acs == 1 ? K : NAME(SOME)) {
-            gs_int count = acs == 1 ? K : gs_min(NAME(SOME), K - k);
-            if (acs != 1)
-                for (gs_int q = 0; q < count; ++q) some[q] = A[(k + q) * acs];
-            NAME(dots)(N, count, acs == 1 ? A : some, B + k, bcs, C, add || k > 0);
+        for (gs_int k = 0; k < K; k += NAME(SOME)) {
+            gs_int count = gs_min(NAME(SOME), K - k);
+            for (gs_int q = 0; q < count; ++q) some[q] = A[(k + q) * acs];
+            NAME(dots)(N, count, some, B + k, bcs, C, add || k > 0);
         }
         return;
     }

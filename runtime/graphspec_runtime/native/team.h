@@ -42,6 +42,15 @@ static void pause_a_little(void)
 #endif
 }
 
+/* Between one look at what is waited for and the next one: actively while looks are few, then the processor is left to others. */
+static void rest(int looks, int few)
+{
+    if (looks < few)
+        pause_a_little();
+    else
+        sched_yield();
+}
+
 /* Take parts of the job until there are none. */
 static void take_parts(void)
 {
@@ -153,12 +162,7 @@ static void post(gs_task task, void *context, gs_int parts)
     pthread_cond_broadcast(&team.wake);
     pthread_mutex_unlock(&team.lock);
     take_parts();
-    for (int i = 0; __atomic_load_n(&team.left, __ATOMIC_ACQUIRE); ++i) {
-        if (i < SPINS)
-            pause_a_little();
-        else
-            sched_yield();
-    }
+    for (int i = 0; __atomic_load_n(&team.left, __ATOMIC_ACQUIRE); ++i) rest(i, SPINS);
 }
 
 void gs_parallel(gs_task task, void *context, gs_int parts)
@@ -208,12 +212,7 @@ void gs_meet(gs_int parts)
         return;
     }
     double start = gs_clock();
-    for (int i = 0; __atomic_load_n(&team.meetings, __ATOMIC_ACQUIRE) == meeting; ++i) {
-        if (i < FEW_SPINS)
-            pause_a_little();
-        else
-            sched_yield();
-    }
+    for (int i = 0; __atomic_load_n(&team.meetings, __ATOMIC_ACQUIRE) == meeting; ++i) rest(i, FEW_SPINS);
     __atomic_fetch_add(&team.waited, (gs_int)(1e9 * (gs_clock() - start)), __ATOMIC_RELAXED);
 }
 
