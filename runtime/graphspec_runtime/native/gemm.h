@@ -69,11 +69,26 @@ void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, IT
     gs_parallel(NAME(panels), &p, gs_parts(K * N, (N + TILE - 1) / TILE));
 }
 
+/* What is read after a panel, in bytes: a tile fetches a line at each `step`, the tile after it begins a `hop` further. */
+typedef struct {
+    const char *at;
+    gs_int step, hop;
+} NAME(ahead);
+
+/* The next panel that is packed, so many items deep. */
+static NAME(ahead) NAME(packed)(const ITEM *P, gs_int depth) { return (NAME(ahead)){(const char *)P, 64, 64 * depth}; }
+
+/* Rows of the columns that are packed next. */
+static NAME(ahead) NAME(unpacked)(const REAL *B, gs_int brs)
+{
+    return (NAME(ahead)){(const char *)B, brs * TERMS * (gs_int)sizeof(REAL), 64};
+}
+
 /* One tile of ROWS rows and VECTORS vectors: the sum over k, which counts items here, in registers.  Meanwhile lines of what is read
    after this panel come nearer, one a turn: the third-level cache alone brings them at half the speed that they are used with. */
 #define TILE_OF(ROWS, VECTORS)                                                                                                        \
     static void NAME(tile##ROWS##x##VECTORS)(gs_int K, const ITEM *restrict A, gs_int ars, gs_int acs, const ITEM *restrict P,        \
-                                             const ITEM *next, REAL *restrict C, gs_int crs, gs_int columns, int add)                 \
+                                             const char *next, gs_int step, REAL *restrict C, gs_int crs, gs_int columns, int add)    \
     {                                                                                                                                 \
         enum { WIDTH = VECTORS * LANES };                                                                                             \
         NAME(vector) c[ROWS][VECTORS];                                                                                                \
@@ -85,7 +100,7 @@ void NAME(gs_pack)(gs_int K, gs_int N, const REAL *B, gs_int brs, gs_int bcs, IT
         for (gs_int k = 0; k < K; ++k) {                                                                                              \
             NAME(items) b[VECTORS];                                                                                                   \
             UNROLLED for (int j = 0; j < VECTORS; ++j) b[j] = *(const NAME(items) *)(P + k * WIDTH + j * LANES);                      \
-            if (ROWS > 1) __builtin_prefetch(next + k * LINE, 0, 2);                                                                  \
+            if (ROWS > 1) __builtin_prefetch(next + k * step, 0, 2);                                                                  \
             UNROLLED for (int i = 0; i < ROWS; ++i) {                                                                                 \
                 NAME(items) a = A[i * ars + k * acs] - (NAME(items)){0};                                                              \
                 UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] = MULTIPLY_ADD(c[i][j], a, b[j]);                                  \
@@ -116,7 +131,8 @@ TILES_OF(3)
 TILES_OF(4)
 #endif
 
-typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, const ITEM *, REAL *, gs_int, gs_int, int);
+typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, const char *, gs_int, REAL *, gs_int, gs_int,
+                           int);
 
 #define ROW_OF_TILES(ROWS) {NAME(tile##ROWS##x1), NAME(tile##ROWS##x2), LARGER(NAME(tile##ROWS##x3), NAME(tile##ROWS##x4))}
 #if TILE_VECTORS > 2
@@ -127,16 +143,16 @@ typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, c
 static const NAME(tile) NAME(tiles)[TILE_ROWS][4] = {ROW_OF_TILES(1), ROW_OF_TILES(2), ROW_OF_TILES(3),
                                                      ROW_OF_TILES(4), ROW_OF_TILES(5), ROW_OF_TILES(6)};
 
-/* All rows times one panel, in tiles of as equal heights as can be; `next` is the panel after it. */
-static void NAME(panel)(gs_int M, gs_int K, const ITEM *A, gs_int ars, gs_int acs, const ITEM *P, const ITEM *next, REAL *C, gs_int crs,
+/* All rows times one panel, in tiles of as equal heights as can be. */
+static void NAME(panel)(gs_int M, gs_int K, const ITEM *A, gs_int ars, gs_int acs, const ITEM *P, NAME(ahead) next, REAL *C, gs_int crs,
                         gs_int columns, int add)
 {
     if (NAME(whole)(M, K, A, ars, P, C, crs, columns, add)) return;
     gs_int tiles = (M + TILE_ROWS - 1) / TILE_ROWS, vectors = NAME(wide)(columns) / LANES;
     for (gs_int t = 0, m = 0; t < tiles; ++t) {
         gs_int rows = (M - m + tiles - t - 1) / (tiles - t);
-        const ITEM *near = t * LINE < TILE ? next + t * LINE * K : P; /* all of the panel in some tiles */
-        NAME(tiles)[rows - 1][vectors - 1](K, A + m * ars, ars, acs, P, near, C + m * crs, crs, columns, add);
+        if (t * LINE >= TILE) next = NAME(packed)(P, 0); /* all of it was fetched */
+        NAME(tiles)[rows - 1][vectors - 1](K, A + m * ars, ars, acs, P, next.at + t * next.hop, next.step, C + m * crs, crs, columns, add);
         m += rows;
     }
 }
@@ -160,8 +176,8 @@ void NAME(gs_gemm_packed)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ar
         const ITEM *a = NAME(left)(rows, K, A + m * ars, ars, 1, block, &rs, &cs);
         NAME(begin)(rows);
         for (gs_int j = from; j < to; j += TILE)
-            NAME(panel)(rows, depth, a, rs, cs, P + j * depth, P + (j + TILE < to ? j + TILE : from) * depth, C + m * crs + j, crs,
-                        gs_min(TILE, to - j), add);
+            NAME(panel)(rows, depth, a, rs, cs, P + j * depth, NAME(packed)(P + (j + TILE < to ? j + TILE : from) * depth, depth),
+                        C + m * crs + j, crs, gs_min(TILE, to - j), add);
     }
     NAME(end)();
 }
@@ -186,6 +202,7 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
 {
     enum { HEIGHT = NAME(HEIGHT), WIDTH = NAME(WIDTH) };
     gs_int items = NAME(depth)(K), depths = (items + NAME(DEPTH) - 1) / NAME(DEPTH);
+    int once = M <= HEIGHT; /* the place of one panel does for all, and stays near */
     ITEM *P = gs_workspace(NAME(blocks)(N, K)), *block = P + NAME(widest)(N) * NAME(deepest)(K);
     for (gs_int n = 0; n < N; n += WIDTH) {
         gs_int columns = gs_min(WIDTH, N - n);
@@ -196,10 +213,13 @@ static void NAME(own)(gs_int M, gs_int N, gs_int K, const REAL *A, gs_int ars, g
                 const ITEM *a = NAME(left)(height, terms, A + m * ars + k * acs, ars, acs, block, &rs, &cs);
                 NAME(begin)(height);
                 for (gs_int j = 0; j < columns; j += TILE) {
-                    gs_int across = gs_min(TILE, columns - j);
+                    gs_int across = gs_min(TILE, columns - j), after = j + TILE < columns ? j + TILE : 0;
+                    const REAL *b = B + k * brs + n * bcs;
+                    ITEM *panel = P + (once ? 0 : j * depth);
                     if (m == 0) /* used while it is near */
-                        NAME(pack_panel)(terms, across, NAME(wide)(across), B + k * brs + (n + j) * bcs, brs, bcs, P + j * depth);
-                    NAME(panel)(height, depth, a, rs, cs, P + j * depth, P + (j + TILE < columns ? j + TILE : 0) * depth,
+                        NAME(pack_panel)(terms, across, NAME(wide)(across), b + j * bcs, brs, bcs, panel);
+                    NAME(panel)(height, depth, a, rs, cs, panel,
+                                m == 0 && bcs == 1 && after ? NAME(unpacked)(b + after, brs) : NAME(packed)(P + after * depth, depth),
                                 C + m * crs + n + j, crs, across, add || q > 0);
                 }
             }
