@@ -16,7 +16,8 @@ from graphspec.errors import Origin
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
 from graphspec.ir.ops import primitive
-from graphspec.ir.rewrite import add_scan_y, keep_scan_parts, substitute, sum_terms, uses
+from graphspec.ir.rewrite import substitute, sum_terms, uses
+from graphspec.passes.stacking import stack_beside, stack_together
 from graphspec.passes.told import Told, told
 from graphspec.sizes import Size
 
@@ -51,7 +52,7 @@ def _block(block: Block, done: _Done) -> None:
     before = None
     while before != (now := (done.merged, done.turned)):  # one merger may make way for another
         before = now
-        done.turned += _stack_together(block) + _turn(block) + _add_first(block)
+        done.turned += stack_together(block) + stack_beside(block) + _turn(block) + _add_first(block)
         for side in (0, 1):
             while groups := _share(block, side):  # what was merged is known later than before, so that others may follow, or may not
                 for group in groups:
@@ -322,45 +323,6 @@ def _one_above_the_other(block: Block, total: Op, products: Sequence[Op]) -> Non
     gone.update(sums)
     block.ops = [op for op in (*block.ops[:at], *b.block.ops, *block.ops[at:]) if op not in gone]
     substitute(block, {total.output: whole})
-
-
-def _stack_together(block: Block) -> int:
-    """Where a loop stacks all the parts of a concat, it stacks the whole, and the parts are cut from that."""
-    table: dict[Value, Value] = {}
-    ops: list[Op] = []
-    for op in block.ops:
-        ops.append(op)
-        if op.name == "scan":
-            ops += _cut(op, table)
-    block.ops = ops
-    substitute(block, table)
-    return len(table)
-
-
-def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
-    cutting: list[Op] = []
-    for concat in scan.blocks[0].ops:
-        p = scan_parts(scan)
-        ys = dict(zip(p.body_ys, p.ys, strict=True))
-        if concat.name != "concat" or any(v not in ys or v in p.next_carries for v in concat.inputs):
-            continue
-        if len(set(concat.inputs)) < len(concat.inputs):
-            continue
-        axis, at = concat.attrs["axis"] + 1, Size.const(0)
-        whole = add_scan_y(scan, concat.output)
-        gone = set(concat.inputs)
-        keep_scan_parts(scan, ys=[i for i, v in enumerate(scan_parts(scan).body_ys) if v not in gone])
-        cuts: dict[Value, Value] = {}
-        b = Builder()
-        with b.at(concat.origin):
-            for v in concat.inputs:
-                n = ys[v].shape[axis]
-                cuts[v] = b.slice(whole, axis, at, n)
-                cuts[v].name = ys[v].name
-                at = at + n
-        table.update((y, cuts[v]) for y, v in zip(p.ys, p.body_ys, strict=True) if v in cuts)  # it may be stacked twice
-        cutting[:0] = b.block.ops  # first, since others may be cut from a part
-    return cutting
 
 
 def _reduce_together(block: Block) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from graphspec.ir.builder import Builder
@@ -87,11 +88,9 @@ def _rewrite(op: Op) -> int:
         if value is not None:
             return _become(op, "full", (), {"value": value, "shape": out.shape, "dtype": out.dtype})
         maker = source.op
-        if maker is not None and maker.name == op.name and op.name != "slice":
+        if maker is not None and maker.name == op.name and (op.name != "slice" or op.attrs["axis"] == maker.attrs["axis"]):
             return _become(op, op.name, maker.inputs, _joined(op, maker))
         return 0
-    if op.name == "concat":
-        return _concat(op)
     values = [_constant(v) for v in op.inputs]
     numbers = all(v is not None and not math.isnan(v) for v in values)  # of NaN and 1, Python's max is the first
     if op.name in FOLDED and out.dtype == "float64" and numbers:
@@ -110,6 +109,8 @@ def _smaller(op: Op, helpers: list[Op]) -> int:
             whole = b.concat([m.inputs[0] for m in makers if m is not None], 1 - op.attrs["axis"])
         helpers += b.block.ops
         return _become(op, "transpose", (whole,), {"axes": (1, 0)})
+    if op.name == "concat":
+        return _concat(op, helpers)
     spread = [m for m in makers if m is not None and m.name == "broadcast"]
     if not spread or not primitive(op.name).pointwise:
         return 0
@@ -129,32 +130,34 @@ def _become(op: Op, name: str, inputs: tuple[Value, ...], attrs: dict[str, Any])
     return 1
 
 
-def _concat(op: Op) -> int:
-    """A concat of all the slices of one value is that value; slices that were all reshaped alike make the value reshaped."""
+def _concat(op: Op, helpers: list[Op]) -> int:
+    """A concat of slices that follow on each other is a slice; slices that were all reshaped alike make one that is reshaped."""
     axis, views = op.attrs["axis"], [v.op for v in op.inputs]
-    whole = None
+    found = None
     if all(view is not None and view.name == "slice" for view in views):
-        whole = _covered(op.inputs, axis)
+        found = _following(op.inputs, axis)
     elif axis == op.output.type.rank - 1 and all(view is not None and view.name == "reshape" for view in views):
         sources = [view.inputs[0] for view in views if view is not None]
         if all(u.type.rank and u.shape[-1] == v.shape[-1] for u, v in zip(sources, op.inputs, strict=True)):
-            whole = _covered(sources, sources[0].type.rank - 1)
-    return _become(op, "reshape", (whole,), {"shape": op.output.shape}) if whole else 0
+            found = _following(sources, sources[0].type.rank - 1)
+    if found is None:
+        return 0
+    whole, along, start = found
+    b = Builder()
+    with b.at(op.origin):
+        part = b.slice(whole, along, start, op.output.shape[axis])
+    helpers += b.block.ops
+    return _become(op, "reshape", (part,), {"shape": op.output.shape})
 
 
-def _covered(parts: Sequence[Value], axis: int) -> Value | None:
-    """The value whose slices along ``axis`` the parts are, one after another from its start to its end."""
-    at = Size.const(0)
-    whole: Value | None = None
-    for v in parts:
-        view = v.op
-        if view is None or view.name != "slice" or view.attrs["axis"] != axis or view.attrs["start"] != at:
-            return None
-        if whole is not None and view.inputs[0] is not whole:
-            return None
-        whole = view.inputs[0]
-        at = at + view.attrs["length"]
-    return whole if whole is not None and whole.shape[axis] == at else None
+def _following(parts: Sequence[Value], axis: int) -> tuple[Value, int, Size] | None:
+    """The value whose slices along ``axis`` the parts are, one after another, and where the first begins."""
+    views = [v.op for v in parts if v.op is not None and v.op.name == "slice" and v.op.attrs["axis"] == axis]
+    if len(views) < len(parts) or len({view.inputs[0] for view in views}) > 1:
+        return None
+    if any(b.attrs["start"] != a.attrs["start"] + a.attrs["length"] for a, b in pairwise(views)):
+        return None
+    return views[0].inputs[0], axis, views[0].attrs["start"]
 
 
 def _joined(op: Op, maker: Op) -> dict[str, Any]:
@@ -163,6 +166,8 @@ def _joined(op: Op, maker: Op) -> dict[str, Any]:
         return {"shape": op.attrs["shape"]}
     if op.name == "transpose":
         return {"axes": tuple(maker.attrs["axes"][i] for i in op.attrs["axes"])}
+    if op.name == "slice":
+        return op.attrs | {"start": op.attrs["start"] + maker.attrs["start"]}
     return {"shape": op.attrs["shape"], "axes": tuple(op.attrs["axes"][i] for i in maker.attrs["axes"])}
 
 
