@@ -5,6 +5,7 @@ A concat of what a loop stacks is a copy of all of it.  Here the loop stacks the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphspec.ir.builder import Builder
@@ -35,21 +36,28 @@ def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
             continue
         if len(set(concat.inputs)) < len(concat.inputs):
             continue
-        axis, at = concat.attrs["axis"] + 1, Size.const(0)
         whole = add_scan_y(scan, concat.output)
         gone = set(concat.inputs)
         keep_scan_parts(scan, ys=[i for i, v in enumerate(scan_parts(scan).body_ys) if v not in gone])
-        cuts: dict[Value, Value] = {}
         b = Builder()
         with b.at(concat.origin):
-            for v in concat.inputs:
-                n = ys[v].shape[axis]
-                cuts[v] = b.slice(whole, axis, at, n)
-                cuts[v].name = ys[v].name
-                at = at + n
+            parts = _parts(b, whole, concat.attrs["axis"] + 1, [ys[v] for v in concat.inputs])
+        cuts = dict(zip(concat.inputs, parts, strict=True))
         table.update((y, cuts[v]) for y, v in zip(p.ys, p.body_ys, strict=True) if v in cuts)  # it may be stacked twice
         cutting[:0] = b.block.ops  # first, since others may be cut from a part
     return cutting
+
+
+def _parts(b: Builder, whole: Value, axis: int, like: Sequence[Value]) -> list[Value]:
+    """What a concat was made of, cut from it again: parts as wide as these values, and called as they are, which may be stacks of them."""
+    parts: list[Value] = []
+    at = Size.const(0)
+    for v in like:
+        width = v.shape[axis - whole.type.rank]
+        parts.append(b.slice(whole, axis, at, width))
+        parts[-1].name = v.name
+        at = at + width
+    return parts
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def _runs(concat: Op, block: Block) -> tuple[_Run, _Run] | None:
     scan, around = first.stack.op, first.stack.shape[:-1]
     if scan is None or scan.name != "scan" or scan is not second.stack.op or scan not in block.ops:
         return None
-    if len(around) < 1 or second.stack.shape[:-1] != around:
+    if not around or second.stack.shape[:-1] != around:
         return None  # numbers stacked have no columns
     in_part = (first.start != Size.const(0)) != (second.end != second.width)
     return (first, second) if in_part and first.end == first.width and second.start == Size.const(0) else None
@@ -107,9 +115,10 @@ def _widen(block: Block, concat: Op, runs: tuple[_Run, _Run]) -> bool:
     scan = runs[0].stack.op
     assert scan is not None
     p, body = scan_parts(scan), scan.blocks[0]
-    if any(run.stack not in p.ys for run in runs):
+    stacks = [run.stack for run in runs]
+    if any(v not in p.ys for v in stacks):
         return False  # but the last value of a carry, or a sum
-    inner = [p.body_ys[p.ys.index(run.stack)] for run in runs]
+    inner = [p.body_ys[p.ys.index(v)] for v in stacks]
     makers = [v.op for v in inner if v.op in body.ops and v not in p.next_carries]
     if len(makers) < 2 or inner[0] is inner[1] or any(op.name == "concat" and v in op.inputs for op in body.ops for v in inner):
         return False
@@ -121,7 +130,7 @@ def _widen(block: Block, concat: Op, runs: tuple[_Run, _Run]) -> bool:
     b = Builder()
     with b.at(concat.origin):
         whole = b.concat(parts, inner[0].type.rank - 1)
-        cuts = _cut_in_two(b, whole, runs)
+        cuts = _parts(b, whole, whole.type.rank - 1, stacks)
     stack = add_scan_y(scan, whole)
     keep_scan_parts(scan, ys=[i for i, v in enumerate(scan_parts(scan).body_ys) if v not in inner])
     body.ops[last + 1 : last + 1] = b.block.ops
@@ -129,7 +138,7 @@ def _widen(block: Block, concat: Op, runs: tuple[_Run, _Run]) -> bool:
     substitute(body, {v: cut for v, cut in zip(inner, cuts, strict=True) if v.op in joins})
     b = Builder()
     with b.at(concat.origin):
-        outer = dict(zip(inner, _cut_in_two(b, stack, runs), strict=True))
+        outer = dict(zip(inner, _parts(b, stack, stack.type.rank - 1, stacks), strict=True))
         between = b.slice(stack, stack.type.rank - 1, runs[0].start, concat.output.shape[-1])
         table = {concat.output: b.reshape(between, concat.output.shape)}
     table.update((y, outer[v]) for y, v in zip(p.ys, p.body_ys, strict=True) if v in outer)
@@ -138,12 +147,3 @@ def _widen(block: Block, concat: Op, runs: tuple[_Run, _Run]) -> bool:
     block.ops.remove(concat)
     substitute(block, table)
     return True
-
-
-def _cut_in_two(b: Builder, whole: Value, runs: tuple[_Run, _Run]) -> list[Value]:
-    first, second = (run.stack for run in runs)
-    axis = whole.type.rank - 1
-    cuts = [b.slice(whole, axis, Size.const(0), first.shape[-1]), b.slice(whole, axis, first.shape[-1], second.shape[-1])]
-    for cut, v in zip(cuts, (first, second), strict=True):
-        cut.name = v.name
-    return cuts
