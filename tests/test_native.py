@@ -190,6 +190,22 @@ def test_whole_numbers_below_zero_in_a_kernel(device: native.NativeDevice, dtype
     agree(interpret(program, arguments), Executable(make_plan(fused, "c"), device).call(arguments), 0.0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
+def test_a_value_compared_with_itself(device: native.NativeDevice, dtype: str) -> None:
+    """Of a whole number there is nothing to compare, which compilers warn of; of a float it tells whether it is NaN."""
+    b = Builder()
+    x, y = (b.param(tensor([3], dtype), name) for name in "xy")
+    comparisons = ("lt", "le", "gt", "ge", "eq", "ne")
+    b.block.results = [b.where(b.compare(x, x, how), x, y) for how in comparisons]
+    program = Program(b.block, [Port("x", "input"), Port("y", "input")], [Port(how, "output") for how in comparisons])
+    fused = copy_program(program)
+    optimise(fused, kernels=True)
+    assert any(op.name == "fused" for op in fused.block.ops)
+    arguments = {"x": np.array([0, 1, 2 if dtype.startswith("int") else np.nan]).astype(dtype), "y": np.array([1, 0, 5]).astype(dtype)}
+    for each in (program, fused):
+        agree(interpret(program, arguments), Executable(make_plan(each, "c"), device).call(arguments), 0.0)
+
+
 def test_products_of_one_matrix_with_rows_that_lie_otherwise(device: native.NativeDevice) -> None:
     """In a loop: rows as they are, columns as rows, and one number everywhere, which lies in memory once."""
     b = Builder(dtype="float64")

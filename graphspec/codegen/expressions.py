@@ -45,6 +45,8 @@ def expression(name: str, args: Sequence[str], dtype: str, detail: Any, source: 
         case "minimum":
             return f"GS_SMALLER({args[0]}, {args[1]})"
         case "compare":
+            if args[0] == args[1] and source not in SUFFIX:  # compilers warn of a whole number compared with itself
+                return f"{args[0]} - {args[0]} {COMPARISONS[detail]} 0"
             return f"{args[0]} {COMPARISONS[detail]} {args[1]}"
         case "logical":
             return f"{args[0]} {CONNECTIVES[detail]} {args[1]}"
