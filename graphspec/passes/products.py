@@ -52,7 +52,7 @@ def _block(block: Block, done: _Done) -> None:
     before = None
     while before != (now := (done.merged, done.turned)):  # one merger may make way for another
         before = now
-        done.turned += stack_together(block) + stack_beside(block) + _turn(block) + _add_first(block)
+        done.turned += stack_beside(block) + stack_together(block) + _turn(block) + _add_first(block)
         for side in (0, 1):
             while groups := _share(block, side):  # what was merged is known later than before, so that others may follow, or may not
                 for group in groups:

@@ -5,7 +5,6 @@ A concat of what a loop stacks is a copy of all of it.  Here the loop stacks the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphspec.ir.builder import Builder
@@ -39,25 +38,16 @@ def _cut(scan: Op, table: dict[Value, Value]) -> list[Op]:
         whole = add_scan_y(scan, concat.output)
         gone = set(concat.inputs)
         keep_scan_parts(scan, ys=[i for i, v in enumerate(scan_parts(scan).body_ys) if v not in gone])
-        b = Builder()
+        b, axis, start = Builder(), concat.attrs["axis"] + 1, Size.const(0)
+        cuts: dict[Value, Value] = {}
         with b.at(concat.origin):
-            parts = _parts(b, whole, concat.attrs["axis"] + 1, [ys[v] for v in concat.inputs])
-        cuts = dict(zip(concat.inputs, parts, strict=True))
+            for v in concat.inputs:
+                cuts[v] = b.slice(whole, axis, start, ys[v].shape[axis])
+                cuts[v].name = ys[v].name
+                start = start + ys[v].shape[axis]
         table.update((y, cuts[v]) for y, v in zip(p.ys, p.body_ys, strict=True) if v in cuts)  # it may be stacked twice
         cutting[:0] = b.block.ops  # first, since others may be cut from a part
     return cutting
-
-
-def _parts(b: Builder, whole: Value, axis: int, like: Sequence[Value]) -> list[Value]:
-    """What a concat was made of, cut from it again: parts as wide as these values, and called as they are, which may be stacks of them."""
-    parts: list[Value] = []
-    at = Size.const(0)
-    for v in like:
-        width = v.shape[axis - whole.type.rank]
-        parts.append(b.slice(whole, axis, at, width))
-        parts[-1].name = v.name
-        at = at + width
-    return parts
 
 
 @dataclass(frozen=True)
@@ -74,11 +64,11 @@ class _Run:
 
 
 def stack_beside(block: Block) -> int:
-    """Where the last columns of one stack stand before a second stack, or the first ones after it, the loop stacks both side by side: the
-    gradients of a GRU's gates, whose candidate has one for what it reads of the input and another for the state's."""
+    """Where the last columns of one stack stand before a second stack, or the first ones after it, the loop puts both side by side, to be
+    stacked together: the gradients of a GRU's gates, whose candidate has one for what it reads of the input and another for the state's."""
     for op in block.ops:
         runs = _runs(op, block)
-        if runs is not None and _widen(block, op, runs):
+        if runs is not None and _join(op, *(run.stack for run in runs)):
             return 1
     return 0
 
@@ -110,40 +100,20 @@ def _runs(concat: Op, block: Block) -> tuple[_Run, _Run] | None:
     return (first, second) if in_part and first.end == first.width and second.start == Size.const(0) else None
 
 
-def _widen(block: Block, concat: Op, runs: tuple[_Run, _Run]) -> bool:
-    """Stack both in one and cut the concat from that, where the body knows both before it reads what it puts together itself."""
-    scan = runs[0].stack.op
+def _join(concat: Op, *stacks: Value) -> bool:
+    """Put side by side what a loop stacks as these two, where it makes both and neither is put elsewhere."""
+    scan = stacks[0].op
     assert scan is not None
     p, body = scan_parts(scan), scan.blocks[0]
-    stacks = [run.stack for run in runs]
     if any(v not in p.ys for v in stacks):
         return False  # but the last value of a carry, or a sum
     inner = [p.body_ys[p.ys.index(v)] for v in stacks]
-    makers = [v.op for v in inner if v.op in body.ops and v not in p.next_carries]
-    if len(makers) < 2 or inner[0] is inner[1] or any(op.name == "concat" and v in op.inputs for op in body.ops for v in inner):
+    if inner[0] is inner[1] or any(v.op not in body.ops or v in p.next_carries for v in inner):
         return False
-    joins = [op for op in makers if op is not None and op.name == "concat" and op.attrs["axis"] == op.output.type.rank - 1]
-    parts = [part for v in inner for part in (v.op.inputs if v.op in joins and v.op is not None else (v,))]
-    last = max(body.ops.index(op) for op in makers if op is not None)
-    if len(set(parts)) < len(parts) or any(op.output in reader.inputs for op in joins for reader in body.ops[:last]):
+    if any(op.name == "concat" and v in op.inputs for op in body.ops for v in inner):
         return False
     b = Builder()
     with b.at(concat.origin):
-        whole = b.concat(parts, inner[0].type.rank - 1)
-        cuts = _parts(b, whole, whole.type.rank - 1, stacks)
-    stack = add_scan_y(scan, whole)
-    keep_scan_parts(scan, ys=[i for i, v in enumerate(scan_parts(scan).body_ys) if v not in inner])
-    body.ops[last + 1 : last + 1] = b.block.ops
-    body.ops = [op for op in body.ops if op not in joins]
-    substitute(body, {v: cut for v, cut in zip(inner, cuts, strict=True) if v.op in joins})
-    b = Builder()
-    with b.at(concat.origin):
-        outer = dict(zip(inner, _parts(b, stack, stack.type.rank - 1, stacks), strict=True))
-        between = b.slice(stack, stack.type.rank - 1, runs[0].start, concat.output.shape[-1])
-        table = {concat.output: b.reshape(between, concat.output.shape)}
-    table.update((y, outer[v]) for y, v in zip(p.ys, p.body_ys, strict=True) if v in outer)
-    at = block.ops.index(scan) + 1
-    block.ops[at:at] = b.block.ops
-    block.ops.remove(concat)
-    substitute(block, table)
+        b.concat(inner, inner[0].type.rank - 1)
+    body.ops += b.block.ops
     return True
