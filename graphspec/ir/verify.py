@@ -30,7 +30,8 @@ def verify(program: Program) -> None:
     _updates(program)
     known = {letter for v in block.params for n in v.shape for letter in n.letters}
     for guard in program.guards:
-        _letters((guard.left, guard.right), known, f"in a guard of {guard.origin}")
+        if extra := _unknown((guard.left, guard.right), known):
+            raise IRError(f"V6: nothing fixes the size {extra} in a guard of {guard.origin}")
     _block(block, set(), known)
 
 
@@ -51,46 +52,50 @@ def _block(block: Block, everywhere: set[Value], letters: set[str]) -> None:
     """Check one block; ``everywhere`` collects the values of the whole program."""
     defined: set[Value] = set()
 
-    def define(value: Value, place: str) -> None:
+    def define(value: Value, op: Op | None = None) -> None:
         if value in everywhere:
-            raise IRError(f"V1: {value} is defined twice{place}")
-        _letters(value.shape, letters, f"of {value}{place}")
+            raise IRError(f"V1: {value} is defined twice{_place(op)}")
+        if extra := _unknown(value.shape, letters):
+            raise IRError(f"V6: nothing fixes the size {extra} of {value}{_place(op)}")
         everywhere.add(value)
         defined.add(value)
 
     for param in block.params:
-        define(param, "")
+        define(param)
     for op in block.ops:
-        place = f" in {op.name} at {op.origin}"
         for value in op.inputs:
             if value not in defined:
                 rule = "V2: a body reads" if value in everywhere else "V1: read before it is defined:"
-                raise IRError(f"{rule} {value}{place}")
+                raise IRError(f"{rule} {value}{_place(op)}")
         for inner in op.blocks:
             _block(inner, everywhere, letters)
-        _types(op, place)
+        _types(op)
         for attr in op.attrs.values():
-            _letters(attr if isinstance(attr, tuple) else (attr,), letters, place.strip())
+            if extra := _unknown(attr if isinstance(attr, tuple) else (attr,), letters):
+                raise IRError(f"V6: nothing fixes the size {extra}{_place(op)}")
         for value in op.outputs:
-            define(value, place)
+            define(value, op)
     for value in block.results:
         if value not in defined:
             raise IRError(f"V1: the result {value} is not defined in its block")
 
 
-def _letters(sizes: Iterable[object], known: set[str], place: str) -> None:
-    extra = {letter for n in sizes if isinstance(n, Size) for letter in n.letters} - known
-    if extra:
-        raise IRError(f"V6: nothing fixes the size {', '.join(sorted(extra))} {place}")
+def _place(op: Op | None) -> str:
+    return f" in {op.name} at {op.origin}" if op is not None else ""
 
 
-def _types(op: Op, place: str) -> None:
+def _unknown(sizes: Iterable[object], known: set[str]) -> str:
+    """The letters of these sizes that are not known."""
+    return ", ".join(sorted({letter for n in sizes if isinstance(n, Size) for letter in n.letters if letter not in known}))
+
+
+def _types(op: Op) -> None:
     try:
         rule = primitive(op.name)
         check_attributes(rule, op.attrs)
         wanted = rule.infer([v.type for v in op.inputs], op.attrs, op.blocks)
     except IRError as failure:
-        raise IRError(f"V3: {failure}{place}") from None
+        raise IRError(f"V3: {failure}{_place(op)}") from None
     given = [v.type for v in op.outputs]
     if wanted != given:
-        raise IRError(f"V3: outputs {', '.join(map(str, given))}; the rule gives {', '.join(map(str, wanted))}{place}")
+        raise IRError(f"V3: outputs {', '.join(map(str, given))}; the rule gives {', '.join(map(str, wanted))}{_place(op)}")

@@ -109,10 +109,12 @@ ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
 
 def check_attributes(record: Primitive, attrs: Attrs) -> None:
     """IRError unless the attributes are those that the primitive takes, each of its kind."""
-    wanted = sorted(record.takes.split())
-    need(sorted(attrs) == wanted, f"{record.name} takes the attributes {', '.join(wanted) or 'none'}, got {', '.join(attrs) or 'none'}")
+    wanted = record.takes.split()
+    if attrs.keys() != set(wanted):
+        raise IRError(f"{record.name} takes the attributes {', '.join(sorted(wanted)) or 'none'}, got {', '.join(attrs) or 'none'}")
     for name, value in attrs.items():
-        need(ATTRIBUTES[name](value), f"{record.name}: {name} = {value!r}")
+        if not ATTRIBUTES[name](value):
+            raise IRError(f"{record.name}: {name} = {value!r}")
 
 
 def need(condition: bool, message: str) -> None:
