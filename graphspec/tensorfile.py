@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -82,8 +83,10 @@ def write_bytes(path: Path, data: bytes, check: Callable[[Path], None] | None = 
 
 
 def make_folder(folder: Path) -> None:
-    """Make it and those above it, each lasting through a power cut."""
+    """Make it and those above it, each lasting through a power cut; OSError, which names a file that stands in the way."""
     if not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file and not a folder")
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)

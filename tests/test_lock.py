@@ -110,6 +110,15 @@ def test_a_run_that_was_killed_can_go_on(tmp_path: Path, corpus: Path) -> None:
     assert next(run(small(corpus), RunSettings(3, tmp_path, resume=True)))["step"] >= 4
 
 
+@pytest.mark.parametrize("below", ["", "run", "run/deeper"])
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path, below: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(SpecError, match="file is a file and not a folder") as caught:
+        Lock(file / below).take()
+    assert caught.value.code == "E0805" and file.read_text() == "mine"
+
+
 def test_a_folder_that_may_only_be_read_is_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: Any, **__: Any) -> Any:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
