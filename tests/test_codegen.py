@@ -52,7 +52,7 @@ def test_a_plan_reads_well() -> None:
     optimise(program, kernels=True)
     text = make_plan(program, "c").sources["c"]
     assert re.search(r"#define B\d+_next_h \(\(\w+ \*\)m\[\d+\]\)", text)
-    assert re.search(r"/\* \S*specs/lstm.spec:[\d:, ]+ \*/\nstatic void k\d+_fused_next_h\(", text)
+    assert re.search(r"/\* \S*specs/lstm.spec:[\d:, ]+ \*/\nGS_KERNEL void k\d+_fused_next_h\(", text)
     assert re.search(r"restrict next_h_\d+\b", text)
     assert max(len(line) for line in text.split("\n") if not line.startswith(("/*", "#"))) <= 140
     assert not re.search(r"(\w+) (v\d+) = v\d+;", text)  # no second names for one value

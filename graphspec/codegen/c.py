@@ -356,7 +356,7 @@ class _Printer:
         name = f"k{step.serial}_{step.kernel}_{stem(self.plan.buffers[step.outputs[-1].buffer].name)}".rstrip("_")
         self.known[signature + text] = name
         self.kernels.add(f"/* {places(self.plan.origins_of(step)) or 'built in'} */")
-        lines = f"static void {name}{signature}\n{text}"
+        lines = f"GS_KERNEL void {name}{signature}\n{text}"
         self.kernels.add(*re.sub(r"\bp\d+\b", lambda found: names.get(found[0], found[0]), lines).split("\n"), "")
         return name
 

@@ -9,6 +9,9 @@
 
 typedef int64_t gs_int;
 
+/* A kernel stays a function of its own.  In the place where it is called, compilers take the square of the time for a plan of many kernels. */
+#define GS_KERNEL static __attribute__((noinline))
+
 /* The first index that was out of range: the instruction's number, the value, its position counted along the view.  Or GS_NO_MEMORY, and
    the bytes that a thread would need. */
 typedef struct {
