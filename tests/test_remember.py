@@ -142,6 +142,7 @@ def test_in_the_cell_of_a_loop_it_is_told_in_vain(mode: str, told: int, capsys: 
     outside = "local seq = nn.SeqGRU(4, 6):remember('both')\nlocal log_p = ends(seq(nn.LookupTable(V, 4)(tokens)))"
     for model, count in ((INSIDE % mode, told), (outside, 0)):
         Path("model.spec").write_text(SPEC.format(model=model, carry=""))
+        assert [w.code for w in graphspec.experiment("model.spec", device="numpy").warnings] == ["W0309"] * count
         for command in (["compile", "model.spec"], ["run", "model.spec", "--steps", "1", "--device", "numpy"]):
             assert main(command) == 0
             said = capsys.readouterr().err

@@ -199,5 +199,6 @@ def test_a_run_tells_before_it_trains_what_it_cannot_generate_with(
     Path("model.spec").write_text(SPEC.format(model=model, called=CALLED.get(name, "model(tokens)")))
     assert main(["run", "model.spec", "--steps", "1", "--out", "run"]) == 0
     said = capsys.readouterr()
+    assert ("W0622" in {w.code for w in graphspec.experiment("model.spec", device="numpy").warnings}) is told
     assert ("warning[W0622]: this can be trained, and not be generated with: " in said.err) is told
     assert ("graphspec sample run" not in said.out) is told

@@ -14,9 +14,7 @@ from graphspec.cli.common import opened, place, precision_argument, remembered_p
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.settings import check_settings
-from graphspec.states import warnings_of
 from graphspec.tensorfile import make_folder
-from graphspec.training.decoding import cannot_generate
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
 from graphspec.training.loop import run as train
@@ -55,8 +53,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         remembered_plugins(Path(args.out), RunDir(Path(args.out)).read(), out)
     settings: dict[str, Any] = {"dtype": args.dtype, "device": args.device, "precision": args.precision, "threads": args.threads}
     experiment = Experiment(opened(args, **more), **settings)
-    unfit = cannot_generate(experiment.spec, args.dtype)
-    out.warnings([*experiment.opened.warnings, *warnings_of(experiment.setup.typed, trained=True), *unfit])
+    warnings = experiment.warnings
+    out.warnings(warnings)
     folder = Path(args.out) if args.out else fresh_folder(Path(args.spec).stem)
     board = TensorBoard(folder) if args.tensorboard else None
     with Interruption(out) as interruption:
@@ -69,7 +67,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
             out.note(f"stopped after step {end['step']:,}; go on with it: the same command with --out {folder} --resume")
         return INTERRUPTED
     if not args.json:
-        _summary(end, out, folder, experiment, generates=experiment.spec.step is not None and not unfit)
+        generates = experiment.spec.step is not None and all(warning.code != "W0622" for warning in warnings)
+        _summary(end, out, folder, experiment, generates)
     return 0
 
 

@@ -18,14 +18,16 @@ from graphspec.data.pairs import PairSource
 from graphspec.data.prefetch import Prefetch
 from graphspec.engine import Engine, device_named
 from graphspec.errors import Diagnostic, SpecError, fail
-from graphspec.graph import Parameter, initial_value, initial_values, name_parameters
+from graphspec.graph import initial_value, initial_values, name_parameters
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.settings import check_settings
+from graphspec.states import warnings_of
 from graphspec.tensorfile import read_tensors, write_tensors
 from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.classonly import ClassOnly
 from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation, check_given, settings_of
+from graphspec.training.decoding.model import cannot_generate, check_trained
 from graphspec.training.feeding import source_of
 from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import EXACT, LOSS, Tally, best_measure, measured_by
@@ -78,7 +80,7 @@ class Experiment:
         self._device = device_named(device, threads, precision)
         name_parameters([self.setup.graph, *self.spec.models])
         order = self.setup.graph.all_parameters()
-        self._check_trained(order)
+        check_trained(self.spec, order)
         check_memory(order)
         self.flat_parameters = self._resident(initial_values(order, self.seed, dtype))
         self.parameters = views(self.flat_parameters, order)
@@ -100,16 +102,10 @@ class Experiment:
         self._carry: dict[str, Any] = {}
         self._decoder: Decoder | None = None
 
-    def _check_trained(self, trained: Sequence[Parameter]) -> None:
-        """What generates must share its parameters with what is trained (E0606)."""
-        known = {id(p) for p in trained}
-        for module in self.spec.models:
-            for parameter in module.all_parameters():
-                if id(parameter) not in known:
-                    raise fail(
-                        "E0606", f"experiment: {parameter.name} is used to generate, but the loss does not train it", parameter.origin,
-                        helps=["call the same module objects in the step and under the loss"],
-                    )  # fmt: skip
+    @property
+    def warnings(self) -> list[Diagnostic]:
+        """Of evaluating the spec, of typing what is trained, and of what it cannot generate with."""
+        return [*self.opened.warnings, *warnings_of(self.setup.typed, trained=True), *cannot_generate(self.spec, self.dtype)]
 
     def _resident(self, array: Array) -> Any:
         return array if self._device is None else self._device.from_host(array)
@@ -325,7 +321,7 @@ class Experiment:
 
     def tensors(self) -> dict[str, Array]:
         """Everything a checkpoint keeps as arrays: parameters, running statistics, optimizer state by parameter, carried states."""
-        found = {name: self.to_host(a) for name, a in (*self.parameters.items(), *self.buffers.items())}
+        found = self.named()
         order = self.setup.graph.all_parameters()
         for key, flat in self.optimizer_state.items():
             found.update({f"{key}:{name}": self.to_host(a) for name, a in views(flat, order).items()})

@@ -4,7 +4,6 @@
 """
 
 from graphspec.training.decoding.decoder import Decoder
-from graphspec.training.decoding.model import cannot_generate
 from graphspec.training.decoding.settings import Hypothesis, Settings, check_generation, check_given, settings_of
 
-__all__ = ["Decoder", "Hypothesis", "Settings", "cannot_generate", "check_generation", "check_given", "settings_of"]
+__all__ = ["Decoder", "Hypothesis", "Settings", "check_generation", "check_given", "settings_of"]

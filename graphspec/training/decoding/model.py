@@ -9,7 +9,7 @@ from typing import Any
 from graphspec.api import show_types
 from graphspec.build import ExperimentSpec
 from graphspec.errors import Diagnostic, SpecError, fail
-from graphspec.graph import Module
+from graphspec.graph import Module, Parameter
 from graphspec.ir.core import TensorType
 from graphspec.program import Typed, infer, leaves
 from graphspec.sizes import Size
@@ -99,6 +99,18 @@ def cannot_generate(spec: ExperimentSpec, dtype: str) -> list[Diagnostic]:
         said = "this can be trained, and not be generated with"
         return [replace(p, code="W0622", severity="warning", message=f"{said}: {p.message}") for p in failure.diagnostics]
     return []
+
+
+def check_trained(spec: ExperimentSpec, trained: Sequence[Parameter]) -> None:
+    """What generates must share its parameters with what is trained (E0606)."""
+    known = {id(p) for p in trained}
+    for module in spec.models:
+        for parameter in module.all_parameters():
+            if id(parameter) not in known:
+                raise fail(
+                    "E0606", f"experiment: {parameter.name} is used to generate, but the loss does not train it", parameter.origin,
+                    helps=["call the same module objects in the step and under the loss"],
+                )  # fmt: skip
 
 
 def is_shared(t: TensorType) -> bool:
