@@ -106,6 +106,42 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert done.stdout.startswith("program") and done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        ("probe first --steps 3 -o new.svg", "new.svg"),
+        ("bench --at B=2,T=3,H=4,V=5 --repeats 1 --out new.json", "new.json"),
+        (f"profile {CHAR_LM} {SMALL} --steps 1 -o new.svg", "new.svg"),
+        ("plot first -o new.svg", "new.svg"),
+        ("draw linear.spec -o new.svg", "new.svg"),
+        (f"weights first/checkpoints/best.safetensors --into {CHAR_LM} {SMALL} --map 'nothing = *:*; * = *' -o new.safetensors",
+         "new.safetensors"),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_saved_is_saved_though_the_reader_leaves_early(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: str, file: str
+) -> None:
+    if file.endswith(".svg"):
+        pytest.importorskip("igraph" if words.startswith("draw") else "matplotlib", reason="pictures need a package")
+    assert unread(words, monkeypatch) == 0
+    assert (elsewhere / file).stat().st_size > 100 and "error" not in capsys.readouterr().err
+
+
+def unread(words: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of a command whose standard output nobody reads."""
+    end, start = os.pipe()
+    os.close(end)
+    with monkeypatch.context() as patch, open(start, "w") as stdout:
+        patch.setattr(sys, "stdout", stdout)
+        return main(shlex.split(words))
+
+
+def test_all_files_are_laid_out_though_the_reader_leaves_early(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "second.spec").write_text((elsewhere / "ugly.spec").read_text())
+    assert unread("fmt ugly.spec second.spec", monkeypatch) == 0
+    assert {(elsewhere / name).read_text() for name in ("ugly.spec", "second.spec")} == {LINEAR}
+
+
 @pytest.mark.usefixtures("elsewhere")
 def test_a_mistake_of_our_own_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:

@@ -66,9 +66,21 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    settings, whats, found = asked(args), subjects(args), []
+    settings, whats = asked(args), subjects(args)
     if isinstance(whats[0], str):  # what is wrong with a spec is said before the machine is measured
         open_experiment(whats[0], overrides(args.options), settings.roots, settings.lenient, settings.limits, settings.plugins)
+    with out.at_work(bool(args.out)):
+        record = told(args, settings, whats, out)
+        if args.out:
+            write_bytes(Path(args.out), (json.dumps(record, indent=1) + "\n").encode())
+    if args.json:
+        out.json(record)
+    return 0
+
+
+def told(args: argparse.Namespace, settings: Settings, whats: Sequence[Case | str], out: Output) -> dict[str, Any]:
+    """All that is measured, as JSON; in words as it comes."""
+    found: list[Result] = []
     load = other_load()
     if settings.clock == "wall" and load > QUIET:
         out.note(f"other processes are busy (load {load:.1f}): times with several threads then say little")
@@ -82,18 +94,13 @@ def run(args: argparse.Namespace, out: Output) -> int:
         found.append(result)
         if not args.json:
             show(result, machine, out)
-    record = {
+    return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "environment": environment(), "machine": machine.to_json(),
         "device": settings.device, "threads": settings.threads, "precision": settings.precision, "update": settings.update,
         "repeats": settings.repeats, "clock": settings.clock, "load": load, "memory_steps": settings.memory,
         "missing": list(dict.fromkeys(word for r in found for word in r.missing)),
         "results": [row for result in found for row in result.to_json(machine)],
     }  # fmt: skip
-    if args.out:
-        write_bytes(Path(args.out), (json.dumps(record, indent=1) + "\n").encode())
-    if args.json:
-        out.json(record)
-    return 0
 
 
 def asked(args: argparse.Namespace) -> Settings:

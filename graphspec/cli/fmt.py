@@ -27,17 +27,18 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     done: list[Formatted] = []
     failures: list[SpecError] = []
-    for path in dict.fromkeys(args.files):
-        try:
-            formatted = format_bytes(sys.stdin.buffer.read(), "<stdin>") if path == STDIN else format_file(path)
-            if formatted.changed and path != STDIN and not (args.check or args.diff):
-                rewrite(formatted)
-        except SpecError as failure:
-            failures.append(failure)
-            continue
-        done.append(formatted)
-        if not args.json:
-            say(formatted, path, args, out)
+    with out.at_work():
+        for path in dict.fromkeys(args.files):
+            try:
+                formatted = format_bytes(sys.stdin.buffer.read(), "<stdin>") if path == STDIN else format_file(path)
+                if formatted.changed and path != STDIN and not (args.check or args.diff):
+                    rewrite(formatted)
+            except SpecError as failure:
+                failures.append(failure)
+                continue
+            done.append(formatted)
+            if not args.json:
+                say(formatted, path, args, out)
     if args.json:
         out.json(to_json(done, failures, args))
     elif failures:

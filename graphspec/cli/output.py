@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from graphspec.errors import Diagnostic, SpecError
@@ -30,16 +30,40 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self._work = False
+        self._unheard: Exception | None = None
+
+    @contextlib.contextmanager
+    def at_work(self, wanted: bool = True) -> Iterator[None]:
+        """Where files are still to be written: a reader that leaves, or a full disk behind standard output, ends nothing before."""
+        self._work = wanted
+        try:
+            yield
+        finally:
+            self._work = False
+        if self._unheard is not None:
+            raise self._unheard
 
     def json(self, value: Any, indent: int | None = 2) -> None:
         self.text(json.dumps(value, indent=indent))
 
     def text(self, text: str, end: str = "\n") -> None:
         """On stdout, at once; Unwritable where it cannot be written, BrokenPipeError where nobody reads any more."""
+        if self._unheard is not None:
+            return
+        try:
+            self._write(text + end)
+        except (BrokenPipeError, Unwritable) as failure:
+            if not self._work:
+                raise
+            self._unheard = failure
+
+    @staticmethod
+    def _write(text: str) -> None:
         if sys.stdout is None:
             raise Unwritable("it is closed")
         try:
-            sys.stdout.write(text + end)
+            sys.stdout.write(text)
             sys.stdout.flush()
         except BrokenPipeError:
             raise

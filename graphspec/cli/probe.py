@@ -45,13 +45,14 @@ def run(args: argparse.Namespace, out: Output) -> int:
     changes = [*rescalings("sigma_max", args.sigma), *rescalings("radius", args.radius)]
     device = device_named(args.device, args.threads or 1)  # its matrices are small: threads would wait for each other
     found: list[Measured] = []
-    for subject in subjects(args, out):
-        for variant in [subject.rescaled(change) for change in changes] or [subject]:
-            found += measure(variant, args.steps, device)
-            if not args.json:
-                show(found[-len(subject.loops) :], out)
-    if args.out:
-        save(norms_over_time(found, args.title), args.out)
+    with out.at_work(bool(args.out)):
+        for subject in subjects(args, out):
+            for variant in [subject.rescaled(change) for change in changes] or [subject]:
+                found += measure(variant, args.steps, device)
+                if not args.json:
+                    show(found[-len(subject.loops) :], out)
+        if args.out:
+            save(norms_over_time(found, args.title), args.out)
     if args.json:
         out.json({"file": args.out, "scans": [one.to_json() for one in found]})
     return 0
