@@ -73,7 +73,7 @@ def _turn(block: Block) -> int:
     for op in block.ops:
         op.inputs = tuple(table.get(v, v) for v in op.inputs)  # its product may be of one that was turned
         product = op.inputs[0].op if op.name == "transpose" else None
-        if product is None or product.name != "matmul" or product not in ops or counts[product.output] > 1 or op.output.type.rank != 2:
+        if product is None or product.name != "matmul" or product not in ops or counts[product.output] > 1 or not _turns(op):
             ops.append(op)
             continue
         b = Builder()
@@ -113,10 +113,19 @@ def _add_first(block: Block) -> int:
 
 
 def transposed(b: Builder, v: Value) -> Value:
-    """The transpose of a matrix: what v is the transpose of, if it is one."""
-    if v.op is not None and v.op.name == "transpose":
+    """The transpose of a matrix, or of each of a batch: what v is the transpose of, if it is one."""
+    if v.op is not None and _turns(v.op):
         return v.op.inputs[0]
-    return b.transpose(v, (1, 0))
+    return b.transpose(v, _swapped(v.type.rank))
+
+
+def _swapped(rank: int) -> tuple[int, ...]:
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _turns(op: Op) -> bool:
+    """Whether an op is the transpose of a matrix, or of each of a batch."""
+    return op.name == "transpose" and op.output.type.rank >= 2 and op.attrs["axes"] == _swapped(op.output.type.rank)
 
 
 def _sharing(block: Block, side: int, position: Mapping[Op | None, int]) -> Iterator[list[Op]]:

@@ -1,7 +1,8 @@
 """Vectors: products with one column, or with inner size one, are pointwise work, so that kernels can take them in.
 
 ``X v`` is a sum along the rows of X times v (the scores of an attention), and the outer product ``d v'`` is d times v element by element
-(their gradient).  Beside the op that computes X, or the one that reads the outer product, they cost no pass over memory of their own.
+(their gradient); likewise for a batch of matrices with a vector each (the memory of a cell).  Beside the op that computes X, or the one
+that reads the outer product, they cost no pass over memory of their own.
 For devices that compile kernels.
 """
 
@@ -32,7 +33,7 @@ def _block(block: Block) -> int:
         op.inputs = tuple(table.get(v, v) for v in op.inputs)
         b = Builder()
         new = None
-        if op.name == "matmul" and op.output.type.rank == 2 and op.output not in results:
+        if op.name == "matmul" and op.output not in results:
             with b.at(op.origin):
                 new = _scores(b, op) or _outer(b, op, readers.get(op.output, []))
         if new is None:
@@ -48,29 +49,34 @@ def _block(block: Block) -> int:
 
 
 def _scores(b: Builder, op: Op) -> Value | None:
-    """``[N, k] x [k, 1]``, where a kernel of this block computes the rows."""
+    """``[..., N, k] x [..., k, 1]``, where a kernel of this block computes the rows."""
     left, right = op.inputs
-    if op.output.shape[1] != 1 or left.shape[1] == 1:
+    if op.output.shape[-1] != 1 or left.shape[-1] == 1:
         return None
-    source = left.op.inputs[0] if left.op is not None and left.op.name == "reshape" else left
-    if source.op is None or not primitive(source.op.name).pointwise or source.type.rank < 2 or source.shape[-1] != left.shape[1]:
+    batch = left.type.rank - 2
+    source = left.op.inputs[0] if left.op is not None and left.op.name == "reshape" and not batch else left
+    if source.op is None or not primitive(source.op.name).pointwise or source.type.rank < 2 or source.shape[-1] != left.shape[-1]:
         return None
-    vector = b.broadcast(b.reshape(right, left.shape[1:]), source.shape, [source.type.rank - 1])
-    return b.reshape(b.reduce_sum(b.mul(source, vector), [source.type.rank - 1]), op.output.shape)
+    last = source.type.rank - 1
+    vector = b.broadcast(b.reshape(right, right.shape[:-1]), source.shape, [*range(batch), last])
+    return b.reshape(b.reduce_sum(b.mul(source, vector), [last]), op.output.shape)
 
 
 def _outer(b: Builder, op: Op, readers: list[Op]) -> Value | None:
-    """``[N, 1] x [1, k]``, where kernels of this block read the result, in the shape in which they read it."""
+    """``[..., N, 1] x [..., 1, k]``, where kernels of this block read the result, in the shape in which they read it."""
     left, right = op.inputs
-    if left.shape[1] != 1 or op.output.shape[1] == 1 or not readers:
+    if left.shape[-1] != 1 or op.output.shape[-1] == 1 or not readers:
         return None
     shape: Shape = op.output.shape
-    if all(reader.name == "reshape" for reader in readers):
+    batch = len(shape) - 2
+    if not batch and all(reader.name == "reshape" for reader in readers):
         shape = readers[0].output.shape
         if any(reader.output.shape != shape for reader in readers) or shape[-1] != op.output.shape[1] or len(shape) < 2:
             return None
     elif not all(primitive(reader.name).pointwise for reader in readers):
         return None
+    if product(shape[:-1]) != product(left.shape):
+        return None
     rows = b.broadcast(b.reshape(left, shape[:-1]), shape, range(len(shape) - 1))
-    columns = b.broadcast(b.reshape(right, shape[-1:]), shape, [len(shape) - 1])
-    return b.reshape(b.mul(rows, columns), op.output.shape) if product(shape[:-1]) == left.shape[0] else None
+    columns = b.broadcast(b.reshape(right, (*shape[:batch], shape[-1])), shape, [*range(batch), len(shape) - 1])
+    return b.reshape(b.mul(rows, columns), op.output.shape)
