@@ -36,6 +36,7 @@ from graphspec.program import (
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
 from graphspec.suggest import did_you_mean
+from graphspec.views import Kept, Views, check_matching
 
 Array = np.ndarray[Any, Any]
 
@@ -74,9 +75,17 @@ class Model:
     Called with its inputs, nested as in the spec (a table is a tuple or list), it returns arrays nested as in the spec.
     Other ranks than those
     inferred compile anew, by themselves.  ``parameters`` and ``gradients`` map canonical names to views of ``flat_parameters`` and
-    ``flat_gradients``; writing to them is how to set them.  As in Torch a new model is in training mode.  Only a model in evaluate mode
-    may be called from several threads.
+    ``flat_gradients``; writing to them, or assigning to their items, is how to set them.  As in Torch a new model is in training mode.
+    Only a model in evaluate mode may be called from several threads.
     """
+
+    flat_parameters: Kept[Any] = Kept()
+    flat_gradients: Kept[Any] = Kept()
+    parameters: Kept[Views] = Kept()
+    """Canonical name to array, in canonical order."""
+    gradients: Kept[Views] = Kept()
+    buffers: Kept[Views] = Kept()
+    """Running statistics by name."""
 
     def __init__(
         self, opened: Opened, module: GModule, *, dtype: str = "float32", device: str = "cpu", precision: str = "float32",
@@ -93,7 +102,6 @@ class Model:
         self.noise: dict[str, Array] = {}
         self._device = device_named(device, threads, precision)
         order = named_parameters(module)
-        self._buffers = module.all_parameters(buffers=True)
         self._typed: dict[Signature, Typed] = {None: infer(module, dtype, None, index_base)}
         self._engines: dict[Any, Engine] = {}
         self._lock = threading.Lock()
@@ -101,11 +109,10 @@ class Model:
         self._host = initial_values(order, seed, dtype)
         self.flat_parameters = self._resident(self._host)
         self.flat_gradients = self._resident(np.zeros_like(self._host))
-        self.parameters = views(self.flat_parameters, order)
-        """Canonical name to array, in canonical order."""
-        self.gradients = views(self.flat_gradients, order)
-        self.buffers = {p.name: self._resident(initial_value(p, seed, dtype)) for p in self._buffers}
-        """Running statistics by name."""
+        self.parameters = Views(views(self.flat_parameters, order), "parameter", self._device)
+        self.gradients = Views(views(self.flat_gradients, order), "gradient", self._device)
+        buffers = {p.name: self._resident(initial_value(p, seed, dtype)) for p in module.all_parameters(buffers=True)}
+        self.buffers = Views(buffers, "running statistic", self._device)
 
     def _resident(self, array: Array) -> Any:
         return array if self._device is None else self._device.from_host(array)
@@ -345,13 +352,9 @@ def load(path: str | Path, *, device: str = "cpu", threads: int | None = None) -
 
 def fill(model: Model, tensors: Mapping[str, Array]) -> None:
     """Put tensors into parameters and buffers by name; E0706 for names or shapes that do not match."""
-    mine = {**model.parameters, **model.buffers}
-    for name in [*sorted(set(mine) - set(tensors)), *sorted(set(tensors) - set(mine))]:
-        raise fail("E0706", f"{name} is in {'the model' if name in mine else 'the file'} only")
-    for name, array in mine.items():
-        if tuple(array.shape) != tensors[name].shape:
-            raise fail("E0706", f"{name} is {list(tensors[name].shape)} in the file, {list(array.shape)} in the model")
-        array[...] = model._resident(tensors[name].astype(model.dtype))
+    check_matching({**model.parameters, **model.buffers}, tensors, "the model", "the file")
+    for held in (model.parameters, model.buffers):
+        held.update({name: tensors[name] for name in held})
 
 
 def views(flat: Any, parameters: Sequence[Parameter]) -> dict[str, Any]:

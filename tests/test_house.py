@@ -37,6 +37,7 @@ LAYERS: dict[str, str] = {
     "machine": "",
     "render": "errors",
     "tensorfile": "errors",
+    "views": "errors suggest graphspec_runtime",
     "lang": "errors suggest graphspec_runtime",
     "graph": "errors sizes suggest",
     "ir": "errors sizes",
@@ -69,7 +70,7 @@ LAYERS: dict[str, str] = {
     "training.measures": "errors suggest build ir",
     "training.history": "errors training.checkpoint training.lock training.measures",
     "plots": "errors extras tensorfile training.history training.measures",
-    "weights": "errors suggest tensorfile",
+    "weights": "errors suggest tensorfile views training.checkpoint",
     # On top, and only on top:
     "draw": "errors extras graph shapes program tensorfile",
     "api": "* of the above",

@@ -33,6 +33,7 @@ from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import EXACT, LOSS, Tally, best_measure, measured_by
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
+from graphspec.views import Kept, Views, check_matching
 from graphspec.weights import load as load_weights
 
 Array = np.ndarray[Any, Any]
@@ -54,9 +55,13 @@ def experiment(
 class Experiment:
     """Training state and the compiled steps.
 
-    ``parameters`` maps canonical names to arrays (views of one flat buffer); ``steps`` counts training steps done;
-    ``total_steps`` is what the schedule aims at.
+    ``parameters`` maps canonical names to arrays (views of one flat buffer), and items can be assigned; ``steps`` counts training steps
+    done; ``total_steps`` is what the schedule aims at.
     """
+
+    flat_parameters: Kept[Any] = Kept()
+    parameters: Kept[Views] = Kept()
+    buffers: Kept[Views] = Kept()
 
     def __init__(
         self, opened: Opened, *, dtype: str = "float32", device: str = "cpu", precision: str = "float32", threads: int | None = None
@@ -83,8 +88,9 @@ class Experiment:
         check_trained(self.spec, order)
         check_memory(order)
         self.flat_parameters = self._resident(initial_values(order, self.seed, dtype))
-        self.parameters = views(self.flat_parameters, order)
-        self.buffers = {p.name: self._resident(initial_value(p, self.seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
+        self.parameters = Views(views(self.flat_parameters, order), "parameter", self._device)
+        buffers = {p.name: self._resident(initial_value(p, self.seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
+        self.buffers = Views(buffers, "running statistic", self._device)
         self.optimizer_state = {name: self._resident(np.zeros(len(self.flat_parameters), dtype)) for name in self.setup.optimizer_state}
         self.source = source_of(self.spec, opened.library.sources)
         self.setup.judged = measures_accuracy(self.spec, self.source.measure)
@@ -342,12 +348,8 @@ class Experiment:
         mine = {**self.parameters, **self.buffers}
         for key, flat in self.optimizer_state.items():
             mine.update({f"{key}:{name}": a for name, a in views(flat, order).items()})
-        rest = {name for name in tensors if not name.startswith("carry:")}
-        for name in [*sorted(set(mine) - rest), *sorted(rest - set(mine))]:
-            raise fail("E0706", f"{name} is in {'the experiment' if name in mine else 'the checkpoint'} only")
-        for name, array in mine.items():
-            if tuple(array.shape) != tensors[name].shape:
-                raise fail("E0706", f"{name} is {list(tensors[name].shape)} in the checkpoint, {list(array.shape)} in the experiment")
+        rest = {name: array for name, array in tensors.items() if not name.startswith("carry:")}
+        check_matching(mine, rest, "the experiment", "the checkpoint")
         self._check_data(state["spec"]["sources"])
         for name, array in mine.items():
             array[...] = self._resident(tensors[name].astype(self.dtype))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from graphspec.errors import fail
 from graphspec.tensorfile import is_tensor_file
+from graphspec.views import Views
 from graphspec.weights.common import Array, Damaged, unreadable
 from graphspec.weights.mapping import Mapped, mapped
 from graphspec.weights.safe import read_safetensors
@@ -28,11 +29,10 @@ LEGACY = b"\x80\x02\x8a\x0a"
 class Weighted(Protocol):
     """A model or an experiment."""
 
-    dtype: str
-    parameters: dict[str, Any]
-    buffers: dict[str, Any]
-
-    def _resident(self, array: Array) -> Any: ...
+    @property
+    def parameters(self) -> Views: ...
+    @property
+    def buffers(self) -> Views: ...
 
 
 def load(into: Weighted, path: str | Path, mapping: str | Path | Mapping[str, str] | None = None) -> dict[str, Mapped]:
@@ -43,9 +43,9 @@ def load(into: Weighted, path: str | Path, mapping: str | Path | Mapping[str, st
     """
     mine = {**into.parameters, **into.buffers}
     found = mapped({name: array.shape for name, array in mine.items()}, read(path), mapping)
-    for name, made in found.items():
-        if made.value is not None:
-            mine[name][...] = into._resident(made.value.astype(into.dtype))
+    values = {name: made.value for name, made in found.items() if made.value is not None}
+    for held in (into.parameters, into.buffers):
+        held.update({name: values[name] for name in held if name in values})
     return found
 
 

@@ -1,0 +1,123 @@
+"""Arrays of a model by name, which stay where they are: a program works in them, so what is assigned is copied into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+
+from graphspec.errors import fail
+from graphspec.suggest import did_you_mean
+from graphspec_runtime.devices.base import Device
+
+Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+
+
+class Views(MutableMapping[str, Any]):
+    """A dict of arrays whose names and arrays stay the same.
+
+    Assigning an item, and ``update``, copy into the array; E0706 for a name that is not there, another shape, or what are no numbers, and
+    then nothing is changed.  ``kind``: what an array is, in the words of an error; ``device``: where it lies, None for NumPy's own memory.
+    """
+
+    def __init__(self, arrays: dict[str, Any], kind: str, device: Device | None) -> None:
+        self._arrays = arrays
+        self._kind = kind
+        self._device = device
+
+    def __getitem__(self, name: str) -> Any:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return repr(self._arrays)
+
+    def __reduce__(self) -> Any:
+        """A copy, also a deep or a pickled one, is a plain dict."""
+        return dict, (self._arrays,)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"a {self._kind} stays in its model; it can be assigned another value")
+
+    def update(self, *given: Any, **named: Any) -> None:
+        """Copy in several at once, or on an error none; as ``dict.update``."""
+        ready = {}
+        for name, value in dict(*given, **named).items():
+            if name not in self._arrays:
+                raise fail("E0706", f"there is no {self._kind} named {name}", helps=did_you_mean(str(name), self._arrays))
+            if value is not self._arrays[name]:  # as it is after `parameters[name] *= 2`
+                ready[name] = fitting(name, self._arrays[name], value)
+        for name, value in ready.items():
+            put(self._arrays[name], value, self._device)
+
+    def replace(self, given: Any) -> None:
+        """Copy in all of them at once, or on an error none; E0706 also for a name that is missing."""
+        if not isinstance(given, Mapping):
+            raise fail("E0706", f"arrays by their names are wanted, got {type(given).__name__}")
+        for name in self._arrays:
+            if name not in given:
+                raise fail("E0706", f"the {self._kind} {name} is given nothing", helps=["`update(...)` sets some and leaves the others"])
+        self.update(given)
+
+
+class Kept(Generic[T]):
+    """An attribute that is made once: a :class:`Views`, or an array.  What is assigned to it later is copied in, with the same checks."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> Kept[T]: ...
+    @overload
+    def __get__(self, owner: object, kind: type) -> T: ...
+    def __get__(self, owner: Any, kind: type) -> Any:
+        return self if owner is None else owner.__dict__[self.name]
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        held = owner.__dict__.setdefault(self.name, value)
+        if held is value:  # the first time, or as it is after `flat_parameters *= 2`
+            return
+        if isinstance(held, Views):
+            held.replace(value)
+        else:
+            put(held, fitting(self.name, held, value), owner._device)
+
+
+def put(array: Any, value: Any, device: Device | None) -> None:
+    """Copy from the device or the host into an array, in the order of the device's other work."""
+    (np.copyto if device is None else device.copy)(array, value)
+
+
+def fitting(name: str, array: Any, value: Any) -> Any:
+    """A value as an array that can be copied into another; E0706 where it is no numbers, or of another shape."""
+    if type(value) is not type(array):  # not one of the device's own
+        try:
+            value = np.asarray(value)
+        except ValueError:  # lists of unlike lengths
+            value = np.asarray(None)
+    if value.dtype.kind not in "fiub":
+        raise fail("E0706", f"{name}: numbers are wanted, got {value.dtype}")
+    if tuple(value.shape) != tuple(array.shape):
+        turned = len(array.shape) == 2 and value.shape == array.shape[::-1]
+        helps = [f"`[...] = {value}` sets every number"] if value.shape == () else ["`.T` exchanges the two axes"] if turned else []
+        raise fail("E0706", f"{name} is {list(array.shape)} in the model, what is assigned is {list(value.shape)}", helps=helps)
+    return value
+
+
+def check_matching(mine: Mapping[str, Any], given: Mapping[str, Array], here: str, there: str) -> None:
+    """E0706 for names or shapes that do not match; ``here`` and ``there`` say whose they are."""
+    for name in [*sorted(mine.keys() - given.keys()), *sorted(given.keys() - mine.keys())]:
+        raise fail("E0706", f"{name} is in {here if name in mine else there} only")
+    for name, array in mine.items():
+        if tuple(array.shape) != given[name].shape:
+            raise fail("E0706", f"{name} is {list(given[name].shape)} in {there}, {list(array.shape)} in {here}")
