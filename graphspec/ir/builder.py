@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 from graphspec.errors import NOWHERE, Origin
@@ -77,6 +78,10 @@ class Builder:
 
     def add(self, a: Value, b: Value) -> Value:
         return self.one("add", a, b)
+
+    def total(self, values: Sequence[Value]) -> Value:
+        """What one or several values add up to, in their order."""
+        return reduce(self.add, values)
 
     def sub(self, a: Value, b: Value) -> Value:
         return self.one("sub", a, b)

@@ -2,7 +2,8 @@
 
 Where a cell multiplies a matrix by its input and its state side by side, ``[x, h] W`` is ``x V + h U``, V and U being rows of W: what the
 input adds need not wait for the state.  On the way back, columns of ``g W`` that lead to the input's gradient are cut from those that
-lead to the state's.  What is done with the parts, ``stages`` and ``products`` decide.
+lead to the state's; where several gates read one ``[x, h]``, ``g W + k V`` is cut first.  What is done with the parts, ``stages`` and
+``products`` decide.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from itertools import groupby
 
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
-from graphspec.ir.rewrite import invariants, substitute
+from graphspec.ir.rewrite import invariants, substitute, sum_terms, uses
 from graphspec.passes.told import Told, told
 from graphspec.sizes import Size
 
@@ -25,6 +26,7 @@ def _inside(block: Block) -> int:
 
 
 def _body(scan: Op) -> int:
+    _cut_sums(scan)
     body, fixed, after = scan.blocks[0], invariants(scan), _Reach(scan)
     ops: list[Op] = []
     table: dict[Value, Value] = {}
@@ -45,6 +47,38 @@ def _body(scan: Op) -> int:
     return done
 
 
+def _cut_sums(scan: Op) -> None:
+    """Slices of a sum of products become sums of slices, if they are all that is read of it and only some lead to the next step's sum."""
+    body, after = scan.blocks[0], _Reach(scan)
+    members, counts = set(body.ops), uses(body)
+    ops: list[Op] = []
+    table: dict[Value, Value] = {}
+    for op in body.ops:
+        ops.append(op)
+        if op.name != "add" or not _cut_between(after, op.output, op.output):
+            continue
+        sums, terms = sum_terms(op, members, counts)
+        if not any(v.op is not None and v.op.name == "matmul" for v in terms):
+            continue
+        ops = [other for other in ops if other not in sums]
+        for use in after.readers[op.output]:
+            b = Builder()
+            with b.at(use.origin):
+                parts = [b.slice(v, 1, use.attrs["start"], use.attrs["length"]) for v in terms]
+                table[use.output] = b.total(parts)
+            ops += b.block.ops
+    body.ops = [op for op in ops if not (op.name == "slice" and op.output in table)]
+    substitute(body, table)
+
+
+def _cut_between(after: _Reach, whole: Value, target: Value) -> list[Op]:
+    """The slices of columns that are all that is read of a matrix, where some lead to ``target`` in a later step and others do not."""
+    slices = after.readers.get(whole, [])
+    if whole in after.results or any(use.name != "slice" or use.attrs["axis"] != 1 for use in slices):
+        return []
+    return slices if len({after.leads(use.output, target) for use in slices}) == 2 else []
+
+
 def _rows(b: Builder, op: Op, after: _Reach) -> dict[Value, Value]:
     """``[x, h] W`` as a sum; nothing where all of the left side waits for the product of the step before, or none of it does."""
     left, matrix = op.inputs
@@ -58,9 +92,7 @@ def _rows(b: Builder, op: Op, after: _Reach) -> dict[Value, Value]:
         start = start + side.shape[1]
     if len(terms) < 2:
         return {}
-    total = terms[0]
-    for term in terms[1:]:
-        total = b.add(total, term)
+    total = b.total(terms)
     total.name = op.output.name
     return {op.output: total}
 
@@ -68,11 +100,7 @@ def _rows(b: Builder, op: Op, after: _Reach) -> dict[Value, Value]:
 def _columns(b: Builder, op: Op, after: _Reach) -> dict[Value, Value]:
     """Slices of ``g W``, if they are all that is read of it; nothing where all of them lead to g of the next step, or none does."""
     left, matrix = op.inputs
-    slices = after.readers.get(op.output, [])
-    if op.output in after.results or any(use.name != "slice" or use.attrs["axis"] != 1 for use in slices):
-        return {}
-    if len({after.leads(use.output, left) for use in slices}) < 2:
-        return {}
+    slices = _cut_between(after, op.output, left)
     return {use.output: b.matmul(left, b.slice(matrix, 1, use.attrs["start"], use.attrs["length"])) for use in slices}
 
 

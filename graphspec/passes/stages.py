@@ -354,10 +354,8 @@ def _regroup(block: Block, rank: Callable[[Value], int]) -> bool:
             continue
         terms.sort(key=rank)
         b = Builder()
-        total = terms[0]
         with b.at(op.origin):
-            for v in terms[1:]:
-                total = b.add(total, v)
+            total = b.total(terms)
         total.name = op.output.name
         ops[-1:] = b.block.ops
         gone.update(sums)

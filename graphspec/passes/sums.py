@@ -59,7 +59,9 @@ class _After:
         kept = []
         for position, terms in found:
             if all(self._possible(v) for v, _ in terms):
-                table[sums[position]] = self._added([self._product(v, views) for v, views in terms])
+                parts = [self._product(v, views) for v, views in terms]
+                with self.b.at(self.op.origin):
+                    table[sums[position]] = self.b.total(parts)
             else:
                 kept.append(position)
         moved = len(sums) - len(kept)
@@ -150,13 +152,6 @@ class _After:
             return self.b.transpose(self._rows(base), (1, 0))
         stack = self.b.transpose(self._stack(v), (1, 0, 2))
         return self.b.reshape(stack, (stack.shape[0], product(stack.shape[1:])))
-
-    def _added(self, parts: Sequence[Value]) -> Value:
-        total = parts[0]
-        with self.b.at(self.op.origin):
-            for part in parts[1:]:
-                total = self.b.add(total, part)
-        return total
 
 
 def _reduces(v: Value) -> bool:
