@@ -20,6 +20,9 @@ Monomial = tuple[tuple[str, int], ...]
 
 SizeLike = Union["Size", int]
 
+USUAL = 50
+"""What a size that is not known counts as in a guess."""
+
 
 @lru_cache(maxsize=4096)
 def _text(terms: tuple[tuple[Monomial, int], ...]) -> str:
@@ -176,6 +179,10 @@ class Size:
                 factor *= values[name] ** power
             total += factor
         return total
+
+    def guess(self) -> int:
+        """A number to decide by what is faster, never what comes out: each letter counts as :data:`USUAL`."""
+        return self.evaluate(dict.fromkeys(self.letters, USUAL))
 
     def __str__(self) -> str:
         return _text(self.terms)

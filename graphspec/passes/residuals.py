@@ -3,20 +3,25 @@
 Autodiff stacks every varying forward value that a backward body reads.  A stack is dropped where the value can be had
 again for less: by cheap arithmetic, views, comparisons and counter-based random numbers on what the backward body has anyway
 (its consts, the forward xs, other residuals, the carry before the step).  What needs a transcendental function or a product is
-kept, unless an output expresses it already.
+kept, unless an output expresses it already.  Of what is put together from smaller values, or repeats one, those are kept instead.
 """
 
 from __future__ import annotations
 
+from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
-from graphspec.ir.rewrite import add_scan_const, add_scan_x, copy_op, replace_scan_x, uses
+from graphspec.ir.rewrite import add_scan_const, add_scan_x, add_scan_y, copy_op, replace_scan_x, uses
 from graphspec.passes.told import Told, told
+from graphspec.sizes import product
 
 CHEAP = frozenset(
     "add sub mul neg compare logical where cast full iota size reshape transpose broadcast slice windows random maximum minimum"
-    " sign abs".split()
+    " sign abs concat".split()
 )
 """Ops that cost less to do again than to store and load their result for every step."""
+
+ARRANGED = frozenset("broadcast concat reshape transpose full size iota".split())
+"""Those that compute nothing: their result says no more than what they read."""
 
 
 def run(program: Program) -> Told:
@@ -27,7 +32,7 @@ def run(program: Program) -> Told:
 def _block(block: Block) -> int:
     dropped = sum(_block(inner) for op in block.ops for inner in op.blocks)
     stacks = {out: (op, value) for op in block.ops if op.name == "scan" for out, value in _stacks(op)}
-    for op in block.ops:
+    for op in list(block.ops):
         if op.name == "scan":
             dropped += _backward(block, op, stacks)
     return dropped
@@ -51,7 +56,7 @@ def _backward(block: Block, op: Op, stacks: dict[Value, tuple[Op, Value]]) -> in
         if value.op is None or value.op.name not in CHEAP or value in scan_parts(source).next_carries:
             continue
         again = _Again(op, source, outer, block)
-        if again.possible(value):
+        if again.possible(value) or again.supply(value):
             p = scan_parts(op)
             position = next(i for i, v in enumerate(p.xs) if v is outer)
             param = p.body_xs[position]
@@ -65,7 +70,7 @@ class _Again:
     """Computing a value of the forward body once more in the backward body."""
 
     def __init__(self, op: Op, source: Op, skip: Value, block: Block) -> None:
-        self.op = op
+        self.op, self.source, self.block = op, source, block
         self.parts = scan_parts(source)
         self.ops: list[Op] = []
         self.done: dict[Value, Value] = {}
@@ -73,16 +78,16 @@ class _Again:
         self.xs = dict(zip(self.parts.body_xs, self.parts.xs, strict=True))
         given = set(scan_parts(op).xs)
         self.saved = {value: out for out, value in _stacks(source) if out in given and out is not skip}
+        self.stack_of = {value: out for out, value in _stacks(source)}
         self.previous = self._shifted(source, given)
 
     def _shifted(self, source: Op, given: set[Value]) -> dict[Value, Value]:
         """Carries before the step whose shifted stack the backward scan reads already."""
-        stack_of = {value: out for out, value in _stacks(source)}
         found = {}
         for param, init, following in zip(self.parts.body_carries, self.parts.carries, self.parts.next_carries, strict=True):
             for v in given:
                 shift = v.op if v.op is not None and v.op.name == "shift" else None
-                if shift and shift.inputs == (init, stack_of.get(following)) and shift.attrs["reverse"] == source.attrs["reverse"]:
+                if shift and shift.inputs == (init, self.stack_of.get(following)) and shift.attrs["reverse"] == source.attrs["reverse"]:
                     found[param] = v
         return found
 
@@ -90,6 +95,36 @@ class _Again:
         if value is self.parts.index or value in self.consts or value in self.xs or value in self.saved or value in self.previous:
             return True
         return value.op is not None and value.op.name in CHEAP and all(self.possible(v) for v in value.op.inputs)
+
+    def supply(self, value: Value) -> bool:
+        """Make it possible, if that takes smaller stacks than its own: of what it is put together from or repeats."""
+        missing: dict[Value, None] = {}
+        shifted: dict[Value, Value] = {}
+        waiting = [value]
+        while waiting:
+            v = waiting.pop()
+            if self.possible(v):
+                continue
+            if v in self.parts.body_carries:
+                stack = self.stack_of.get(self.parts.next_carries[self.parts.body_carries.index(v)])
+                if stack is None:
+                    return False
+                shifted[v] = stack
+            elif v.op is not None and v.op.name in ARRANGED:
+                waiting += v.op.inputs
+            else:
+                missing[v] = None
+        if sum(product(v.shape).guess() for v in missing) >= product(value.shape).guess():
+            return False
+        self.saved |= {v: add_scan_y(self.source, v) for v in missing}
+        b = Builder()
+        with b.at(self.op.origin):
+            for v, stack in shifted.items():
+                init = self.parts.carries[self.parts.body_carries.index(v)]
+                self.previous[v] = b.shift(init, stack, reverse=self.source.attrs["reverse"])
+        at = self.block.ops.index(self.op)
+        self.block.ops[at:at] = b.block.ops
+        return True
 
     def build(self, value: Value) -> Value:
         if value not in self.done:

@@ -131,11 +131,23 @@ class _After:
     def _over_all_steps(self, op: Op) -> Value:
         if op.name == "matmul":
             left, right = op.inputs
-            return self.b.matmul(self._columns(left), self._rows(right))
+            b = self.b
+            if parts := self._joined(right):
+                columns = self._columns(left)
+                return b.concat([b.matmul(columns, self._rows(v)) for v in parts], 1)
+            if left is not (base := _untransposed(left)) and (parts := self._joined(base)):
+                rows = self._rows(right)
+                return b.concat([b.matmul(b.transpose(self._rows(v), (1, 0)), rows) for v in parts], 0)
+            return b.matmul(self._columns(left), self._rows(right))
         if op.name == "reduce_sum":
             return self.b.reduce_sum(self._stack(op.inputs[0]), [0, *(axis + 1 for axis in op.attrs["axes"])])
         index, rows = map(self._stack, op.inputs)
         return self.b.scatter_add(index, rows, op.attrs["size"])
+
+    def _joined(self, v: Value) -> Sequence[Value]:
+        """What stands side by side in a matrix, where there are stacks of that and none of the whole: it need not be put together."""
+        apart = v.op is not None and v.op.name == "concat" and v.op.attrs["axis"] == 1 and not self._has_stack(v)
+        return v.op.inputs if apart and v.op is not None and all(map(self._has_stack, v.op.inputs)) else ()
 
     def _rows(self, v: Value) -> Value:
         """``v_t [k, n]`` of all steps above each other: ``[T * k, n]``."""

@@ -19,9 +19,6 @@ from graphspec.passes.products import transposed
 from graphspec.passes.told import Told, told
 from graphspec.sizes import Size, product
 
-USUAL = 50
-"""What a size that is not known counts as."""
-
 
 def run(program: Program) -> Told:
     done = _Done()
@@ -61,11 +58,7 @@ class _Around:
 
     def small(self, rows: Size, looked_up: Shape) -> bool:
         """Whether a table of so many rows is small for so many lookups."""
-
-        def guess(n: Size) -> int:
-            return n.evaluate(dict.fromkeys(n.letters, USUAL))
-
-        return 2 * guess(rows) <= guess(product(looked_up) * self.times)
+        return 2 * rows.guess() <= (product(looked_up) * self.times).guess()
 
     def looked_up(self, v: Value) -> tuple[Value, Value] | None:
         """The table and the index of rows looked up in a small table that never changes."""
