@@ -8,15 +8,46 @@ from collections.abc import Iterable
 MAX_LENGTH = 80
 """Of names that are compared: what is longer was not mistyped."""
 
+ELSEWHERE = {
+    # fields of data, optimizers and experiments
+    "lr": "learningRate", "wd": "weightDecay", "eps": "epsilon", "batchsize": "batch", "bs": "batch", "bptt": "seq_len",
+    "seqlength": "seq_len", "sequencelength": "seq_len", "nepochs": "epochs", "numepochs": "epochs", "maxepochs": "epochs",
+    "epoch": "epochs", "gradclip": "clip_norm", "clipgrad": "clip_norm", "clipgradnorm": "clip_norm", "maxgradnorm": "clip_norm",
+    "clipnorm": "clip_norm", "gradientaccumulationsteps": "accumulate", "warmup": "schedule_warmup", "warmupsteps": "schedule_warmup",
+    "earlystopping": "patience", "hiddensize": "rnn_size", "numlayers": "n_layers",
+    # commands, devices, types of numbers
+    "train": "run", "fit": "run", "evaluate": "eval", "test": "eval", "generate": "sample", "predict": "sample", "convert": "weights",
+    "format": "fmt", "gpu": "cuda", "double": "float64", "float": "float32", "float16": "float32", "fp32": "float32",
+    "bfloat16": "bf16",
+}  # fmt: skip
+"""What PyTorch, Keras and their scripts call what has another name here, in the form of :func:`_plain`."""
+GROUPS = ("", "data", "optim", "experiment")
+"""What fields belong to: one is taken for another, or left out."""
+
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``name``, if any is like it (case aside)."""
+    """The known name that means the same, else the one most like ``name``, if any is like it (case aside)."""
     if len(name) > MAX_LENGTH:
         return None
     names = [n for n in known if len(n) <= MAX_LENGTH]
+    if (meant := same(name, names)) is not None:
+        return meant
     lowered = {n.lower(): n for n in names}
     match = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return lowered[match[0]] if match else None
+
+
+def same(name: str, known: Iterable[str]) -> str | None:
+    """The known name of the same meaning: written otherwise, of another group of fields, or as others call it."""
+    group, _, last = name.rpartition(".")
+    meant = {_plain(last), _plain(ELSEWHERE.get(_plain(last), ""))} - {""}
+    found = [n for n in known if _plain(n.rpartition(".")[2]) in meant]
+    mine = [n for n in found if n.rpartition(".")[0] == group]
+    return next(iter(mine or [n for n in found if {group, n.rpartition(".")[0]} <= {*GROUPS}]), None)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
 
 
 def one_of(name: str, known: Iterable[str]) -> list[str]:

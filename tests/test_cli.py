@@ -58,58 +58,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
     return lambda line: Said(capsys, line)
 
 
-@pytest.mark.parametrize(
-    ("line", "code", "words"),
-    [
-        ("", 2, "required: COMMAND"),
-        ("", 2, "infer shapes, compile"),
-        ("compile linear.spec --threds 1", 2, "did you mean `--threads`?"),
-        (f"run {CHAR_LM} --stepz 5", 2, "did you mean `--steps`?"),
-        (f"run {CHAR_LM} --out ''", 2, "argument --out: a name is wanted"),
-        ("draw linear.spec --out ''", 2, "argument -o/--out: a name is wanted"),
-        ("compil linear.spec", 2, "did you mean `compile`?"),
-        ("compile linear.spec --emit picture", 2, "--emit"),
-        ("compile linear.spec --frobnicate", 2, "unrecognized arguments: --frobnicate"),
-        ("compile nowhere.spec", 1, "E0801"),
-        ("compile .", 1, "E0802"),
-        ("compile linear.spec size=3", 1, "size"),
-        ("compile broken.spec", 1, "broken.spec:2:"),
-        ("compile linear.spec --at Q=3", 1, "E0807"),
-        ("compile linear.spec --limit step=3", 1, "did you mean `steps`?"),
-        ("compile linear.spec --limit steps=3", 1, "E05"),
-        ("compile linear.spec --device nowhere", 4, "E0701"),
-        ("compile linear.spec --device cuda:99", 4, "E0701"),
-        ("compile linear.spec --threads 0", 1, "E0807"),
-        (f"compile {LSTM}", 1, "E0430"),
-        (f"compile {LSTM} --entry network({{rnn_size}})", 1, "error[E"),
-        ("run linear.spec --steps 1", 1, "error[E"),
-        (f"run {CHAR_LM} --steps 0", 1, "E0807"),
-        (f"run {CHAR_LM} --steps 1 --resume", 1, "E0807"),
-        (f"run {CHAR_LM} rnn_sise=3", 1, "did you mean `rnn_size`?"),
-        (f"run {CHAR_LM} data.bach=3", 1, "did you mean `data.batch`?"),
-        (f"run {CHAR_LM} data.path=nowhere.txt", 1, "E0610"),
-        ("sample nowhere", 1, "E0801"),
-        ("sample .", 1, "E0801"),
-        ("sample linear.spec", 1, "E0705"),
-    ],
-)
-def test_what_is_wrong_is_said_and_has_its_exit_code(run: Any, line: str, code: int, words: str) -> None:
-    said = run(line)
-    assert (said.code, said.out) == (code, ""), said.out
-    assert words in said.err
-    assert "Traceback" not in said.err
-
-
-@pytest.mark.parametrize("line", ["compile broken.spec", "check broken.spec", "sample nowhere"])
-def test_errors_as_json(run: Any, line: str) -> None:
-    said = run(line + " --json")
-    assert (said.code, said.err) == (1, "")
-    (problem,) = said.json["errors"]
-    assert {"code", "message", "severity"} <= problem.keys()
-    if "broken" in line:
-        assert (Path(problem["file"]).name, problem["line"]) == ("broken.spec", 2)
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help(run: Any, name: str) -> None:
     said = run(f"{name} --help")

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
 
 
+OPTIMIZER = "which optimizer it is stands in the spec, `optimizer = optim.sgd { learningRate = 0.1 }`; its fields: `optim.learningRate=0.1`"
+
+
 class Overrides:
     """``name=value`` from outside: for ``options`` (plain names) and for fields (``data.path``)."""
 
@@ -37,11 +40,15 @@ class Overrides:
             error(
                 "E0602",
                 f"the spec has no option {name}",
-                helps=one_of(name, sorted(set(self.known))),
+                helps=self._meant(name),
             )
             for name in self.given
             if name not in self.used
         ]
+
+    def _meant(self, name: str) -> list[str]:
+        trains = any(known.startswith("experiment.") for known in self.known)
+        return [OPTIMIZER] if trains and name.rpartition(".")[2] == "optimizer" else one_of(name, sorted(set(self.known)))
 
 
 def convert(name: str, value: Any, default: Any) -> Any:

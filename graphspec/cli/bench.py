@@ -48,7 +48,7 @@ QUIET = 0.5
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("spec", nargs="?", metavar="SPEC", help="a spec with an experiment, instead of the shipped models")
-    sub.add_argument("options", nargs="*", metavar="NAME=VALUE", help="options of the spec, and fields such as data.batch")
+    sub.add_argument("options", nargs="*", default=[], metavar="NAME=VALUE", help="options of the spec, and fields such as data.batch")
     known = f"sizes of the shipped models: {', '.join(CONFIGS)} (default: char)"
     sub.add_argument("--config", default="char", metavar="NAME,...", help=known)
     sub.add_argument("--cell", default="lstm", metavar="NAME,...", help=f"which of them: {', '.join(CELLS)} (default: lstm)")

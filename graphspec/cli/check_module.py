@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from graphspec.cli.output import Output
+from graphspec.engine import device_named
 from graphspec.errors import fail
 from graphspec.graph import Record, about_missing, find_record
 from graphspec.prove import Proof, Twin, prove, twins_beside
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise fail("E0401", f"there is no module nn.{name}", **about_missing(name))
     twin = _twin(record, args.twin) if args.twin is not None else None
     devices = args.device or ["numpy", *(["native"] if _compiles() else [])]
+    for device in devices:
+        device_named(device)  # said at once if it cannot be had
     proofs = list(prove(record, devices, twin))
     ok = bool(proofs) and all(proof.ok for proof in proofs)
     if args.json:

@@ -25,6 +25,7 @@ def spec_arguments(sub: argparse.ArgumentParser, entry: bool = True) -> None:
     sub.add_argument(
         "options",
         nargs="*",
+        default=[],
         metavar="NAME=VALUE",
         help="options of the spec, and fields such as data.path, optim.learningRate, experiment.epochs",
     )
@@ -58,13 +59,13 @@ def place(text: str) -> str:
     return text
 
 
-def overrides(words: list[str]) -> dict[str, Any]:
-    """``name=value`` words as a dict; E0807 for a word that is none."""
+def overrides(words: list[str], form: str = "options are given as `rnn_size=256`") -> dict[str, Any]:
+    """``name=value`` words as a dict; E0807 for a word that is none, with the ``form`` that is wanted."""
     found: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise fail("E0807", f"{word!r} is not NAME=VALUE", helps=["options are given as `rnn_size=256`"])
+            raise fail("E0807", f"{word!r} is not NAME=VALUE", helps=[form])
         if name in found:
             raise fail("E0807", f"{name} is given twice")
         found[name] = value
@@ -74,7 +75,7 @@ def overrides(words: list[str]) -> dict[str, Any]:
 def sizes_given(text: str) -> dict[str, int]:
     """Sizes from ``B=50,T=50``; E0807 for what are no whole numbers."""
     found: dict[str, int] = {}
-    for name, value in overrides([word for word in text.split(",") if word]).items():
+    for name, value in overrides([word for word in text.split(",") if word], "sizes are given as `--at B=50,T=50`").items():
         if not value.isdigit():
             raise fail("E0807", f"--at {name}={value}: a whole number is wanted")
         found[name] = int(value)
@@ -85,7 +86,7 @@ def limits(words: list[str]) -> Limits:
     """``--limit name=N``; E0807 for a limit that does not exist."""
     known = [f.name for f in fields(Limits)]
     given: dict[str, int] = {}
-    for name, value in overrides(words).items():
+    for name, value in overrides(words, "limits are given as `--limit steps=1000000`").items():
         if name not in known:
             raise fail("E0807", f"there is no limit {name}", helps=did_you_mean(name, known) or [f"limits are {', '.join(known)}"])
         if not value.isdigit():
@@ -96,14 +97,20 @@ def limits(words: list[str]) -> Limits:
 
 def opened(args: argparse.Namespace, **more: Any) -> Opened:
     """The spec of the command line, evaluated."""
-    return open_spec(
-        args.spec,
-        getattr(args, "entry", None),
-        lenient=args.lenient,
-        roots=args.root,
-        options={**overrides(args.options), **more},
-        limits=limits(args.limit),
-    )
+    options, allowed = {**overrides(args.options), **more}, limits(args.limit)
+    try:
+        return open_spec(args.spec, getattr(args, "entry", None), lenient=args.lenient, roots=args.root, options=options, limits=allowed)
+    except SpecError as failure:
+        if failure.code != "E0801" or Path(args.spec).exists():
+            raise
+        raise SpecError(failure.diagnostics[0].with_help(*beside(Path(args.spec)))) from None
+
+
+def beside(path: Path) -> list[str]:
+    """The spec that may be meant by a path where there is none."""
+    names = [other.name for other in path.parent.glob("*.spec")]
+    form = f"{path.parent}/{{}}" if path.parent.name else "{}"
+    return did_you_mean(path.name if path.suffix else f"{path.name}.spec", names, form)
 
 
 def training_setup(opened: Opened, dtype: str) -> Setup:

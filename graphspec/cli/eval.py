@@ -18,7 +18,8 @@ from graphspec.training.rundir import RunDir
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", metavar="RUN", help="a run folder, or a checkpoint file")
-    sub.add_argument("options", nargs="*", metavar="NAME=VALUE", help="options, to go before those it was trained with (data.path=...)")
+    about = "options, to go before those it was trained with (data.path=...)"
+    sub.add_argument("options", nargs="*", default=[], metavar="NAME=VALUE", help=about)
     sub.add_argument("--last", action="store_true", help="the newest checkpoint instead of the best")
     sub.add_argument("--by-length", action="store_true", help="how many pairs come out right, by the length of their source")
     sub.add_argument("--whole", action="store_true", help="on all of the data, not the held-out part alone")

@@ -1,7 +1,7 @@
 """``graphspec``: arguments, exit codes, and what becomes of errors.
 
-Exit codes: 0 all is well; 1 something is wrong with a spec, its data or its run; 2 the command line is wrong; 3 ``check``
-found wrong gradients; 4 the device cannot be had; 130 interrupted.
+Exit codes: 0 all is well; 1 something is wrong with a spec, its data or its run, or a value makes no sense; 2 the command line cannot
+be read; 3 ``check`` found wrong gradients; 4 the device cannot be had; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,8 +17,8 @@ from typing import NoReturn
 
 from graphspec import __version__
 from graphspec.cli.output import Output, Unwritable
-from graphspec.errors import SpecError, error
-from graphspec.suggest import did_you_mean
+from graphspec.errors import SpecError, error, fail
+from graphspec.suggest import did_you_mean, one_of, same
 
 COMMANDS = {
     "compile": "infer shapes, compile, and say what came of it",
@@ -45,30 +46,67 @@ WITH_SPECS = ("compile", "run", "eval", "sample", "probe", "bench", "profile", "
 
 OK, FAILED, USAGE, WRONG_GRADIENTS, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 DEVICE_ERROR = "E0701"
+DEVICES = ("cpu", "native", "numpy", "cuda", "reference")
+
+
+class Unreadable(Exception):
+    """A command line that means nothing: what is wrong with it, what may be meant, and what its command takes."""
+
+    def __init__(self, message: str, helps: list[str], usage: str) -> None:
+        super().__init__(message)
+        self.helps = helps
+        self.usage = usage
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with a suggestion for a command or an option that does not exist, and all commands where none is named."""
+    """argparse, with a suggestion for a command, an option or a choice that does not exist, and all commands where none is named."""
 
     chosen: Parser | None = None
     """Of the command that is used."""
 
     def error(self, message: str) -> NoReturn:
+        usage = self.format_help() if message.endswith("required: COMMAND") else self.format_usage()
         helps = []
-        if "invalid choice: '" in message:
-            helps = did_you_mean(message.split("invalid choice: '")[1].split("'")[0], COMMANDS)
-        elif message.startswith(UNKNOWN):
-            given = (word.partition("=")[0] for word in message.removeprefix(UNKNOWN).split() if word.startswith("--"))
-            helps = [help for word in given for help in did_you_mean(word, self._option_string_actions)]
-        if message.endswith("required: COMMAND"):
-            self.print_help(sys.stderr)
-        else:
-            self.print_usage(sys.stderr)
-        sys.stderr.write(f"graphspec: {message.split(' (choose')[0]}\n" + "".join(f"  {h}\n" for h in helps))
-        raise SystemExit(USAGE)
+        if found := CHOICE.match(message):
+            where, given = found.groups()
+            if where == "COMMAND":
+                message, helps = f"there is no command {given!r}", one_of(given, COMMANDS)
+            else:
+                helps = did_you_mean(given, next(a.choices for a in self._actions if a.choices and where in a.option_strings))
+        raise Unreadable(message.replace(" (choose from ", " (there are "), helps, usage)
+
+    def unknown(self, words: list[str]) -> NoReturn:
+        """For words that nothing takes: what may be meant, a field of the experiment, an option, or one of the spec."""
+        takes_fields = any(action.dest == "options" for action in self._actions)
+        fields = fields_of_experiments() if takes_fields else {}
+        options = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
+        helps = []
+        for word, after in zip(words, [*words[1:], ""], strict=True):
+            name, equals, value = word.removeprefix("--").partition("=")
+            if not word.startswith("--") or not name:
+                continue
+            value = (value if equals or after.startswith("-") else after) or "..."
+            if (field := same(name, fields)) is not None:
+                helps.append(fields[field].replace("=`?", f"={value}`?"))
+            elif found := did_you_mean(name, options, "--{}"):
+                helps += found
+            elif takes_fields:
+                helps.append(f"options of a spec have no dashes: `{name.replace('-', '_')}={value}`")
+        raise Unreadable(f"unrecognized arguments: {' '.join(words)}", helps, self.format_usage())
 
 
-UNKNOWN = "unrecognized arguments: "
+CHOICE = re.compile(r"argument (\S+): invalid choice: '(.*?)'")
+
+
+def fields_of_experiments() -> dict[str, str]:
+    """Names for which other programs have an option, and what to say of each."""
+    from graphspec.build.options import OPTIMIZER
+    from graphspec.library import StandardLibrary
+
+    library = StandardLibrary()
+    kinds = [("experiment", library.experiment_fields), *((kind, schema.fields) for kind, schema in library.schemas.items())]
+    found = {name: f"did you mean `{kind.partition('.')[0]}.{name}=`?" for kind, names in reversed(kinds) for name in names}
+    return {**found, "optimizer": OPTIMIZER}
 
 
 def parser(chosen: str | None) -> Parser:
@@ -125,10 +163,18 @@ def parse(words: list[str]) -> argparse.Namespace:
     args, rest = top.parse_known_args(words)
     stray = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(args, "options")]
     if stray:
-        (top.chosen or top).error(UNKNOWN + " ".join(stray))
+        (top.chosen or top).unknown(stray)
     if rest:
         args.options = [*args.options, *rest]
     return args
+
+
+def check_devices(names: Sequence[str]) -> None:
+    """E0701 for a name that no device has."""
+    for name in names:
+        if name.partition(":")[0] not in DEVICES:
+            helps = [*did_you_mean(name, DEVICES), f"there are {', '.join(DEVICES)}; cuda:1 is the second GPU"]
+            raise fail(DEVICE_ERROR, f"no device is called `{name}`", helps=helps)
 
 
 def pictured(failure: SpecError) -> SpecError:
@@ -164,14 +210,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command(words: list[str]) -> int:
     """The exit code of a command line; errors are told."""
+    out = Output("--json" in words)
     try:
         args = parse(words)
-    except SystemExit as stop:
-        if not stop.code:
-            Output(False).text("", end="")  # help and version wait in the buffer
-        return int(stop.code or 0)
-    out = Output(args.json)
+    except SystemExit:
+        out.text("", end="")  # help and version wait in the buffer
+        return OK
+    except Unreadable as wrong:
+        if out.as_json:
+            out.failure(SpecError(error("E0807", str(wrong), helps=wrong.helps)))
+        else:
+            out.note(wrong.usage + "\n".join([f"graphspec: {wrong}", *(f"  {help}" for help in wrong.helps)]))
+        return USAGE
     try:
+        given = getattr(args, "device", None)
+        check_devices([given] if isinstance(given, str) else given or [])
         load_plugins(getattr(args, "plugin", []))
         return int(import_module(module_of(args.command)).run(args, out))
     except SpecError as failure:

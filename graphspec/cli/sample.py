@@ -25,7 +25,7 @@ GENERATING = {
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("run", metavar="RUN", help="a run folder, or a checkpoint file")
-    sub.add_argument("options", nargs="*", metavar="NAME=VALUE", help="options, to go before those it was trained with")
+    sub.add_argument("options", nargs="*", default=[], metavar="NAME=VALUE", help="options, to go before those it was trained with")
     sub.add_argument("--length", type=int, help=f"symbols to write (default: {LENGTH}; with sources {SOURCE_LENGTH})")
     sub.add_argument(
         "--temperature", type=float,

@@ -23,7 +23,7 @@ from graphspec.weights import Mapped, load, read
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("file", metavar="FILE", help="a .pt, .safetensors or .t7 file")
-    sub.add_argument("options", nargs="*", metavar="NAME=VALUE", help="options of the spec")
+    sub.add_argument("options", nargs="*", default=[], metavar="NAME=VALUE", help="options of the spec")
     sub.add_argument("--into", dest="spec", type=place, metavar="SPEC", help="a spec whose parameters are taken from the file")
     sub.add_argument("--entry", metavar="LUA", help="an expression over what a library returns, such as 'network({rnn_size=5})'")
     words = "a file that says which is which, or its text (OURS = THEIRS; ...); without, names are the same"
