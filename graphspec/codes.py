@@ -163,6 +163,7 @@ CODES: dict[str, str] = {
     "W0306": "input shapes were assumed",
     "W0308": "a recurrent module is in no loop",
     "W0309": "a module remembers nothing between calls of a model",
+    "W0311": "declared sizes are one size, or a number",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0320": "a reward for a module that is not in the graph",
     "W0622": "a step that cannot be generated with, before it is trained",

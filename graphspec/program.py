@@ -20,6 +20,7 @@ from graphspec.lower import Lowering, Scope, Session, Tree, flatten, name_nodes,
 from graphspec.nn.sequencer import forgetting_uses
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types, Use, merge_repeats, name_letters
+from graphspec.shapes.letters import merged_letters
 from graphspec.shapes.ranks import MAX_TRIES, Attempt, search
 from graphspec.sizes import Size, product
 
@@ -276,8 +277,9 @@ def noise_types(typed: Typed, names: Iterable[str]) -> dict[str, TensorType]:
 
 
 def assumptions(typed: Typed) -> list[Diagnostic]:
-    """The warnings of inference, one for recurrent modules that are in no loop, and one for shapes that nobody stated."""
-    found = [*typed.types.warnings, *merge_repeats([_forgetting(use) for use in forgetting_uses(typed.use)])]
+    """The warnings of inference, those of letters that became one and of recurrent modules that are in no loop, and one for shapes that
+    nobody stated."""
+    found = [*typed.types.warnings, *merged_letters(typed.types), *merge_repeats([_forgetting(use) for use in forgetting_uses(typed.use)])]
     if typed.assumed:
         text = f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}"
         found.append(error("W0306", text, typed.module.origin, severity="warning"))

@@ -122,6 +122,8 @@ local ya, la = nn.Scan(cell)(a):split(2)
 local yb, lb = nn.Scan(cell, {reverse = true})(b):split(2)
 return nn.gModule({a, b}, {ya, la, yb, lb})""", "{[T, B, 3], [S, 2, 3]} -> {[T, B, 2], [B, 4], [S, 2, 2], [2, 4]}"),
 }  # fmt: skip
+MERGING = ("two letters that are one", "a scan backwards, from its last state")
+"""In these a declared letter is another one, or a number, which is told."""
 
 
 @pytest.mark.parametrize("case", TYPES)
@@ -129,7 +131,7 @@ def test_types(case: str) -> None:
     text, wanted = TYPES[case]
     found = typed(text)
     assert f"{show(found.inputs)} -> {show(found.outputs)}" == wanted
-    assert not found.assumed and not assumptions(found)
+    assert not found.assumed and [d.code for d in assumptions(found)] == ["W0311"] * (case in MERGING)
     for program in (forward_program(found, True), backward_program(found, True)):
         verify(program)
         assert not program.guards
@@ -175,6 +177,43 @@ def test_equations_are_solved(case: str) -> None:
     found = typed(f"local a, b = nn.Identity{a}(), nn.Identity{b}()\nreturn nn.gModule({{a, b}}, {{{expression}}})")
     assert show(found.inputs) == wanted
     assert not forward_program(found, False).guards
+
+
+# -- letters that are one ---------------------------------------------------------------------------------------------------
+
+MERGED = {
+    "batch and time": ("""
+local x, y = nn.Identity{'B', 'T', 3}(), nn.Identity{'B', dtype = 'int32'}()
+local last = nn.Select(1, -1)(nn.Sequencer(nn.LSTM(3, 8))(x))
+return nn.gModule({x, y}, {nn.CrossEntropyCriterion()({nn.Linear(8, 2)(last), y})})""",
+                       "B and T can only be one size here", 4, [2], "nn.Transpose({1, 2})"),
+    "letters of two inputs": ("""
+local a = nn.Identity{'B', 3}()
+local b = nn.Identity{'N', 3}()
+return nn.gModule({a, b}, {nn.CAddTable()({a, b})})""", "B and N can only be one size here", 4, [2, 3], "by one letter"),
+    "a batch that is a plane": ("""
+local x = nn.Identity{'B', 28, 28}()
+return nn.gModule({x}, {nn.SpatialConvolution(1, 3, 5, 5)(x)})""", "B can only be 1 here", 3, [2], "[B, 1, 28, 28]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MERGED)
+def test_declared_letters_that_are_one_are_told_with_both_ends(case: str) -> None:
+    text, message, line, declared, hint = MERGED[case]
+    (told,) = assumptions(typed(text))
+    assert (told.code, told.message, told.severity) == ("W0311", message, "warning")
+    assert [(label.span.line, label.primary) for label in told.labels] == [*((n, False) for n in declared), (line, True)]
+    assert hint in " ".join(told.helps)
+
+
+@pytest.mark.parametrize("text", [
+    "local x = nn.Identity{'B', 'n'}()\nreturn nn.gModule({x}, {nn.Linear(4, 2)(x)})",  # a last axis counts features
+    "local x = nn.Identity{'B', 3}()\nlocal t = nn.gModule({x}, {x})\nlocal y = nn.Identity{5, 3}()\nreturn nn.gModule({y}, {t(y)})",
+    "local a, b = nn.Identity{'T', 'B', 3}(), nn.Identity{'U', 'B', 3}()\n"  # what follows from another letter
+    "return nn.gModule({a, b}, {nn.CAddTable()({nn.JoinTable(1)({a, nn.Tanh()(a)}), b})})",
+])  # fmt: skip
+def test_letters_of_cells_and_features_are_not_told(text: str) -> None:
+    assert not assumptions(typed(text))
 
 
 # -- assumptions ---------------------------------------------------------------------------------------------------------
