@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from graphspec.arguments import Argument, arrays_of, as_one, check_shapes, converted, leaves_of, named_arguments, ranks_refused
+from graphspec.arguments import show_types as show_types
 from graphspec.engine import Engine, device_named
-from graphspec.errors import Diagnostic, fail
+from graphspec.errors import Diagnostic, SpecError, fail
 from graphspec.graph import GModule, Module, Parameter, initial_value, initial_values
-from graphspec.ir.core import Program, TensorType
+from graphspec.ir.core import Program
 from graphspec.lower import unflatten
 from graphspec.open import SAVED, Opened, open_spec, pick_module
 from graphspec.program import (
@@ -104,6 +106,7 @@ class Model:
         order = named_parameters(module)
         self._typed: dict[Signature, Typed] = {None: infer(module, dtype, None, index_base)}
         self._engines: dict[Any, Engine] = {}
+        self._arguments: dict[int, list[Argument]] = {}
         self._lock = threading.Lock()
         check_memory(order)
         self._host = initial_values(order, seed, dtype)
@@ -151,17 +154,16 @@ class Model:
 
     # -- running -----------------------------------------------------------------------------------------------------
 
-    def __call__(self, *inputs: Any) -> Any:
-        """Forward; several arguments are the elements of the input table."""
-        return self.forward(inputs[0] if len(inputs) == 1 else tuple(inputs))
+    def forward(self, /, *inputs: Any, **named: Any) -> Any:
+        """Outputs for inputs, by place or by the names that the spec has for them; one argument may be the table of all of them.
 
-    def forward(self, inputs: Any) -> Any:
-        """Outputs for inputs; E0307 and E0312 for arrays that do not fit the spec's types."""
-        outputs, _ = self._forward(inputs, frozenset())
-        return outputs
+        E0307 and E0312 for arguments that do not fit the spec's types."""
+        return self._forward(inputs, named, frozenset())[0]
 
-    def _forward(self, inputs: Any, wanted: frozenset[str]) -> tuple[Any, dict[str, Array]]:
-        typed, arrays = self._bind(inputs)
+    __call__ = forward
+
+    def _forward(self, given: tuple[Any, ...], named: Mapping[str, Any], wanted: frozenset[str]) -> tuple[Any, dict[str, Array]]:
+        typed, arrays = self._bind(given, named)
         if self.mode_training:
             self.steps += 1
         with self._lock:  # results lie in the plan's arena until the next run
@@ -172,13 +174,16 @@ class Model:
         return outputs, {name: a for name, a in found.items() if name.startswith("node:")}
 
     def backward(self, inputs: Any, output_gradients: Any) -> Any:
-        """Gradients of the inputs (None for index inputs), given those of the outputs; adds to ``gradients``.
+        """Gradients of the inputs (None for index inputs), given those of the outputs; adds to ``gradients``.  ``inputs``: the only one, a
+        table of all, or a dict by their names.
 
         Random masks are those of the last ``forward``; running statistics are left alone.  What modules minimise beside their outputs
         (nn.L1Penalty, what nn.VRClassReward pays) counts once in training, whatever the gradients given.
         """
-        typed, arrays = self._bind(inputs)
-        given = dict(zip(typed.output_names, leaves(self._as_tree(output_gradients, typed.outputs, "output gradients")), strict=True))
+        typed, arrays = self._bind((inputs,), {})
+        outputs = named_arguments(self.module, "output", typed.outputs, "the gradient of {}")
+        given = dict(zip(typed.output_names, leaves(arrays_of(output_gradients, outputs, "output gradients")), strict=True))
+        check_shapes(leaves_of([*self._taken(typed), *outputs]), [*arrays.values(), *given.values()])
         engine = self._engine("backward", typed, frozenset())
         wanted = {p.name: v.type for p, v in zip(engine.program.inputs, engine.program.block.params, strict=True)}
         for name, value in given.items():
@@ -257,41 +262,32 @@ class Model:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _bind(self, inputs: Any) -> tuple[Typed, dict[str, Array]]:
-        default = self._typed[None]
-        tree = self._as_tree(inputs, default.inputs, "inputs")
+    def _bind(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Typed, dict[str, Array]]:
+        known = self._taken(self._typed[None])
+        tree = arrays_of(as_one(given, named, known), known, "inputs")
         typed = self._type_for(tree)
-        arrays = {}
-        for name, value, wanted in zip(typed.input_names, leaves(tree), leaves(typed.inputs), strict=True):
-            arrays[name] = _converted(name, value, wanted)
-        return typed, arrays
+        wanted = leaves_of(self._taken(typed))
+        arrays = [converted(array, one) for array, one in zip(leaves(tree), wanted, strict=True)]
+        check_shapes(wanted, arrays)
+        return typed, dict(zip(typed.input_names, arrays, strict=True))
+
+    def _taken(self, typed: Typed) -> list[Argument]:
+        """What the model takes where it has these types."""
+        if id(typed) not in self._arguments:
+            self._arguments[id(typed)] = named_arguments(self.module, "input", typed.inputs)
+        return self._arguments[id(typed)]
 
     def _type_for(self, tree: Any) -> Typed:
-        default = self._typed[None]
-        if not default.assumed and all(a.ndim == t.rank for a, t in zip(leaves(tree), leaves(default.inputs), strict=True)):
+        default, arrays = self._typed[None], leaves(tree)
+        if not default.assumed and all(a.ndim == t.rank for a, t in zip(arrays, leaves(default.inputs), strict=True)):
             return default
         signature = _ranks(tree)
         if signature not in self._typed:
-            self._typed[signature] = infer(self.module, self.dtype, signature, self.index_base)
+            try:
+                self._typed[signature] = infer(self.module, self.dtype, signature, self.index_base)
+            except SpecError as failure:
+                raise ranks_refused(failure, leaves_of(self._taken(default)), arrays) from None
         return self._typed[signature]
-
-    def _as_tree(self, values: Any, like: Any, what: str) -> Any:
-        """Nested lists as nested tuples of arrays, of the same nesting as ``like``; E0312 otherwise."""
-        if isinstance(like, tuple):
-            if not isinstance(values, (tuple, list)) or len(values) != len(like):
-                given = f"{len(values)} values" if isinstance(values, (tuple, list)) else "one array"
-                raise fail("E0312", f"{what}: a table of {len(like)} is wanted, got {given}", helps=[f"the model takes {show_types(like)}"])
-            return tuple(self._as_tree(v, t, f"{what}[{i}]") for i, (v, t) in enumerate(zip(values, like, strict=True)))
-        if isinstance(values, (tuple, list)) and any(isinstance(v, np.ndarray) for v in values):
-            raise fail("E0312", f"{what}: one array is wanted, got a table of {len(values)}", helps=[f"it takes {like}"])
-        try:
-            array = np.asarray(values)
-        except ValueError:
-            array = np.asarray(None)
-        if array.dtype == object or array.dtype.kind not in "fiub":
-            got = f"one of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
-            raise fail("E0312", f"{what}: an array of numbers is wanted, got {got}", helps=[f"it takes {like}"])
-        return array
 
     def _common(self, program: Program) -> dict[str, Any]:
         known = {
@@ -319,9 +315,9 @@ class NodeProbe:
         self.model = model
         self.name = name
 
-    def __call__(self, *inputs: Any) -> tuple[Any, Any]:
+    def __call__(self, /, *inputs: Any, **named: Any) -> tuple[Any, Any]:
         """The node's value is an array, or a tuple of arrays for a table; inside a Scan it has a leading time axis."""
-        outputs, found = self.model._forward(inputs[0] if len(inputs) == 1 else tuple(inputs), frozenset([self.name]))
+        outputs, found = self.model._forward(inputs, named, frozenset([self.name]))
         values = tuple(found.values())
         return outputs, values[0] if len(values) == 1 else values
 
@@ -378,20 +374,5 @@ def check_memory(parameters: Sequence[Parameter]) -> None:
 MAX_PARAMETERS = 2**33
 
 
-def show_types(tree: Any) -> str:
-    """``{float32[B, 5], {float32[B, 5]}}``."""
-    return "{" + ", ".join(show_types(item) for item in tree) + "}" if isinstance(tree, tuple) else str(tree)
-
-
 def _ranks(tree: Any) -> Signature:
     return tuple(_ranks(item) for item in tree) if isinstance(tree, tuple) else tree.ndim
-
-
-def _converted(name: str, value: Array, wanted: TensorType) -> Array:
-    if wanted.is_float:
-        return value.astype(wanted.dtype) if value.dtype != wanted.dtype else value
-    if value.dtype.kind == "f" and not np.array_equal(value, np.floor(value)):
-        raise fail("E0312", f"{name}: whole numbers ({wanted}) are wanted, got {value.dtype}")
-    if wanted.dtype == "int32" and value.size and (value.min() < -(2**31) or value.max() >= 2**31):
-        raise fail("E0312", f"{name}: a number does not fit in {wanted.dtype}")
-    return value.astype(wanted.dtype)

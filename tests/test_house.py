@@ -50,6 +50,7 @@ LAYERS: dict[str, str] = {
     "passes": "errors sizes ir",
     "reference": "errors sizes ir binding",
     "program": "errors sizes suggest graph shapes ir lower nn autodiff",
+    "arguments": "errors suggest graph ir program",
     "states": "errors shapes ir lower nn program",
     "codegen": "sizes graphspec_runtime",
     "plan": "errors sizes ir codegen graphspec_runtime",
