@@ -66,5 +66,6 @@ def check_guards(program: Program, letters: Mapping[str, int]) -> None:
 def index_error(value: int, place: Sequence[int], base: int, n: int, origin: Origin) -> SpecError:
     """E0310: an index outside its range."""
     where = f" at position {', '.join(str(i + 1) for i in place)}" if place else ""
-    helps = ["class indices count from 1: add 1, or compile with index_base=0"] if value == 0 and base == 1 else []
+    from_zero = "classes and indices count from 1: save `y + 1` of data that count from 0 (in Python, `compile` takes index_base=0)"
+    helps = [from_zero] if value == 0 and base == 1 else []
     return fail("E0310", f"index {value}{where} is not in {base}..{base + n - 1}", origin, "looked up here", helps=helps)

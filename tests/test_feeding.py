@@ -19,7 +19,7 @@ CASES = [
     ("{'B', 2}", ONES((40, 3, 3)), "{'B', 1}", ONES((40, 1)), r"E0307.*x comes as float32 \[4, 3, 3\]"),
     ("{'B', 3, 8, 6}", ONES((40, 8, 6, 3)), "{'B', 1}", ONES((40, 1)), r"E0307.*`x\.transpose\(0, 3, 1, 2\)`"),
     ("{'B', 3, 8, 6}", ONES((40, 3, 8, 6)), "{'B', 1, dtype = 'int32'}", ONES((40, 1)), r"E0312.*from 1: `y\.astype\('int32'\)`"),
-    ("{'B', 2}", ONES((40, 2)), "{'B', dtype = 'int32'}", np.eye(40), r"E0312.*from 1: `y\.argmax\(-1\) \+ 1"),
+    ("{'B', 2}", ONES((40, 2)), "{'B', dtype = 'int32'}", np.eye(40), r"E0312.*from 1: `\(y\.argmax\(-1\) \+ 1\)\.astype\('int32'\)`"),
     ("{'B', 1, 8, 8}", ONES((40, 8, 8, 1)), "{'B', 1}", ONES((40, 1)), r"E0307.*`x\.transpose\(0, 3, 1, 2\)`"),
     ("{'B', 1, 8, 8}", ONES((40, 8, 8)), "{'B', 1}", ONES((40, 1)), r"E0307.*`x\[:, None\]`"),
 ]
@@ -36,6 +36,45 @@ return experiment {{ loss = nn.L1Cost()(nn.Mul()(x)), inputs = {{ [x] = points.x
         graphspec.experiment(tmp_path / "model.spec").train_step()
     assert re.search(told, str(failure.value), re.S)
     assert re.search(r"model\.spec:2:\d+", str(failure.value))
+
+
+WITH_NAN = np.where(np.arange(40) % 9 == 5, np.nan, 1.0)[:, None] * ONES((40, 2))
+CLASSES = "nn.{}({})({{nn.Linear(2, 3)(x), y}})"
+UNFIT = [
+    (WITH_NAN, np.arange(40) % 3 + 1, CLASSES.format("CrossEntropyCriterion", ""),
+     r"E0620.*x of points\.npz holds nan in example 6, and in 3 more.*model\.spec:2:14"),
+    (ONES((40, 2)), np.arange(40) % 3, CLASSES.format("CrossEntropyCriterion", ""),
+     r"E0310.*y of points\.npz counts classes from 0.*model\.spec:2:37.*save `y \+ 1`"),
+    (ONES((40, 2)), np.arange(40) % 3, CLASSES.format("CrossEntropyCriterion", "nil, true, 0"), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("x", "y", "loss", "told"), UNFIT, ids=["nan", "classes from 0", "0 for none"])
+def test_data_that_nothing_can_be_trained_on_are_told_before_it_is(x: Any, y: Any, loss: str, told: str, tmp_path: Path) -> None:
+    """At the input, with the array and the example; an array that no input reads may hold anything."""
+    np.savez(tmp_path / "points.npz", x=x, y=y, unread=np.full(40, np.nan))
+    (tmp_path / "model.spec").write_text(f"""local points = data.arrays {{ path = 'points.npz', batch = 4 }}
+local x, y = nn.Identity{{'B', 2}}(), nn.Identity{{'B', dtype = 'int32'}}()
+return experiment {{ loss = {loss}, inputs = {{ [x] = points.x, [y] = points.y }} }}
+""")
+    if not told:
+        graphspec.experiment(tmp_path / "model.spec", device="numpy").train_step()
+        return
+    with pytest.raises(graphspec.SpecError) as failure:
+        graphspec.experiment(tmp_path / "model.spec", device="numpy")
+    assert re.search(told, str(failure.value), re.S)
+
+
+def test_an_input_that_is_not_finite_is_not_blamed_on_a_step(tmp_path: Path) -> None:
+    x = ONES((40, 2))
+    x[2, 1] = np.inf
+    np.savez(tmp_path / "points.npz", x=x)
+    (tmp_path / "model.spec").write_text(ARRAYS.format(size="'B'").replace("batch = 4", "batch = 4, shuffle = false"))
+    found = graphspec.experiment(tmp_path / "model.spec", device="numpy")
+    found.watch()
+    with pytest.raises(graphspec.SpecError) as failure:
+        found.train_step()
+    assert re.search(r"E0711.*the data hold inf at \[3, 2\].*model\.spec:3:\d+.*read here", str(failure.value), re.S)
 
 
 ARRAYS = """local points = data.arrays {{ path = 'points.npz', batch = 4, valid = 0.5 }}

@@ -14,7 +14,7 @@ import numpy as np
 from graphspec.build.describe import Schema
 from graphspec.data.corpus import MAX_BYTES, find_file
 from graphspec.data.source import Batch, DataSource
-from graphspec.errors import SpecError
+from graphspec.errors import Origin, SpecError, fail
 
 Array = np.ndarray[Any, Any]
 
@@ -83,6 +83,19 @@ class ArraySource(DataSource):
 
     def _unusable(self, why: str, **more: Any) -> SpecError:
         return self.wrong("E0620", f"{self.description.fields['path']} cannot be used: {why}", "path", **more)
+
+    def check_stream(self, name: str, origin: Origin, classes: bool) -> None:
+        """E0620 for one that holds nan, which no loss survives; E0310 for classes that count from 0.  A stored source was checked."""
+        if self.stored and "arrays" not in self.__dict__:
+            return
+        array, whose = self.arrays[name], f"{name} of {self.description.fields['path']}"
+        examples = np.flatnonzero((array != array).reshape(len(array), -1).any(1))
+        if len(examples):
+            more = f", and in {len(examples) - 1:,} more" if len(examples) > 1 else ""
+            helps = [f"leave such examples out: `kept = ~np.isnan({name}).reshape(len({name}), -1).any(1)`, then `x[kept]` of each"]
+            raise fail("E0620", f"{whose} holds nan in example {examples[0] + 1:,}{more}", origin, "read here", helps=helps)
+        if classes and array.dtype == np.int32 and array.min() == 0:
+            raise fail("E0310", f"{whose} counts classes from 0, and they count from 1 here", origin, helps=[f"save `{name} + 1`"])
 
     @property
     def streams(self) -> frozenset[str]:

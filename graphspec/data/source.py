@@ -99,6 +99,9 @@ class DataSource(ABC):
         """What a checkpoint keeps, so that sampling needs no data and a resumed run knows whether they are still the same: ``name`` and
         ``sha256`` of the data, and what the source needs besides."""
 
+    def check_stream(self, name: str, origin: Origin, classes: bool) -> None:  # noqa: B027  (most streams are made here, and fit)
+        """An error at the input, at ``origin``, that reads what nothing can be trained on; ``classes``: as the classes of a criterion."""
+
     def check_recorded(self, what: str, name: str, sha256: str, notes: Sequence[str] = ()) -> None:
         """E0617 when what is on record under this name has another SHA-256."""
         if self.stored and self.stored.get("name") == name and self.stored["sha256"] != sha256:

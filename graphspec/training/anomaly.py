@@ -37,13 +37,24 @@ def find(program: Program, arguments: Mapping[str, Array], message: str) -> Spec
     """The error that names the first op whose result is not finite though everything it reads is."""
     for name, value in arguments.items():
         if not _finite(value):
-            return fail("E0711", f"{message}, because {name} is not before the step", helps=["an earlier step made it so"])
+            return _given(program, name, np.asarray(value), message)
     try:
         with np.errstate(all="ignore"):
             interpret(program, arguments, _stop_at_first)
     except _Found as found:
         return _told(found, message)
     return fail("E0711", f"{message} on this device, but it is by the reference interpreter", helps=["try `--device reference`"])
+
+
+def _given(program: Program, name: str, array: Array, message: str) -> SpecError:
+    """The error for what was not finite before the step: an input comes from the data, anything else from an earlier step."""
+    port, value = next((p, v) for p, v in zip(program.inputs, program.block.params, strict=True) if p.name == name)
+    reader = next((op for op in program.block.walk() if value in op.inputs), None)
+    if port.role != "input" or reader is None:
+        return fail("E0711", f"{message}, because {name} is not before the step", helps=["an earlier step made it so"])
+    place, number = _first(array)
+    text = f"{message}, because what is read here is not: the data hold {number}{place}"
+    return fail("E0711", text, reader.origin, "read here", helps=["look at what made the data: a logarithm of 0, a division by 0"])
 
 
 class _Found(Exception):
@@ -58,10 +69,8 @@ def _stop_at_first(op: Op, inputs: Sequence[Array], outputs: Sequence[Array], st
 
 def _told(found: _Found, message: str) -> SpecError:
     output = next(a for a in found.outputs if not _finite(a))
-    place = tuple(int(i) for i in np.argwhere(~np.isfinite(output))[0])
-    value = float(output[place])
+    where, value = _first(output)
     count = int((~np.isfinite(output)).sum())
-    where = f" at [{', '.join(str(i + 1) for i in place)}]" if place else ""
     notes = [f"{found.op.name} gives {value}{where}; {count:,} of {output.size:,} numbers are not finite"]
     ranges = [f"from {a.min():.4g} to {a.max():.4g}" for a in found.inputs if a.dtype.kind == "f" and a.size]
     if ranges:
@@ -69,6 +78,12 @@ def _told(found: _Found, message: str) -> SpecError:
     if found.steps:
         notes.append(f"at time step {', '.join(str(t + 1) for t in found.steps)} of the scan")
     return fail("E0711", message, found.op.origin, "the first number that is not finite comes from here", notes=notes)
+
+
+def _first(array: Array) -> tuple[str, float]:
+    """Where the first number that is not finite is, counted from 1, and the number."""
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    return f" at [{', '.join(str(i + 1) for i in place)}]" if place else "", float(array[place])
 
 
 def _finite(array: Any) -> bool:

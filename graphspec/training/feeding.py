@@ -11,18 +11,38 @@ import numpy as np
 from graphspec.build import ExperimentSpec
 from graphspec.data import DataSource, Sources
 from graphspec.errors import fail
-from graphspec.graph import Node
+from graphspec.graph import Node, leaves
 from graphspec.ir.core import TensorType
+from graphspec.nn.classification import ClassNLLCriterion
 
 Array = np.ndarray[Any, Any]
 
 
 def source_of(spec: ExperimentSpec, sources: Sources) -> DataSource:
-    """What an experiment reads; E0606 unless its inputs are streams of one source."""
+    """What an experiment reads; E0606 unless its inputs are streams of one source, E0620 and E0310 for a stream that cannot be trained
+    on."""
     descriptions = {id(s.description): s.description for s in spec.inputs.values()}
     if len(descriptions) != 1:
         raise fail("E0606", f"experiment: all inputs must be streams of one data source, these are of {len(descriptions)}", spec.origin)
-    return sources.open(next(iter(descriptions.values())))
+    source = sources.open(next(iter(descriptions.values())))
+    classes = _classes(spec.loss)
+    for node, stream in spec.inputs.items():
+        source.check_stream(stream.name, node.origin, node in classes)
+    return source
+
+
+def _classes(loss: Node) -> set[Node]:
+    """The nodes that a loss takes as the classes of a criterion, every one of which counts."""
+    found: set[Node] = set()
+    seen, waiting = {loss}, [loss]
+    while waiting:
+        node = waiting.pop()
+        record = node.module.record if node.module else None
+        if isinstance(record, ClassNLLCriterion) and node.module and getattr(node.module.args, "ignoreIndex", None) is None:
+            found.update(leaves(node.inputs[1]) if isinstance(node.inputs, tuple) else ())
+        waiting += [n for n in leaves(node.inputs) if n not in seen]
+        seen.update(waiting)
+    return found
 
 
 class Feeding:
@@ -51,7 +71,7 @@ class Feeding:
                 told.append(letters)
             if not whole:
                 rows = array.ndim == len(sizes) + 1  # a class for each is wanted
-                told = [f"classes are numbers from 1: `{stream.name}{'.argmax(-1) + 1' if rows else ''}.astype('int32')`"]
+                told = [f"classes are numbers from 1: `{f'({stream.name}.argmax(-1) + 1)' if rows else stream.name}.astype('int32')`"]
             raise fail("E0307" if whole else "E0312", text, self.nodes[port].origin, helps=told)
         return array
 
