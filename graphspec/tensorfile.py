@@ -128,6 +128,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     except OSError as failure:
         raise fail("E0801", f"{path} cannot be read: {failure.strerror or failure}") from None
     except (SafetensorError, KeyError, ValueError, TypeError):
+        if path.suffix in (".spec", ".lua"):
+            helps = [f"train it with `graphspec run {path}`, then name the run's folder", "in Python `graphspec.compile` makes a model"]
+            raise fail("E0705", f"{path} is a spec, and nothing that was trained or saved", helps=helps) from None
         raise fail("E0705", f"{path} is damaged, or was not written by graphspec") from None
     if not isinstance(header, dict) or checksum(tensors, header) != digest:
         raise fail("E0705", f"{path} is damaged: its checksum does not match")

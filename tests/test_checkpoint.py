@@ -102,6 +102,14 @@ def test_files_of_others_and_missing_ones(tmp_path: Path) -> None:
         assert caught.value.code == code, name
 
 
+@pytest.mark.parametrize("load", [graphspec.load, graphspec.Experiment.load])
+def test_a_spec_where_what_was_trained_belongs(tmp_path: Path, load: Callable[[Path], Any]) -> None:
+    (tmp_path / "model.spec").write_text("return 1")
+    with pytest.raises(SpecError, match="is a spec, and nothing that was trained or saved") as caught:
+        load(tmp_path / "model.spec")
+    assert caught.value.code == "E0705" and f"graphspec run {tmp_path / 'model.spec'}" in caught.value.diagnostics[0].helps[0]
+
+
 def test_a_library_that_writes_wrong_data_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     write_tensors(path, some_tensors(1.0), HEADER)
