@@ -75,7 +75,7 @@ GIVEN: dict[str, tuple[str, str, tuple[Any, ...], str]] = {
     "none to score": ("pairs", "score", (["a"],), "there is none"),
     "no encoder": ("text", "generate", (["a"],), "it has no encoder"),
     "no encoder to score": ("text", "score", (["a"], ["b"]), "it has no encoder"),
-    "no encoder to count": ("text", "exact_by_length", (), "it has no encoder"),
+    "no encoder to count": ("text", "exact_by_length", (), "answers are counted by the length of their source"),
     "one text": ("pairs", "generate", ("abc",), "sources are a list of texts"),
     "one to score": ("pairs", "score", ("abc", ["a", "b", "c"]), "texts are a list of texts"),
     "a number": ("pairs", "generate", (3,), "sources are a list of texts, got 3"),

@@ -27,10 +27,10 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     experiment = load(args, out)
+    by_length = experiment.exact_by_length(args.whole) if args.by_length else {}  # first, as it may be that there is no such thing
     found = experiment.evaluate(args.whole)
     if not found:
         raise fail("E0807", "there is nothing held out to evaluate on", helps=["`--whole` takes all of the data"])
-    by_length = experiment.exact_by_length(args.whole) if args.by_length else {}
     counts = experiment.answers.counts
     if args.json:
         more = {"answers": counts} if counts else {}

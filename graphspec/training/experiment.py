@@ -26,7 +26,7 @@ from graphspec.tensorfile import read_tensors, write_tensors
 from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.classonly import ClassOnly
-from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_generation, check_given, settings_of
+from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_by_length, check_generation, check_given, settings_of
 from graphspec.training.decoding.model import cannot_generate, check_trained
 from graphspec.training.feeding import source_of
 from graphspec.training.fields import measures_accuracy
@@ -270,7 +270,7 @@ class Experiment:
     def exact_by_length(self, whole: bool = False) -> dict[int, tuple[int, int]]:
         """By the number of symbols of the source: how many held-out pairs come out without a mistake, and how many there are."""
         found: dict[int, tuple[int, int]] = {}
-        check_given(self.spec.encode is not None, (), "")
+        check_by_length(self.spec.encode is not None)
         for batch in self._pairs.valid(whole):
             for n, right in zip(batch.arrays["source_length"].tolist(), self.exact(batch).tolist(), strict=True):
                 before = found.get(n, (0, 0))

@@ -4,6 +4,6 @@
 """
 
 from graphspec.training.decoding.decoder import Decoder
-from graphspec.training.decoding.settings import Hypothesis, Settings, check_generation, check_given, settings_of
+from graphspec.training.decoding.settings import Hypothesis, Settings, check_by_length, check_generation, check_given, settings_of
 
-__all__ = ["Decoder", "Hypothesis", "Settings", "check_generation", "check_given", "settings_of"]
+__all__ = ["Decoder", "Hypothesis", "Settings", "check_by_length", "check_generation", "check_given", "settings_of"]

@@ -114,6 +114,14 @@ def check_generation(settings: Settings, n_best: int = 1, batch: int = 1) -> Non
         raise fail("E0624", f"the {n_best} best are more than there are", helps=[f"a beam of at least {n_best} has so many"])
 
 
+def check_by_length(has_encoder: bool) -> None:
+    """E0624 where there are no sources by whose length to count."""
+    if not has_encoder:
+        helps = ["its loss is told without `--by-length`"]
+        message = "answers are counted by the length of their source, and this is a language model: it has no encoder"
+        raise fail("E0624", message, helps=helps)
+
+
 def check_given(has_encoder: bool, sources: Sequence[str] | None, prime: str, texts: Sequence[str] | None = None) -> None:
     """E0624 for sources, a prime or texts to score that are not for this kind of model."""
     for name, given in (("sources", sources), ("texts", texts)):
