@@ -15,6 +15,7 @@ import pytest
 
 from compiled import NEEDS_COMPILER
 from graphspec.cli.main import COMMANDS, main
+from graphspec.cli.output import amount
 from graphspec.ir.ops.record import PRIMITIVES, primitive
 
 ROOT = Path(__file__).parent.parent
@@ -214,6 +215,25 @@ def test_a_person_is_told_that_a_run_is_finished(run: Any) -> None:
     run(f"{command} --steps 2")
     assert "finished already, after step 2" in run(f"{command} --steps 2 --resume").err
     assert "going on after step 2" in run(f"{command} --steps 3 --resume").err
+
+
+def test_a_person_is_told_that_so_many_steps_are_done(run: Any, elsewhere: Path) -> None:
+    command = f"run {CHAR_LM} {SMALL} --out first"
+    run(f"{command} --steps 3")
+    metrics = elsewhere / "first" / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))  # as if it had been stopped
+    said = run(f"{command} --steps 1 --resume").err
+    assert "step 3 is done already, and 1 step asked for: nothing is left to do" in said and "going on" not in said
+
+
+def test_one_step_is_no_steps(run: Any) -> None:
+    said = run(f"run {CHAR_LM} {SMALL} --steps 1")
+    assert "1 step of about 28 symbols" in said.err and "\n1 step: training loss" in said.out
+
+
+def test_amounts_have_the_unit_that_fits(run: Any) -> None:
+    assert amount(400_006_000_000) == "400.0 GB"
+    assert "1.0 TB arena at B=50000000000" in run("compile linear.spec --at B=50000000000").out
 
 
 def test_the_seed_and_options_reach_the_run(run: Any) -> None:

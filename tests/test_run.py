@@ -214,6 +214,13 @@ def test_other_conditions_are_told(tmp_path: Path, corpus: Path, monkeypatch: py
     ]  # fmt: skip
 
 
+def test_data_that_were_moved_are_told_once(tmp_path: Path, corpus: Path) -> None:
+    events(small(corpus), steps=4, out=tmp_path / "run")
+    moved = tmp_path / "moved.txt"
+    moved.write_bytes(corpus.read_bytes())
+    assert changed(moved, tmp_path / "run") == [f"data.path: {corpus}, now {moved}"]
+
+
 def test_nothing_is_told_when_nothing_changed(tmp_path: Path, corpus: Path) -> None:
     events(small(corpus), steps=4, out=tmp_path)
     assert changed(corpus, tmp_path) == []

@@ -11,7 +11,7 @@ from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, training_setup, typed
 from graphspec.cli.dot import to_dot
-from graphspec.cli.output import Output
+from graphspec.cli.output import Output, amount
 from graphspec.cli.shapes import shape_report, shape_rows
 from graphspec.draw import picture
 from graphspec.engine import device_named
@@ -216,12 +216,13 @@ def _print(
         out.text(f"  {Count(total):matrix product} became {left}{loops}")
     out.table(pass_rows(said), indent="    ")
     at = ", ".join(f"{k}={v}" for k, v in sizes.items())
-    out.text(f"  memory: {megabytes(parameter_bytes(model))} parameters, {megabytes(summary.arena)} arena{f' at {at}' if at else ''}")
+    out.text(f"  memory: {memory(parameter_bytes(model))} parameters, {memory(summary.arena)} arena{f' at {at}' if at else ''}")
 
 
 def count(n: int) -> str:
     return f"{n:,}"
 
 
-def megabytes(n: int) -> str:
-    return f"{n / 1e6:.1f} MB" if n >= 1e5 else f"{n / 1e3:.1f} kB"
+def memory(n: int) -> str:
+    """Bytes of what is mostly arrays: thousands at least."""
+    return amount(n) if n >= 10**6 else f"{n / 1e3:.1f} kB"

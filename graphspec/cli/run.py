@@ -13,6 +13,7 @@ from typing import Any
 from graphspec.cli.common import opened, place, precision_argument, remembered_plugins, spec_arguments
 from graphspec.cli.output import Output
 from graphspec.errors import fail
+from graphspec.passes.told import Count
 from graphspec.settings import check_settings
 from graphspec.tensorfile import make_folder
 from graphspec.training.experiment import Experiment
@@ -126,10 +127,13 @@ def _show(events: Iterator[Event], out: Output, spec: str, folder: Path, counted
     while start["event"] == "warning":
         out.warnings([start["diagnostic"]])
         start = next(events)
-    steps = f"{start['steps']:,} steps of about {start['symbols']:,} {counted}s"
+    steps = f"{Count(start['steps']):step} of about {Count(start['symbols']):{counted}}"
     out.note(f"{spec}: {start['parameters']:,} parameters, {steps}, into {folder}")
     if start["finished"]:
         out.note(f"finished already, after step {start['step']:,}: nothing is left to do; more `--steps` go on")
+    elif start["step"] >= start["steps"]:
+        asked = f"{Count(start['steps']):step} asked for"
+        out.note(f"step {start['step']:,} is done already, and {asked}: nothing is left to do; more `--steps` go on")
     elif start["step"]:
         out.note(f"going on after step {start['step']:,}")
     pace = Pace(start, counted)
@@ -230,7 +234,7 @@ def _summary(end: Event, out: Output, folder: Path, experiment: Experiment, gene
     early = ", ended early: no better validation came" if end["early"] else ""
     training = f": training loss {end['train_loss']:.4f}" if end["train_loss"] is not None else ""
     held_out = f", held-out loss {end['valid_loss']:.4f} {loss_unit(experiment)}".rstrip() if "valid_loss" in end else ""
-    out.text(f"\n{end['step']:,} steps{training}{held_out}{early}")
+    out.text(f"\n{Count(end['step']):step}{training}{held_out}{early}")
     for name, value in measures({k: v for k, v in end.items() if k != "step"}).items():
         rows = [(f"{words(name)}, held out", ""), ("  this model", said(name, value))]
         if f"train_{name}" in end:

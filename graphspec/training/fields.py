@@ -31,7 +31,7 @@ FIELDS = {
 }
 
 WHOLE = {
-    "accumulate": 1, "epochs": 0, "schedule_every": 1, "schedule_patience": 0, "schedule_warmup": 0, "valid_every": 0, "patience": 0,
+    "accumulate": 1, "epochs": 1, "schedule_every": 1, "schedule_patience": 0, "schedule_warmup": 0, "valid_every": 0, "patience": 0,
     "save_every": 0, "seed": 0,
 }  # fmt: skip
 """What counts something, and the least of it."""

@@ -25,6 +25,8 @@ TIMES_EVERY = 100
 
 MATTERS = {"threads": "threads of the matrix products", "blas": "library of matrix products", "numpy": "NumPy", "machine": "machine"}
 """What the last bits of a result depend on, in words."""
+FOLLOWS = {("data", "name")}
+"""What follows from other settings, such as a path, and is not told beside them."""
 
 
 class RunDir:
@@ -187,7 +189,7 @@ def set_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     for part, prefix in PREFIXES.items():
         then = before.get(part)
         if isinstance(then, dict):
-            mine = {name: value for name, value in now[part].items() if then.get(name) != value}
+            mine = {name: value for name, value in now[part].items() if then.get(name) != value and (part, name) not in FOLLOWS}
             found += [f"{prefix}{name}: {_plain(then.get(name))}, now {_plain(value)}" for name, value in mine.items()]
     return found
 
