@@ -82,7 +82,7 @@ HABITS = {
     "nn.Linear(4, 3):to('cuda')(x)": ("E0202", "--device"),
     "nn.Linear(4, 3):train()(x)": ("E0202", "training()"),
     "data.DataLoader{}": ("E0604", "data.text"),
-    "optim.adam{lr = 0.1}": ("E0605", "there are learningRate, beta1"),
+    "optim.adam{lr = 0.1}": ("E0605", "did you mean `learningRate`?"),
     # counted from 0
     "nn.Mean(0)(x)": ("E0302", "dimension 0 of a tensor with 2 axes, which count from 1"),
     "nn.SelectTable(0)({x, x2})": ("E0302", "element 0 of a table of 2, which counts from 1"),
@@ -114,3 +114,8 @@ def test_habits_of_elsewhere_are_told_what_is_done_here(code: str) -> None:
     assert words in "\n".join([*problem.helps, *(part.text for part in (*problem.fixes, *problem.labels))]), failure.value
     for fix in problem.fixes:
         graphspec.compile(text[: fix.span.start] + fix.text + text[fix.span.end :], lenient=True)
+
+
+def test_one_argument_is_not_several() -> None:
+    with pytest.raises(graphspec.SpecError, match=r"nn\.HardShrink takes at most 1 argument, got 2"):
+        graphspec.compile(f"{INPUTS}return nn.gModule({{x}}, {{nn.HardShrink(1, 2)(x)}})", lenient=True)

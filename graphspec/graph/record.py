@@ -264,7 +264,8 @@ class Record:
             else:
                 setattr(bound, argument.name, self._convert(argument, value, origin))
         if any(v is not None for v in left):
-            most = f"at most {len(self.arguments)} arguments" if self.arguments else "no arguments"
+            count = len(self.arguments)
+            most = f"at most {count} argument{'s' * (count > 1)}" if count else "no arguments"
             helps = ["modules are added one by one: `:add(...)`"] if self.children else self._by_place(args)
             raise fail("E0421", f"nn.{self.name} takes {most}, got {len(args)}", origin,
                        notes=[f"signature: {self.signature}"], helps=helps)
