@@ -14,6 +14,7 @@ from browser import FOUND, browser
 from graphspec import SpecError
 from graphspec.cli.main import main
 from graphspec.draw import make_scene, to_html, to_svg
+from graphspec.draw.metrics import width
 from graphspec.draw.scene import Box, Item, Scene
 from graphspec.graph import REGISTRY
 from graphspec.open import open_spec, pick_module
@@ -227,3 +228,14 @@ def test_the_page_works_in_a_browser(tmp_path: Path, dark: bool) -> None:
         before = shown.value(width)
         shown.value("document.getElementById('in').click()")
         assert shown.value(f"new Promise(go => setTimeout(() => go({width}), 300))") > before
+
+
+@pytest.mark.parametrize("text", ["{2 × [B, 32]}", "{2 × {[B, 3], [B, 4]}}", "[T, B, 10000]", "LookupTable", "θ 1,234,567"])
+def test_a_text_has_the_room_that_it_takes(text: str) -> None:
+    """In DejaVu Sans, the widest font that browsers are likely to have; a hundredth is less than the margin of a leaf."""
+    manager = pytest.importorskip("matplotlib.font_manager", reason="the font comes with matplotlib")
+    font = manager.get_font(manager.findfont("DejaVu Sans"))
+    font.set_size(100, 72)
+    font.set_text(text)
+    taken = font.get_width_height()[0] / 64
+    assert width(text, 100) >= 0.98 * taken
