@@ -319,3 +319,17 @@ def test_counting_from_zero_is_told(text: str) -> None:
     with pytest.raises(SpecError) as caught:
         run(text)
     assert caught.value.diagnostics[0].helps == ("tables count from 1 in Lua: `[1]` is the first element",)
+
+
+def test_what_is_printed_is_seen_though_an_error_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SpecError):
+        run("print('width', 3)\nprint('\\27[31m')\nerror('no')")
+    assert capsys.readouterr().err == "width\t3\n\\x1b[31m\n"
+    run("print('again')", texts={})
+    assert capsys.readouterr().err == ""
+
+
+def test_a_spec_cannot_print_without_end(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(run("for i = 1, 300 do print(('x'):rep(1000)) end")) == 300
+    shown = capsys.readouterr().err
+    assert len(shown) < 110_000 and shown.endswith("... and what is printed after it is not shown\n")

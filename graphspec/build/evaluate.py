@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,6 +43,9 @@ PACKAGES = (
     "loadcaffe", "posix", "ffi",
 )  # fmt: skip
 """Torch packages that model files require and models do not use: requiring one is fine, using it is E0209."""
+
+MAX_SAID = 100_000
+"""Characters that a spec may print."""
 
 PASTED_LAYERS = {"LookupTable": "LookupTable", "Embedding": "LookupTable", "OneHot": "OneHot", "MaskedLoss": "MaskedLoss"}
 """Layers that well-known repositories carry along as globals, and what they are here."""
@@ -88,6 +93,7 @@ class Session:
         self.lua = Interpreter(limits, LuaTable(), int(given) if given.isdigit() else seed)
         self.warnings = self.lua.warnings
         self.lua.strings = library(STRING, "string.")
+        self.unsaid = MAX_SAID if texts is None else 0  # a copy that is evaluated again says nothing a second time
         self.forgiving = False
         """Whether statements that cannot run are left out: training code beside the model functions that an entry wants."""
         self.lenient = lenient
@@ -98,6 +104,7 @@ class Session:
         for name, call in BASIC.items():
             g.set(name, NativeFunction(name, call))
         nn = Namespace("nn", lenient, self.warnings.append)
+        g.set("print", NativeFunction("print", self._print))
         g.set("math", math_table())
         g.set("string", self.lua.strings)
         g.set("table", library(TABLE, "table."))
@@ -126,6 +133,17 @@ class Session:
         pasted = Pasted(self.overrides)
         g.set("opt", pasted)
         g.set("params", pasted)
+
+    def _print(self, lua: Interpreter, args: list[Value]) -> list[Value]:
+        """``print``: on standard error at once, so that it is seen before an error that follows."""
+        results: list[Value] = BASIC["print"](lua, args)
+        line = "".join(c if c.isprintable() or c in "\t\n" else ascii(c)[1:-1] for c in lua.log[-1][: self.unsaid])
+        if self.unsaid > 0 and sys.stderr is not None:
+            self.unsaid -= len(lua.log[-1]) + 1
+            with suppress(OSError, ValueError):  # where it cannot be written there is nobody to tell
+                sys.stderr.write(f"{line}\n" if self.unsaid > 0 else f"{line} ... and what is printed after it is not shown\n")
+                sys.stderr.flush()
+        return results
 
     def _paths(self) -> LuaTable:
         """What model files do with the package ``paths``; it reaches no file but by ``dofile``."""
