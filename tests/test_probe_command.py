@@ -86,6 +86,15 @@ def test_a_run_is_probed_with_what_it_has_learned(run: Any, tmp_path: Path) -> N
 # -- the picture -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("least", "marks"), [(-0.02, "0.5 1"), (-0.9, "0.2 0.5 1"), (-20.0, "1e-20 1e-15 1e-10 1e-5 1")])
+def test_a_picture_says_how_large_norms_are(least: float, marks: str) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+    norms = tuple(np.linspace(0, least, 20))
+    (axes,) = norms_over_time([replace(probed(LSTM), median=norms, least=norms, largest=norms)]).axes
+    form = axes.yaxis.get_major_formatter()
+    assert [form(tick) for tick in axes.get_yticks()] == marks.split()
+
+
 def test_a_picture_has_a_line_for_each_and_dashed_bounds(run: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")
     found = [probed(RNN), probed(LSTM), replace(probed(RNN), median=(-math.inf,) * 20, least=(-math.inf,) * 20)]

@@ -19,6 +19,10 @@ MARKERS = ("", "o", "s", "^", "D")
 """For the second seven lines, the third ..."""
 TICKS, DECADES = 9, (1, 2, 5, 10, 20, 50, 100)
 """Marks on the axis of norms, at most, and how many powers of ten they may be apart."""
+FEW = 3
+"""Powers of ten that leave room for marks between."""
+LEAST = -0.35
+"""The logarithm down to which a picture goes: below a half, so that there are two marks, it and 1."""
 BOUND: dict[str, Any] = {"linestyle": (0, (5, 2)), "linewidth": 1.2}
 ABOVE = 0.6
 """How far above the norms the picture goes, as a part of their range: loose bounds leave it."""
@@ -67,11 +71,13 @@ def _scales(axes: Axes, measured: Sequence[Measured]) -> None:
     low, high = min([0.0, *seen]), max([0.0, *seen])
     bounds = max([high, *(one.bound[-1] for one in measured if one.bound)])
     margin = max(high - low, 1.0)
-    low, high = max(low - 0.05 * margin, -REACH), min(high + ABOVE * margin, bounds + 0.05 * margin, REACH)
+    low, high = max(min(low - 0.05 * margin, LEAST), -REACH), min(high + ABOVE * margin, bounds + 0.05 * margin, REACH)
     axes.set_ylim(10.0**low, 10.0**high)
     apart = next(step for step in DECADES if high - low <= TICKS * step)
-    axes.set_yticks([10.0**power for power in range(math.ceil(low / apart) * apart, math.floor(high) + 1, apart)])
-    numbered(axes.yaxis, lambda value: "1" if value == 1 else f"1e{round(math.log10(value))}")
+    within = (1, 2, 5) if apart == 1 and high - low < FEW else (1,)  # few powers of ten lie in little room: numbers between say more
+    powers = range(math.floor(low / apart) * apart, math.floor(high) + 1, apart)
+    axes.set_yticks([tick for power in powers for a in within if 10.0**low <= (tick := a * 10.0**power) <= 10.0**high])
+    numbered(axes.yaxis, lambda value: f"{value:g}" if value == 1 or len(within) > 1 else f"1e{round(math.log10(value))}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlim(0, max(one.steps for one in measured))
     axes.set_xlabel("t \u2212 k, steps back from the last")
