@@ -12,6 +12,7 @@ import pytest
 import graphspec
 from graphspec.cli.main import main
 from graphspec.errors import SpecError
+from graphspec.training.loop import RunSettings, run
 from graphspec.weights.mapping import mapped
 from t7files import Thing, t7
 
@@ -186,6 +187,46 @@ def test_mappings_that_make_no_sense(text: str, code: str) -> None:
     assert str(caught.value)
 
 
+LEFT: dict[str, tuple[dict[str, tuple[int, ...]], str | None, str]] = {
+    "modules that are alike": ({"x.weight": (2, 3), "x.bias": (2,), "y.weight": (4, 3)}, None, "a.* = x.*; b.* = y.*"),
+    "one of them, by a mapping": ({"x.weight": (2, 3), "x.bias": (2,), "y.weight": (4, 3)}, "a.* = x.*", "b.* = y.*"),
+    "one of them, by its name": ({"a.weight": (2, 3), "a.bias": (2,), "y.weight": (4, 3)}, None, "b.* = y.*; * = *"),
+    "two that could be it": ({"a.weight": (2, 3), "a.bias": (2,), "y.weight": (4, 3), "z.weight": (4, 3)}, None, "b.weight = NAME"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_names_that_are_left_say_how_to_map_them(case: str) -> None:
+    shapes, mapping, line = LEFT[case]
+    ours = {"a.weight": (2, 3), "a.bias": (2,), "b.weight": (4, 3)}
+    theirs = {name: np.zeros(shape) for name, shape in shapes.items()}
+    with pytest.raises(SpecError) as caught:
+        mapped(ours, theirs, mapping)
+    assert caught.value.code == "E0723"
+    told = f"{'one more line' if mapping else 'a mapping (`--map`)'} says which is which: `{line}`"
+    assert told in caught.value.diagnostics[0].helps
+    if "NAME" not in line:
+        assert list(mapped(ours, theirs, f"{mapping or ''}; {line}")) == list(ours)
+
+
+@pytest.mark.parametrize(("mapping", "wanted"), [
+    (None, "a = a transposed; * = *"), ("a = a; b = b", "a = a transposed"), ("* = *", "a = a transposed; * = *"),
+    ("a = b transposed; b = nothing; nothing = a", "a = b"), ("a = c [2 of 2]; b = b; nothing = a", "a = c transposed [2 of 2]"),
+    ("a = c [1 of 2] / c [2 of 2]; b = b; nothing = a", None),
+])  # fmt: skip
+def test_a_shape_that_is_turned_has_the_line_that_turns_it(mapping: str | None, wanted: str | None) -> None:
+    ours, theirs = {"a": (2, 3), "b": (2, 3)}, {"a": np.zeros((3, 2)), "b": np.zeros((2, 3)), "c": np.zeros((3, 4))}
+    if mapping is None or "c" not in mapping:
+        del theirs["c"]
+    with pytest.raises(SpecError) as caught:
+        mapped(ours, theirs, mapping)
+    assert caught.value.code == "E0724"
+    assert list(caught.value.diagnostics[0].helps) == ([f"this has its shape: `{wanted}`"] if wanted else [])
+    if wanted:
+        rest = "" if "*" in wanted else "; b = nothing"
+        assert mapped(ours, theirs, f"{wanted}{rest}; nothing = *")["a"].value is not None
+
+
 def test_an_error_changes_nothing(tmp_path: Path) -> None:
     model = graphspec.compile(TWO)
     before = model.flat_parameters.copy()
@@ -241,7 +282,21 @@ def test_an_experiment_goes_on_with_weights_from_elsewhere(tmp_path: Path) -> No
     first = graphspec.experiment(SPECS / "char_lm.spec", device="numpy", **options)
     first.train_step()
     first.save(tmp_path / "first.safetensors")
+    list(run(first, RunSettings(2, tmp_path / "run")))
     again = graphspec.experiment(SPECS / "char_lm.spec", device="numpy", **options)
-    again.load_weights(tmp_path / "first.safetensors", "nothing = *:*; * = *")
-    np.testing.assert_array_equal(again.flat_parameters, first.flat_parameters)
+    for path, mapping in (("first.safetensors", None), ("first.safetensors", "nothing = *:*; * = *"), ("run", None)):
+        again.flat_parameters[:] = 0
+        again.load_weights(tmp_path / path, mapping)
+        saved = graphspec.Experiment.load(tmp_path / path)
+        np.testing.assert_array_equal(again.flat_parameters, saved.flat_parameters)
+    assert list(graphspec.weights.read(tmp_path / "run")) == list(graphspec.weights.read(tmp_path / "first.safetensors"))
+    with pytest.raises(SpecError) as caught:
+        again.load_weights(tmp_path)
+    assert caught.value.code == "E0802" and "checkpoints/" in caught.value.diagnostics[0].helps[0]
+    damaged = bytearray((tmp_path / "first.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "damaged").write_bytes(damaged)
+    with pytest.raises(SpecError) as caught:
+        again.load_weights(tmp_path / "damaged")
+    assert caught.value.code == "E0705"
     first.close()

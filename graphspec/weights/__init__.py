@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from graphspec.errors import fail
-from graphspec.tensorfile import is_tensor_file
+from graphspec.tensorfile import is_tensor_file, read_tensors
+from graphspec.training.checkpoint import Checkpoints, checkpoint_file
 from graphspec.views import Views
 from graphspec.weights.common import Array, Damaged, unreadable
 from graphspec.weights.mapping import Mapped, mapped
@@ -52,12 +53,15 @@ def load(into: Weighted, path: str | Path, mapping: str | Path | Mapping[str, st
 def read(path: str | Path) -> dict[str, Array]:
     """The tensors of a file by name, in its order, as read-only arrays (bf16 as float32); what kind of file it is, its first bytes say.
 
-    E0801 when it cannot be read, E0720 when it is damaged or of no kind that is known, E0721 when its pickle names anything but
-    tensors and tables.
+    A run's folder is its best checkpoint.  Of a checkpoint of ours parameters and running statistics are taken, without the optimizer's
+    state and what is carried from batch to batch.  E0801 when it cannot be read, E0720 (E0705 for one of ours) when it is damaged or of no
+    kind that is known, E0721 when its pickle names anything but tensors and tables, E0802 for a folder that is no run's.
     """
     file = Path(path)
     if file.is_dir():
-        raise fail("E0802", f"{path} is a folder, not a file of weights")
+        if not Checkpoints(file).folder.is_dir():
+            raise fail("E0802", f"{path} is a folder, not a file of weights", helps=["a run's folder would do, but it has no checkpoints/"])
+        file = checkpoint_file(file)
     try:
         return _read(file)
     except Damaged as why:
@@ -77,7 +81,15 @@ def _read(path: Path) -> dict[str, Array]:
         helps = ["in PyTorch, save it again: `torch.save(torch.load(path, weights_only=True), path)`"]
         raise unreadable(path, "it has the form of PyTorch before 1.6", *helps)
     if is_tensor_file(path):
-        return read_safetensors(path.read_bytes())
+        tensors, ours = read_safetensors(path.read_bytes())
+        if ours:
+            read_tensors(path)  # looks at the checksum
+        return _taken(tensors) if ours else tensors
     if is_t7(start):
         return read_t7(path.read_bytes())
     raise Damaged("it is no zip of torch.save, no safetensors file and no .t7")
+
+
+def _taken(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Without what an experiment keeps beside its model: ``STATE:PARAMETER`` of the optimizer, and carried states."""
+    return {name: array for name, array in tensors.items() if name.partition(":")[2] not in tensors and not name.startswith("carry:")}

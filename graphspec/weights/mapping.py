@@ -15,7 +15,7 @@ is the one for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,15 @@ MAX_STARS = 4
 """In a pattern: the ways to share a name among more of them are too many to try."""
 
 
+Steps = tuple[tuple[str, str] | None, ...]
+
+
 @dataclass(frozen=True)
 class Piece:
     """A tensor of theirs, and what is done to it in turn: blocks chosen (``("ifog", "ifgo")``), or ``None`` for transposed."""
 
     name: str
-    steps: tuple[tuple[str, str] | None, ...]
+    steps: Steps
 
 
 @dataclass(frozen=True)
@@ -194,8 +197,16 @@ def mapped(
     dropped = {theirs for line in unused for theirs in tensors if pattern(line.ours).fullmatch(theirs)}
     problems += _idle(lines, rules, shapes) if mapping is not None else []
     if not wrong:
-        problems += _left(set(shapes) - set(rules), "of the model", "is given nothing", tensors, "NAME = nothing")
-        problems += _left(set(tensors) - used - dropped, "of the file", "is not used", shapes, "nothing = NAME")
+        ours, theirs = set(shapes) - set(rules), set(tensors) - used - dropped
+        alike = _alike({name: shapes[name] for name in ours}, {name: tensors[name] for name in theirs})[:MAX_SHOWN]
+        rest = ["* = *"] if alike and mapping is None and rules else []
+        example = "; ".join([*alike, *rest]) or f"{min(ours, default='')} = NAME"
+        helps = [
+            *([] if alike else _closest(ours, tensors)),
+            f"{'a mapping (`--map`)' if mapping is None else 'one more line'} says which is which: `{example}`",
+        ]
+        problems += _left(ours, "of the model", "is given nothing", helps, "NAME = nothing")
+        problems += _left(theirs, "of the file", "is not used", [] if alike else _closest(theirs, shapes), "nothing = NAME")
     if problems:
         first_code = problems[0].code
         same = [d for problem in problems for d in problem.diagnostics if d.code == first_code]
@@ -215,15 +226,37 @@ def _idle(lines: Iterable[Line], rules: Mapping[str, tuple[Line, re.Match[str]]]
     return found
 
 
-def _left(names: Iterable[str], whose: str, what: str, others: Iterable[str], way: str) -> list[SpecError]:
+def _left(names: set[str], whose: str, what: str, helps: Iterable[str], way: str) -> list[SpecError]:
     """E0723 for names that nothing is said about: one error for all of them."""
     left = sorted(names)
     if not left:
         return []
     more = [f"so {'is' if len(left) == 2 else 'are'} {', '.join(left[1:MAX_SHOWN])}"] if len(left) > 1 else []
     more += [f"and {len(left) - MAX_SHOWN} more"] if len(left) > MAX_SHOWN else []
-    helps = [*did_you_mean(left[0], others), f"to leave it so, say `{way.replace('NAME', left[0])}` in the mapping"]
-    return [SpecError(error("E0723", f"{left[0]} {whose} {what}", notes=more, helps=helps))]
+    leave = f"to leave it so, say `{way.replace('NAME', left[0])}` in the mapping"
+    return [SpecError(error("E0723", f"{left[0]} {whose} {what}", notes=more, helps=[*helps, leave]))]
+
+
+def _closest(names: set[str], others: Iterable[str]) -> list[str]:
+    return did_you_mean(min(names), others) if names else []
+
+
+def _alike(ours: Mapping[str, Sequence[int]], theirs: Mapping[str, Array]) -> list[str]:
+    """Lines for modules of ours that one module of theirs alone has the fields and the shapes of, and the other way round."""
+
+    def modules(shapes: Mapping[str, Sequence[int]]) -> dict[frozenset[tuple[str, tuple[int, ...]]], list[str]]:
+        fields: dict[str, set[tuple[str, tuple[int, ...]]]] = {}
+        for name, shape in shapes.items():
+            module, _, field = name.rpartition(".")
+            fields.setdefault(module, set()).add((field, tuple(shape)))
+        found: dict[frozenset[tuple[str, tuple[int, ...]]], list[str]] = {}
+        for module, has in sorted(fields.items()):
+            found.setdefault(frozenset(has), []).append(module)
+        return found
+
+    named = modules({name: array.shape for name, array in theirs.items()})
+    pairs = [(mine, named.get(has, [])) for has, mine in modules(ours).items()]
+    return [f"{mine[0]}.* = {found[0]}.*" for mine, found in pairs if len(mine) == len(found) == 1 and mine[0] and found[0]]
 
 
 def _value(
@@ -231,23 +264,52 @@ def _value(
 ) -> Mapped:  # fmt: skip
     if not line.rows:
         return Mapped(None, "as it is")
+    try:
+        value, source = _rows_value(name, line.rows, line.span, match, tensors, used)
+        if value.shape != shape:
+            raise fail("E0724", f"{name} is {list(shape)} in the model; {source} is {list(value.shape)}", line.span)
+    except SpecError as failure:
+        if failure.code == "E0724":
+            raise SpecError(failure.diagnostics[0].with_help(*_turned(name, shape, line, match, tensors))) from None
+        raise
+    return Mapped(value, source)
+
+
+def _turned(name: str, shape: tuple[int, ...], line: Line, match: re.Match[str], tensors: Mapping[str, Array]) -> list[str]:
+    """The line that would fit if axes were exchanged before the rest, or after it, or not at all; for this parameter alone."""
+    rest = f"; {line.span.text}" if HOLE.search(line.ours) else ""
+    ways: tuple[Callable[[Steps], Steps], ...] = (
+        lambda steps: tuple(step for step in steps if step is not None),
+        lambda steps: (None, *steps),
+        lambda steps: (*steps, None),
+    )
+    for change in ways:
+        rows = tuple(tuple(Piece(piece.name, change(piece.steps)) for piece in row) for row in line.rows)
+        try:
+            value, source = _rows_value(name, rows, line.span, match, tensors, set())
+        except SpecError:
+            continue
+        if value.shape == shape:
+            return [f"this has its shape: `{name} = {source}{rest}`"]
+    return []
+
+
+def _rows_value(
+    name: str, rows: Iterable[Iterable[Piece]], span: Span, match: re.Match[str], tensors: Mapping[str, Array], used: set[str]
+) -> tuple[Array, str]:
+    """Rows of sums put together, and the same in words."""
     parts: list[Array] = []
     words: list[str] = []
-    for row in line.rows:
-        added = [_piece_value(piece, match, line.span, tensors, used) for piece in row]
+    for row in rows:
+        added = [_piece_value(piece, match, span, tensors, used) for piece in row]
         words.append(" + ".join(text for _, text in added))
         shapes = {array.shape for array, _ in added}
         if len(shapes) > 1:
-            raise fail("E0724", f"{name}: {' and '.join(str(list(s)) for s in sorted(shapes))} cannot be added", line.span)
+            raise fail("E0724", f"{name}: {' and '.join(str(list(s)) for s in sorted(shapes))} cannot be added", span)
         parts.append(added[0][0] if len(added) == 1 else np.sum([array.astype(np.float64) for array, _ in added], axis=0))
-    source = " / ".join(words)
     if len(parts) > 1 and (any(p.ndim == 0 for p in parts) or len({p.shape[1:] for p in parts}) > 1):
-        raise fail("E0724", f"{name}: {' and '.join(str(list(p.shape)) for p in parts)} cannot be stacked", line.span)
-    value = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    if value.shape != shape:
-        helps = ["`transposed` behind the name exchanges the two axes"] if value.shape == shape[::-1] else []
-        raise fail("E0724", f"{name} is {list(shape)} in the model; {source} is {list(value.shape)}", line.span, helps=helps)
-    return Mapped(value, source)
+        raise fail("E0724", f"{name}: {' and '.join(str(list(p.shape)) for p in parts)} cannot be stacked", span)
+    return np.concatenate(parts) if len(parts) > 1 else parts[0], " / ".join(words)
 
 
 def _piece_value(
