@@ -42,6 +42,10 @@ def test_what_is_said(run: Any) -> None:
     assert "forget_gate  0." in lstm and "forget gate" not in rnn
 
 
+def test_one_step_is_no_steps(run: Any) -> None:
+    assert "state [B, 4]; 1 sequence, 1 step back from the last" in run("rnn.spec --steps 1 --sequences 1")[1]
+
+
 def test_options_stand_behind_their_spec(run: Any) -> None:
     adding = str(Path(COLUMNS).with_name("adding.spec"))
     more = "data.length=12 data.size=20 size=5"

@@ -194,6 +194,14 @@ def test_a_run_ends_early_when_no_better_validation_comes(tmp_path: Path, corpus
     assert events(small(corpus, **options), steps=500, out=tmp_path, resume=True)[-1] == end
 
 
+def test_an_experiment_says_what_it_is(corpus: Path) -> None:
+    experiment = small(corpus)
+    experiment.total_steps = 1000
+    experiment.train_step()
+    count = f"{len(experiment.flat_parameters):,} parameters"
+    assert repr(experiment) == f"<Experiment of {CHAR_LM}: {count}, step 1 of 1,000, cpu>"
+
+
 # -- what has changed since ------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from graphspec.cli.eval import load
 from graphspec.cli.output import Output
 from graphspec.engine import device_named
 from graphspec.errors import fail
+from graphspec.passes.told import Count
 from graphspec.plots.style import format_of, save
 from graphspec.probe import Measured, Rescaling, Subject, measure, of_experiment, of_model
 from graphspec.probe.picture import norms_over_time
@@ -113,8 +114,8 @@ def _subject(args: argparse.Namespace, out: Output, path: str, options: list[str
 
 def show(found: list[Measured], out: Output) -> None:
     for one in found:
-        many = "s" if one.sequences > 1 else ""
-        out.text(f"{one.label}\nstate {', '.join(one.state)}; {one.sequences} sequence{many}, {one.steps} steps back from the last\n")
+        counts = f"{Count(one.sequences):sequence}, {Count(one.steps):step} back from the last"
+        out.text(f"{one.label}\nstate {', '.join(one.state)}; {counts}\n")
         _norms(one, out)
         if one.weights:
             rows = [(w.name, " x ".join(map(str, w.shape)), f"{w.sigma_max:.4g}", _number(w.radius)) for w in one.weights]

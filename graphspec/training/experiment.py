@@ -108,6 +108,10 @@ class Experiment:
         self._carry: dict[str, Any] = {}
         self._decoder: Decoder | None = None
 
+    def __repr__(self) -> str:
+        done = f"step {self.steps:,} of {self.total_steps:,}"
+        return f"<Experiment of {self.opened.source.path}: {len(self.flat_parameters):,} parameters, {done}, {self.device_name}>"
+
     @property
     def warnings(self) -> list[Diagnostic]:
         """Of evaluating the spec, of typing what is trained, and of what it cannot generate with."""
