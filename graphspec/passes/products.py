@@ -136,8 +136,9 @@ def _sharing(block: Block, side: int, position: Mapping[Op | None, int]) -> Iter
         for v in op.inputs:
             first_use.setdefault(v, i)
     groups: dict[Value, list[Op]] = {}
+    members = set(block.ops)
     for op in block.ops:
-        if op.name == "matmul" and op.output.type.rank == 2:
+        if op.name == "matmul" and op.output.type.rank == 2 and _beside(op.inputs[1 - side], members):
             groups.setdefault(op.inputs[side], []).append(op)
 
     def known(op: Op) -> int:
@@ -156,6 +157,11 @@ def _sharing(block: Block, side: int, position: Mapping[Op | None, int]) -> Iter
             if len(taken) > 1:
                 yield taken
             waiting = rest
+
+
+def _beside(v: Value, members: set[Op]) -> bool:
+    """Whether v may be put beside others: into its place at once, or it is no stack, so that a copy costs little beside the product."""
+    return len({letter for n in v.shape for letter in n.letters}) < 2 or _placeable(v, members)
 
 
 def _in_order(group: Sequence[Op], side: int) -> list[Op]:

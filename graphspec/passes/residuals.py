@@ -97,34 +97,44 @@ class _Again:
         return value.op is not None and value.op.name in CHEAP and all(self.possible(v) for v in value.op.inputs)
 
     def supply(self, value: Value) -> bool:
-        """Make it possible, if that takes smaller stacks than its own: of what it is put together from or repeats."""
-        missing: dict[Value, None] = {}
-        shifted: dict[Value, Value] = {}
+        """Make it possible, if that takes smaller stacks than its own: of what it is put together from or repeats.  What does not wait
+        for the step before counts nothing: there will be a stack of it before the loop."""
+        parts, waits = self.parts, self._waiting()
+        before = dict(zip(parts.body_carries, zip(parts.carries, parts.next_carries, strict=True), strict=True))
+        kept: dict[Value, None] = {}
+        shifted: list[Value] = []
         waiting = [value]
         while waiting:
             v = waiting.pop()
-            if self.possible(v):
-                continue
-            if v in self.parts.body_carries:
-                stack = self.stack_of.get(self.parts.next_carries[self.parts.body_carries.index(v)])
-                if stack is None:
-                    return False
-                shifted[v] = stack
-            elif v.op is not None and v.op.name in ARRANGED:
-                waiting += v.op.inputs
-            else:
-                missing[v] = None
-        if sum(product(v.shape).guess() for v in missing) >= product(value.shape).guess():
+            if v in before and v not in self.previous:
+                shifted.append(v)
+                kept[before[v][1]] = None
+            elif not self.possible(v):
+                if v.op is not None and v.op.name in ARRANGED:
+                    waiting += v.op.inputs
+                else:
+                    kept[v] = None
+        new = [v for v in kept if v in waits and v not in self.stack_of]
+        if value in kept or sum(product(v.shape).guess() for v in new) >= product(value.shape).guess():
             return False
-        self.saved |= {v: add_scan_y(self.source, v) for v in missing}
+        stacks = {v: add_scan_y(self.source, v) for v in kept}
+        self.saved |= stacks
         b = Builder()
         with b.at(self.op.origin):
-            for v, stack in shifted.items():
-                init = self.parts.carries[self.parts.body_carries.index(v)]
-                self.previous[v] = b.shift(init, stack, reverse=self.source.attrs["reverse"])
+            for v in shifted:
+                init, following = before[v]
+                self.previous[v] = b.shift(init, stacks[following], reverse=self.source.attrs["reverse"])
         at = self.block.ops.index(self.op)
         self.block.ops[at:at] = b.block.ops
         return True
+
+    def _waiting(self) -> set[Value]:
+        """What waits for the step before."""
+        found = set(self.parts.body_carries)
+        for op in self.source.blocks[0].ops:
+            if not found.isdisjoint(op.inputs):
+                found.update(op.outputs)
+        return found
 
     def build(self, value: Value) -> Value:
         if value not in self.done:

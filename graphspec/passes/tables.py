@@ -145,11 +145,17 @@ def _product(b: Builder, op: Op, around: _Around) -> Value | None:
         table, index = found
         rows = b.gather(b.matmul(table, right), index)
         return b.reshape(rows, op.output.shape)
-    found = around.flat(right) if around.fixed is None else None  # in a loop a sum of each step's rows would gain nothing
+    if around.fixed is not None:  # in a loop a sum of each step's rows would gain nothing
+        return None
+    found = around.flat(right)
     if found is not None:
         table, index = found[0], _unflattened(found[1])
         total = _added(b, index, transposed(b, left), table.shape[0])
         return b.matmul(b.transpose(total, (1, 0)), table)
+    found = around.flat(left.op.inputs[0]) if left.op is not None and left.op.name == "transpose" else None
+    if found is not None:
+        table, index = found[0], _unflattened(found[1])
+        return b.matmul(b.transpose(table, (1, 0)), _added(b, index, right, table.shape[0]))
     return None
 
 
