@@ -313,12 +313,36 @@ def test_limits_say_how_to_raise_them() -> None:
         "local t = {1}\nprint(t[0] + 1)",
         "local t = {nn.Identity()()}\nnn.Tanh()(t[0])",
         "local t = {nn.Identity()()}\nnn.CAddTable()({t[0], t[1]})",
+        "local t = {4, 3}\nnn.Linear(t[0], t[1])",
     ],
 )
 def test_counting_from_zero_is_told(text: str) -> None:
     with pytest.raises(SpecError) as caught:
         run(text)
     assert caught.value.diagnostics[0].helps == ("tables count from 1 in Lua: `[1]` is the first element",)
+
+
+HABITS = {
+    "for i in range(3) do end": "for i = 1, n do",
+    "for v in {1, 2} do end": "ipairs(t)",
+    "for i in 3 do end": "for i = 1, n do",
+    "local n = len({1, 2})": "`#t`",
+    "local s = 'a' + 1": "`..`",
+    "local s = str(3)": "tostring(v)",
+}
+
+
+@pytest.mark.parametrize("text", HABITS)
+def test_habits_of_python_are_told_what_does_it_here(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        run(text)
+    (problem,) = caught.value.diagnostics
+    assert HABITS[text] in " ".join(problem.helps)
+
+
+def test_an_argument_that_is_nil_is_told_as_such() -> None:
+    with pytest.raises(SpecError, match=r"nn\.Linear needs outputSize, and argument 2 is nil"):
+        run("local sizes = {4}\nnn.Linear(sizes[1], sizes[2])")
 
 
 def test_what_is_printed_is_seen_though_an_error_follows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,9 @@ CASES = {
     "if x then y = 1\nelif y then end": ("E0105 2:1", "`elif` is Python, not Lua"),
     "if x == 3:\n  y = 1\nend": ("E0105 1:10", "`:` is Python, not Lua"),
     "for i in x:\n  y = 1": ("E0105 1:11", "`:` is Python, not Lua"),
+    "local x = 3\nif true:\n  y = 1\nend": ("E0105 2:8", "`:` is Python, not Lua"),
+    "local x = 3\nfor i in range(3):\n  local y = i\n": ("E0105 2:18", "`:` is Python, not Lua"),
+    "local x = 3\nfor i = 1, 3:\n  local y = i\n": ("E0105 2:13", "`:` is Python, not Lua"),
     "local f = lambda x: 3": ("E0105 1:11", "`lambda` is Python, not Lua"),
     "import torch": ("E0105 1:1", "`import` is Python, not Lua"),
     "if x != 3 then end": ("E0105 1:6", "`!=` is not Lua"),
@@ -71,6 +74,16 @@ def test_place_and_words(text: str) -> None:
     assert problem.message == wanted[1]
     if problem.code == "E0105":
         assert problem.helps
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("local m = nn.Linear(in_features=4, 3)", "take arguments by place: `nn.Linear(4, 3)`"),
+    ("local m = nn.Identity(dtype='int32')", "names go into a table"),
+    ("local m = f(a=3)", "to compare, write `==`"),
+])  # fmt: skip
+def test_a_named_argument_is_told_how_it_is_given(text: str, told: str) -> None:
+    (problem,) = problems(text)
+    assert problem.code == "E0106" and told in " ".join(problem.helps)
 
 
 def test_the_opener_is_shown() -> None:

@@ -66,15 +66,15 @@ def nodes_of(lua: Interpreter, value: Value, what: str, depth: int = 0) -> Any:
             return {k: nodes_of(lua, v, what, depth + 1) for k, v in fields.items()}
         if numbered and max(numbered) != len(numbered):
             hole = next(i for i in range(1, max(numbered) + 1) if value.get(float(i)) is None)
-            raise lua.error("E0402", f"{what}: input {hole} is nil", helps=_counted_from_zero(lua))
+            raise lua.error("E0402", f"{what}: input {hole} is nil", helps=counted_from_zero(lua))
         return [nodes_of(lua, value.get(float(i)), what, depth + 1) for i in range(1, len(numbered) + 1)]
     helps = []
     if value is None:
-        helps = _counted_from_zero(lua) or ["is the name spelled as where it was made?"]
+        helps = counted_from_zero(lua) or ["is the name spelled as where it was made?"]
     raise lua.error("E0402", f"{what}: input is {type_name(value)}, not a node", helps=helps)
 
 
-def _counted_from_zero(lua: Interpreter) -> list[str]:
+def counted_from_zero(lua: Interpreter) -> list[str]:
     """A hint where an argument of the call being made is ``t[0]``."""
     return [FROM_ONE] if lua.calling is not None and any(ast.counts_from_zero(arg) for arg in lua.calling[0].args) else []
 

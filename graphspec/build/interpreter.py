@@ -20,7 +20,7 @@ from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, 
 from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error
 from graphspec.graph import Record
 from graphspec.graph.elsewhere import METHODS, module_for
-from graphspec.lang import FROM_ONE, PYTHON, ast
+from graphspec.lang import FROM_ONE, PYTHON, PYTHON_FUNCTIONS, ast
 from graphspec.suggest import did_you_mean
 
 _serial = itertools.count()
@@ -303,7 +303,7 @@ class Interpreter:
             while env is not None:
                 known += env.names
                 env = env.outer
-            return did_you_mean(expr.name, [k for k in known if k != expr.name])
+            return PYTHON_FUNCTIONS.get(expr.name) or did_you_mean(expr.name, [k for k in known if k != expr.name])
         if isinstance(expr, ast.Index) and ast.counts_from_zero(expr):
             return [FROM_ONE]
         if (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from graphspec.build.bindings import ModuleHost, located, nodes_of, unwrap
+from graphspec.build.bindings import ModuleHost, counted_from_zero, located, nodes_of, unwrap
 from graphspec.build.classes import ABSTRACT, STANDS_IN, NativeClass
 from graphspec.build.values import Host, LuaTable, NativeFunction, Value
 from graphspec.errors import Diagnostic, SpecError
@@ -48,7 +48,12 @@ class Namespace(Host):
 
     def _construct(self, lua: Interpreter, name: str, args: list[Value]) -> list[Value]:
         lua.budget.node(lua.origin())
-        return [ModuleHost(new_module(name, [unwrap(lua, a) for a in args], located(lua)))]
+        try:
+            return [ModuleHost(new_module(name, [unwrap(lua, a) for a in args], located(lua)))]
+        except SpecError as failure:
+            if failure.code != "E0420":
+                raise
+            raise SpecError(failure.diagnostics[0].with_help(*counted_from_zero(lua))) from None
 
     def _gmodule(self, lua: Interpreter, args: list[Value]) -> list[Value]:
         lists = []

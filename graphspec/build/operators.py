@@ -74,11 +74,12 @@ def arithmetic(lua: Interpreter, op: str, left: Value, right: Value, expr: ast.B
             if result is not NotImplemented:
                 return result
     bad, where = (right, expr.right) if a is not None else (left, expr.left)
+    joined = ["texts are joined by `..`"] if op == "+" and isinstance(bad, str) else []
     raise lua.error(
         "E0201",
         f"attempt to perform arithmetic on {lua.describe(where, bad)}",
         where.span,
-        helps=lua.similar(where, env) if bad is None else [],
+        helps=lua.similar(where, env) if bad is None else joined,
     )
 
 

@@ -8,7 +8,7 @@ from graphspec.build.env import BREAK, Env, Flow
 from graphspec.build.limits import TURN
 from graphspec.build.values import Host, LuaFunction, LuaTable, Value, show, to_number, truth, type_name
 from graphspec.errors import Frame, Span
-from graphspec.lang import ast
+from graphspec.lang import PYTHON_FUNCTIONS, ast
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
@@ -147,6 +147,9 @@ def _for_number(lua: Interpreter, expr: ast.Expr | None, env: Env) -> float:
 def _for_in(lua: Interpreter, stat: ast.ForIn, env: Env) -> Flow:
     values = [*lua.values(stat.values, env), None, None, None]
     step, state, control = values[0], values[1], values[2]
+    if isinstance(step, float) or (isinstance(step, LuaTable) and step.meta("__call") is None):
+        helps = PYTHON_FUNCTIONS["range" if isinstance(step, float) else "enumerate"]
+        raise lua.error("E0202", f"attempt to go through a {type_name(step)} value", stat.values[0].span, helps=helps)
     while True:
         _turn(lua, stat.span)
         results = lua.call(step, [state, control], stat.values[0].span)

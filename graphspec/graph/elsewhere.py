@@ -53,7 +53,10 @@ ELSEWHERE = {
     "Dropout2d": "SpatialDropout", "SpatialDropout2D": "SpatialDropout", "Dropout3d": "VolumetricDropout",
     "SpatialDropout3D": "VolumetricDropout", "GaussianNoise": "WhiteNoise",
     # recurrent layers, attention
-    "LSTMCell": "FastLSTM", "GRUCell": "GRU", "RNNCell": "Recurrent", "RNN": "Recurrent, in nn.Sequencer",
+    "LSTMCell": "a cell of nn.Scan, which hands it its state: columns.lstm(inputSize, outputSize) of specs/columns.spec",
+    "GRUCell": "a cell of nn.Scan, which hands it its state: columns.gru(inputSize, outputSize) of specs/columns.spec",
+    "RNNCell": "a cell of nn.Scan, which hands it its state: columns.rnn(inputSize, outputSize) of specs/columns.spec",
+    "RNN": "Recurrent, in nn.Sequencer",
     "SimpleRNN": "Recurrent, in nn.Sequencer",
     "TimeDistributed": "Bottle, or nn.Sequencer over the first axis",
     "Bidirectional": "BiSequencer, of steps; of whole sequences nn.SeqBRNN",

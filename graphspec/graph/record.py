@@ -256,10 +256,12 @@ class Record:
                     raise fail("E0420", f"nn.{self.name} needs {argument.name}", origin, notes=[f"signature: {self.signature}"])
                 setattr(bound, argument.name, tuple(values) if values else argument.default)
                 continue
+            given = bool(left)
             value = left.pop(0) if left else None
             if value is None:
                 if argument.default is REQUIRED:
-                    raise fail("E0420", f"nn.{self.name} needs {argument.name}", origin, notes=[f"signature: {self.signature}"])
+                    told = f", and argument {len(args) - len(left)} is nil" if given else ""
+                    raise fail("E0420", f"nn.{self.name} needs {argument.name}{told}", origin, notes=[f"signature: {self.signature}"])
                 setattr(bound, argument.name, argument.default)
             else:
                 setattr(bound, argument.name, self._convert(argument, value, origin))

@@ -42,6 +42,19 @@ PYTHON = {
 }
 
 
+PYTHON_FUNCTIONS = {
+    "range": ["a loop that counts is `for i = 1, n do`"],
+    "len": ["the length of t is `#t`"],
+    "enumerate": ["a table is gone through by `for i, v in ipairs(t) do`"],
+    "str": ["a value as text is `tostring(v)`"],
+    "int": ["a number without its fraction is `math.floor(n)`"],
+    "float": ["text as a number is `tonumber(s)`"],
+    "max": ["it is `math.max`"],
+    "min": ["it is `math.min`"],
+    "abs": ["it is `math.abs`"],
+}
+"""Functions that Python has as globals, and what does it here."""
+
 OPENS = {"if": "`then`", "elseif": "`then`", "else": "nothing", "for": "`do`", "while": "`do`"}
 
 
@@ -169,6 +182,9 @@ def describe(source: Source, tokens: Sequence[Token], at: int, accepts: set[str]
     found = "the end of the file" if ended else f"`{token}`"
     if str(token) == "=" and before is not None and before.type not in STARTERS and "EQUAL" not in accepts:
         helps = ["to compare, write `==`", "modules take arguments by place, `nn.ReLU(true)`; names go into a table: `f{name = value}`"]
+        line = source.text[:start].rpartition("\n")[2]
+        if re.search(r"\bnn\.(?!Identity\b|Scan\b)\w+\s*\([^()]*$", line):  # the argument of a module by name; those two take tables
+            helps = ["modules take arguments by place: `nn.Linear(4, 3)`, `nn.ReLU(true)`"]
         return error("E0106", "`=` inside an expression", span, helps=helps)
     if missing is not None:
         shown = f"`{SHOWN[missing]}`" if missing != "NAME" else "an expression" if "NUMBER" in accepts else "a name"
@@ -203,15 +219,23 @@ def _python(source: Source, span: Span, tokens: Sequence[Token], at: int) -> Dia
         told = (f"`{here}` is not Lua", f"write `x = x {here[0]} ...`")
     elif token.type == "LSQB":
         told = ("`[` does not start a list", "a list is written `{1, 2, 3}`")
-    opening = str(tokens[first])
-    line = source.line(Span(source, tokens[first].start_pos or 0, tokens[first].start_pos or 0).line)
-    if told is None and opening in OPENS and line.rstrip().endswith(":"):
-        colon = source.text.index(line, max((tokens[first].start_pos or 0) - len(line), 0)) + len(line.rstrip()) - 1
-        helps = [f"a block opens with {OPENS[opening]} and ends with `end`"]
-        return error("E0105", "`:` is Python, not Lua", Span(source, colon, colon + 1), helps=helps)
     if told is None:
-        return None
+        return _block_of_python(source, tokens, first, at)
     return error("E0105", told[0], Span(source, span.start, span.start + max(len(here.rstrip()), 1)), helps=[told[1]])
+
+
+def _block_of_python(source: Source, tokens: Sequence[Token], first: int, at: int) -> Diagnostic | None:
+    """E0105 where one of the lines from the token ``first`` on opens a block by a colon."""
+    for opening in (tokens[i] for i in range(first, at + 1) if _starts_line(tokens, i) and str(tokens[i]) in OPENS):
+        start = opening.start_pos or 0
+        line = source.text[start:].partition("\n")[0].rstrip()
+        if line.endswith(":"):
+            helps = [f"a block opens with {OPENS[str(opening)]} and ends with `end`"]
+            if re.match(r"for\s+\w+\s+in\s+range\b", line):
+                helps += PYTHON_FUNCTIONS["range"]
+            colon = start + len(line) - 1
+            return error("E0105", "`:` is Python, not Lua", Span(source, colon, colon + 1), helps=helps)
+    return None
 
 
 def _starts_line(tokens: Sequence[Token], at: int) -> bool:

@@ -59,4 +59,3 @@ def _merged(types: Types, name: str, first: Use, value: Size, other: Use | None,
         if any(use.module is not None and use.module.record.loops for use in types.uses):
             helps.append("loops run over the first axis: `nn.Transpose({1, 2})` before and after one makes time the first of a batch")
     return error("W0311", text, origin, "by what is wanted here", others=places, helps=helps, severity="warning")
-
