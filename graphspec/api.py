@@ -129,6 +129,11 @@ class Model:
         types = f"{show_types(self.inputs)} -> {show_types(self.outputs)}"
         return f"<Model of {self.opened.source.path}: {types}, {self.flat_parameters.size:,} parameters, {self.device_name}>"
 
+    def __getattr__(self, name: str) -> Any:
+        """What other frameworks call otherwise: an AttributeError that says what it is here."""
+        here = f"; here it is `{ELSEWHERE[name]}`" if name in ELSEWHERE else ""
+        raise AttributeError(f"a Model has no attribute {name!r}{here}", name=name, obj=self)
+
     def __getstate__(self) -> Any:
         raise TypeError("a Model is neither pickled nor copied: save(path) keeps it, graphspec.load(path) makes another of it")
 
@@ -372,6 +377,16 @@ def check_memory(parameters: Sequence[Parameter]) -> None:
 
 
 MAX_PARAMETERS = 2**33
+
+ELSEWHERE = {
+    "eval": "evaluate()", "train": "training()", "zero_grad": "zero_gradients()", "zeroGradParameters": "zero_gradients()",
+    "state_dict": "{**parameters, **buffers}", "load_state_dict": "parameters.update(arrays)", "getParameters": "flat_parameters",
+    "named_parameters": "parameters.items()", "named_buffers": "buffers.items()",
+    "to": "graphspec.compile(spec, device=..., dtype=...)", "cuda": "graphspec.compile(spec, device='cuda')",
+    "cpu": "graphspec.compile(spec, device='cpu')", "double": "graphspec.compile(spec, dtype='float64')",
+    "updateOutput": "forward(inputs)", "updateGradInput": "backward(inputs, output_gradients)",
+}  # fmt: skip
+"""What PyTorch and Torch call otherwise."""
 
 
 def _ranks(tree: Any) -> Signature:

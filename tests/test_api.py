@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import threading
 from collections.abc import Callable
 from operator import attrgetter
@@ -15,6 +16,7 @@ import pytest
 
 import graphspec
 from graphspec import SpecError
+from graphspec.api import ELSEWHERE
 from graphspec.training.loop import RunSettings, run
 from graphspec_runtime import PlanError
 
@@ -143,7 +145,7 @@ def test_inputs_that_do_not_fit_are_plain_errors(case: str, device: str) -> None
 
 
 def test_index_0_has_its_own_hint_and_index_base_shifts() -> None:
-    with pytest.raises(SpecError, match="add 1") as caught:
+    with pytest.raises(SpecError, match="index_base=0") as caught:
         graphspec.compile(LOOKUP)(np.array([3, 0]))
     assert caught.value.diagnostics[0].span is not None
     one, zero = graphspec.compile(LOOKUP), graphspec.compile(LOOKUP, index_base=0)
@@ -217,6 +219,21 @@ def test_a_type_of_numpy_is_named() -> None:
 
 def test_what_a_model_says_of_itself() -> None:
     assert repr(graphspec.compile(LINEAR)) == "<Model of <text>: float32[B, 3] -> float32[B, 2], 8 parameters, cpu>"
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_names_of_other_frameworks_lead_to_ours(name: str) -> None:
+    model = graphspec.compile(LINEAR)
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; here it is `{re.escape(ELSEWHERE[name])}`"):
+        getattr(model, name)
+    for ours in re.findall(r"[a-z_]+", re.sub(r"\(.*|^graphspec\.", "", ELSEWHERE[name])):
+        assert hasattr(model, ours) or ours in ("items", "update", "compile")
+
+
+def test_a_name_that_nobody_knows_is_a_plain_error() -> None:
+    with pytest.raises(AttributeError, match="a Model has no attribute 'evalute'") as caught:
+        graphspec.compile(LINEAR).evalute  # noqa: B018
+    assert caught.value.name == "evalute" and not hasattr(graphspec.compile(LINEAR), "_repr_png_")
 
 
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
