@@ -44,7 +44,7 @@ class Argument:
 def named_arguments(module: Module, stem: str, types: Any, form: str = "{}") -> list[Argument]:
     """The inputs or outputs (``stem``) of a model by the names that its spec has for them; of two of one name neither has it."""
     nodes = getattr(module, f"{stem}s")
-    titles = [node.annotations.get("name") or node.name for node in nodes]
+    titles = [node.name or node.annotations.get("name") for node in nodes]
     alone = len(nodes) == 1
     found = []
     for position, (node, title, inside) in enumerate(zip(nodes, titles, [types] if alone else types, strict=True), 1):
@@ -180,7 +180,9 @@ def ranks_refused(failure: SpecError, wanted: Sequence[Wanted], arrays: Sequence
         if array.ndim != one.type.rank and first.span == one.origin.span:
             return _other_rank(one, array)
     given = [f"{one.name} is given as {list(array.shape)}" for one, array in zip(wanted, arrays, strict=True)]
-    return SpecError(first.with_notes(*given), *failure.diagnostics[1:])
+    told = SpecError(first.with_notes(*given), *failure.diagnostics[1:])
+    told.typed, told.draw_as = failure.typed, failure.draw_as
+    return told
 
 
 def show_types(tree: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -15,56 +15,55 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
 
-class Views(MutableMapping[str, Any]):
+class Views(dict[str, Any]):
     """A dict of arrays whose names and arrays stay the same.
 
     Assigning an item, and ``update``, copy into the array; E0706 for a name that is not there, another shape, or what are no numbers, and
     then nothing is changed.  ``kind``: what an array is, in the words of an error; ``device``: where it lies, None for NumPy's own memory.
     """
 
-    def __init__(self, arrays: dict[str, Any], kind: str, device: Device | None) -> None:
-        self._arrays = arrays
+    def __init__(self, arrays: Mapping[str, Any], kind: str, device: Device | None) -> None:
+        super().__init__(arrays)
         self._kind = kind
         self._device = device
 
-    def __getitem__(self, name: str) -> Any:
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __repr__(self) -> str:
-        return repr(self._arrays)
-
     def __reduce__(self) -> Any:
         """A copy, also a deep or a pickled one, is a plain dict."""
-        return dict, (self._arrays,)
+        return dict, (dict(self),)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})
 
-    def __delitem__(self, name: str) -> None:
+    def __ior__(self, given: Any) -> Any:  # type: ignore[misc]  # of a dict and `|` a plain dict is made
+        self.update(given)
+        return self
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def _stays(self, *ignored: Any) -> Any:
         raise TypeError(f"a {self._kind} stays in its model; it can be assigned another value")
+
+    __delitem__ = pop = popitem = clear = _stays
 
     def update(self, *given: Any, **named: Any) -> None:
         """Copy in several at once, or on an error none; as ``dict.update``."""
         ready = {}
         for name, value in dict(*given, **named).items():
-            if name not in self._arrays:
-                raise fail("E0706", f"there is no {self._kind} named {name}", helps=did_you_mean(str(name), self._arrays))
-            if value is not self._arrays[name]:  # as it is after `parameters[name] *= 2`
-                ready[name] = fitting(name, self._arrays[name], value)
+            if name not in self:
+                raise fail("E0706", f"there is no {self._kind} named {name}", helps=did_you_mean(str(name), self))
+            if value is not self[name]:  # as it is after `parameters[name] *= 2`
+                ready[name] = fitting(name, self[name], value)
         for name, value in ready.items():
-            put(self._arrays[name], value, self._device)
+            put(self[name], value, self._device)
 
     def replace(self, given: Any) -> None:
         """Copy in all of them at once, or on an error none; E0706 also for a name that is missing."""
         if not isinstance(given, Mapping):
             raise fail("E0706", f"arrays by their names are wanted, got {type(given).__name__}")
-        for name in self._arrays:
+        for name in self:
             if name not in given:
                 raise fail("E0706", f"the {self._kind} {name} is given nothing", helps=["`update(...)` sets some and leaves the others"])
         self.update(given)

@@ -56,6 +56,10 @@ def test_gradients_are_of_inputs_by_place_and_by_name(cell: Model) -> None:
 def test_inputs_without_a_name_of_their_own_have_a_number() -> None:
     twins = graphspec.compile(TWINS.replace("local x = nn.Identity{'B'}() return x", "return nn.Identity{'B'}()"), device="numpy")
     assert twins(b=np.ones(2), a=np.zeros(2)).tolist() == [-1, -1]
+    annotated = graphspec.compile(
+        "local x = nn.Identity{'B'}():annotate{name = 'in'}\nreturn nn.gModule({x}, {nn.Tanh()(x)})", device="numpy"
+    )
+    assert annotated(x=np.zeros(1)).tolist() == [0]
     nameless = graphspec.compile(TWINS, device="numpy")
     assert nameless(**{"input.2": np.ones(2), "input.1": np.zeros(2)}).tolist() == [-1, -1]
 

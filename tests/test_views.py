@@ -60,6 +60,7 @@ def test_flat_arrays_are_assigned_by_copying(attribute: str) -> None:
 
 WRONG_ARRAYS: dict[str, tuple[Callable[[Any], None], str]] = {
     "a name": (lambda m: m.parameters.update({"Linear.bias": np.ones(2), "Linear.wieght": 1}), "did you mean `Linear.weight`"),
+    "a name by default": (lambda m: m.parameters.setdefault("bias", np.ones(2)), "there is no parameter named bias"),
     "a gradient's name": (lambda m: operator.setitem(m.gradients, "bias", np.ones(2)), "there is no gradient named bias"),
     "a shape": (lambda m: operator.setitem(m.parameters, "Linear.weight", np.ones((2, 2))), r"is \[2, 3\] in the model"),
     "the other way round": (lambda m: operator.setitem(m.parameters, "Linear.weight", np.ones((3, 2))), r"`\.T` exchanges"),
@@ -86,14 +87,15 @@ def test_arrays_that_do_not_fit_change_nothing(case: str) -> None:
 
 def test_named_arrays_are_a_dict_otherwise() -> None:
     held = graphspec.compile(LINEAR).parameters
-    for change in (lambda: held.pop("Linear.bias"), held.clear, lambda: held.__delitem__("Linear.bias")):
+    for change in (lambda: held.pop("Linear.bias"), held.popitem, held.clear, lambda: held.__delitem__("Linear.bias")):
         with pytest.raises(TypeError, match="stays in its model"):
             change()
     with pytest.raises(KeyError):
         held["Linear.wieght"]
     kept = copy.deepcopy(held)
     assert type(kept) is dict and list(kept) == list(held) == list({**held}) and "Linear.bias" in repr(held)
-    held["Linear.bias"] = kept["Linear.bias"] + 1
+    assert held.setdefault("Linear.bias", 5) is held["Linear.bias"] and type(held.copy()) is type(held | {}) is dict
+    held |= {"Linear.bias": kept["Linear.bias"] + 1}
     assert not np.array_equal(held["Linear.bias"], kept["Linear.bias"])
 
 
