@@ -65,6 +65,24 @@ return experiment {{ loss = {loss}, inputs = {{ [x] = points.x, [y] = points.y }
     assert re.search(told, str(failure.value), re.S)
 
 
+@pytest.mark.parametrize(("fields", "told"), [
+    ("inputs = { [x] = points.x }", r"E0408.*the source node 'y' is used, and nothing feeds it.*add `\[y\] = \.\.\.` to inputs"),
+    ("inputs = { [x] = points.x, [y] = points.x }, generate = { encode = part, step = part, inputs = {points.x} }",
+     r"E0606.*generate encodes sources of pairs, which data\.arrays has none of.*model\.spec:5:8.*leave generate out"),
+])  # fmt: skip
+def test_what_an_experiment_lacks_is_told_before_it_is_trained(fields: str, told: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "points.npz", x=ONES((40, 2)))
+    (tmp_path / "model.spec").write_text(f"""local points = data.arrays {{ path = 'points.npz' }}
+local x, y, z = nn.Identity{{'B', 2}}(), nn.Identity{{'B', 2}}(), nn.Identity{{'B', 2}}()
+local part = nn.gModule({{z}}, {{nn.Tanh()(z)}})
+local loss = nn.MSECriterion()({{nn.Linear(2, 2)(x), y}})
+return experiment {{ loss = loss, {fields} }}
+""")
+    with pytest.raises(graphspec.SpecError) as failure:
+        graphspec.experiment(tmp_path / "model.spec", device="numpy")
+    assert re.search(told, str(failure.value), re.S)
+
+
 def test_an_input_that_is_not_finite_is_not_blamed_on_a_step(tmp_path: Path) -> None:
     x = ONES((40, 2))
     x[2, 1] = np.inf

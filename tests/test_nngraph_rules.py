@@ -81,6 +81,14 @@ def test_n7_no_node_twice() -> None:
     assert code(A + "return nn.gModule({a}, {nn.CMulTable()({a, a})})") == "E0404"
     with pytest.raises(SpecError, match=r"nn\.Square"):
         model(A + "return nn.gModule({a}, {nn.CMulTable()({a, a})})")
+    twice = A + "local y = nn.JoinTable(2)({a, %s})\nreturn nn.gModule({a}, {y})"
+    with pytest.raises(SpecError, match=re.escape("a second node of the same value is `nn.Identity()(a)`")):
+        model(twice % "a")
+    assert model(twice % "nn.Identity()(a)")(np.ones((1, 3))).shape == (1, 6)
+    cell = "local x, s = nn.Identity()(), nn.Identity()()\nlocal cell = nn.gModule({x, s}, {nn.Tanh()(x), nn.Tanh()(s)})\n"
+    named = cell + "local f = nn.Identity{'B', 4}()\nnn.Scan(cell){s0 = {f, nn.Tanh()(f), f}, xs = nn.Tanh()(f)}"
+    with pytest.raises(SpecError, match=re.escape("nn.Scan: s0[1] and s0[3] are the same node")):
+        model(named)
     assert code(A + "return nn.gModule({a, a}, {nn.Tanh()(a)})") == "E0404"
     lenient = model(A + "return nn.gModule({a, a}, {nn.Tanh()(a)})", lenient=True)
     assert [w.code for w in lenient.warnings] == ["W0404"]

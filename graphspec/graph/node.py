@@ -105,11 +105,20 @@ def connect(module: Module, argument: Any, origin: Origin) -> Node:
     seen: dict[int, int] = {}
     for position, node in enumerate(leaves(inputs), 1):
         if id(node) in seen:
-            raise duplicate(module, node, (seen[id(node)], position), origin)
+            given = zip(labels or (), inputs if isinstance(inputs, tuple) else (), strict=False)
+            names = [name for label, value in given for name in _leaf_names(label, value)]
+            raise duplicate(module, node, (seen[id(node)], position), origin, names)
         seen[id(node)] = position
     node = Node(module, inputs, origin)
     node.labels = labels
     return node
+
+
+def _leaf_names(label: str, value: Inputs) -> list[str]:
+    """What the nodes of an input are called that was given by name: ``context``, or ``s0[1]``, ``s0[2]`` ..."""
+    if isinstance(value, Node):
+        return [label]
+    return [name for i, item in enumerate(value, 1) for name in _leaf_names(f"{label}[{i}]", item)]
 
 
 def _check_labels(module: Module, argument: dict[str, Any], origin: Origin) -> tuple[str, ...]:
@@ -123,16 +132,17 @@ def _check_labels(module: Module, argument: dict[str, Any], origin: Origin) -> t
     return tuple(name for name in known if name in argument)
 
 
-def duplicate(module: Module, node: Node, positions: tuple[int, int], origin: Origin) -> SpecError:
-    """E0404: the same node twice in one table."""
-    helps = []
+def duplicate(module: Module, node: Node, positions: tuple[int, int], origin: Origin, names: Sequence[str] = ()) -> SpecError:
+    """E0404: the same node twice in one table; ``names`` of inputs that were given by name."""
+    helps = [f"a second node of the same value is `nn.Identity()({node.name or 'node'})`"]
     if module.record.name == "CMulTable":
         helps = ["for x*x write `nn.Square()(x)`"]
     elif module.record.name == "CAddTable":
         helps = ["for x+x write `nn.MulConstant(2)(x)`"]
+    what = " and ".join(names[p - 1] for p in positions) if names else f"inputs {positions[0]} and {positions[1]}"
     return fail(
         "E0404",
-        f"nn.{module.record.name}: inputs {positions[0]} and {positions[1]} are the same node",
+        f"nn.{module.record.name}: {what} are the same node",
         origin,
         others=[(node.origin, f"{node.title} is made here")],
         helps=helps,
@@ -241,12 +251,11 @@ def gmodule(
     listed = {id(n) for n in ins}
     for node in graph.nodes:
         if node.is_source and id(node) not in listed and not (node.module and node.module.record.sourceless):
-            raise fail(
-                "E0408",
-                f"nn.gModule: the source node {node.title} is used but not listed as an input",
-                origin,
-                others=[(node.origin, "made here, with empty parentheses")],
-            )
+            text, helps = f"nn.gModule: the source node {node.title} is used but not listed as an input", []
+            if not closed:  # the user wrote no gModule
+                text = f"experiment: the source node {node.title} is used, and nothing feeds it"
+                helps = [f"add `[{node.name or 'node'}] = ...` to inputs, or to carry"]
+            raise fail("E0408", text, origin, others=[(node.origin, "made here, with empty parentheses")], helps=helps)
     if closed:
         problems += _dangling(graph, origin)
     if problems and not lenient:

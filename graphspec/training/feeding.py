@@ -10,6 +10,7 @@ import numpy as np
 
 from graphspec.build import ExperimentSpec
 from graphspec.data import DataSource, Sources
+from graphspec.data.pairs import PairSource
 from graphspec.errors import fail
 from graphspec.graph import Node, leaves
 from graphspec.ir.core import TensorType
@@ -19,12 +20,17 @@ Array = np.ndarray[Any, Any]
 
 
 def source_of(spec: ExperimentSpec, sources: Sources) -> DataSource:
-    """What an experiment reads; E0606 unless its inputs are streams of one source, E0620 and E0310 for a stream that cannot be trained
-    on."""
+    """What an experiment reads; E0606 unless its inputs are streams of one source, which has what it generates from; E0620 and E0310 for
+    a stream that cannot be trained on."""
     descriptions = {id(s.description): s.description for s in spec.inputs.values()}
     if len(descriptions) != 1:
         raise fail("E0606", f"experiment: all inputs must be streams of one data source, these are of {len(descriptions)}", spec.origin)
     source = sources.open(next(iter(descriptions.values())))
+    if spec.encode is not None and not isinstance(source, PairSource):
+        kind = next(iter(descriptions.values())).kind
+        text = f"experiment: generate encodes sources of pairs, which {kind} has none of"
+        helps = ["leave generate out; what is generated for sources is trained on data.pairs or data.generated"]
+        raise fail("E0606", text, spec.origin, helps=helps)
     classes = _classes(spec.loss)
     for node, stream in spec.inputs.items():
         source.check_stream(stream.name, node.origin, node in classes)
