@@ -166,6 +166,7 @@ CODES: dict[str, str] = {
     "W0311": "declared sizes are one size, or a number",
     "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
     "W0320": "a reward for a module that is not in the graph",
+    "W0321": "a criterion is given what it does not take",
     "W0622": "a step that cannot be generated with, before it is trained",
     "W0705": "a damaged checkpoint is skipped",
     "W0711": "a run goes on under other conditions",

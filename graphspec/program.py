@@ -13,7 +13,7 @@ from typing import Any, Union
 
 from graphspec.autodiff import gradients
 from graphspec.errors import Diagnostic, SpecError, error, fail
-from graphspec.graph import Module, Parameter, name_parameters
+from graphspec.graph import Module, Parameter, ill_fed, name_parameters
 from graphspec.ir.core import Guard, Port, Program, TensorType, Value, tensor
 from graphspec.ir.rewrite import erase_stops
 from graphspec.lower import Lowering, Scope, Session, Tree, flatten, name_nodes, unflatten
@@ -277,9 +277,11 @@ def noise_types(typed: Typed, names: Iterable[str]) -> dict[str, TensorType]:
 
 
 def assumptions(typed: Typed) -> list[Diagnostic]:
-    """The warnings of inference, those of letters that became one and of recurrent modules that are in no loop, and one for shapes that
-    nobody stated."""
-    found = [*typed.types.warnings, *merged_letters(typed.types), *merge_repeats([_forgetting(use) for use in forgetting_uses(typed.use)])]
+    """The warnings of inference, those of letters that became one, of recurrent modules that are in no loop and of criterions that are
+    given what they do not take, and one for shapes that nobody stated."""
+    told = [_forgetting(use) for use in forgetting_uses(typed.use)]
+    told += [warning for use in typed.types.uses if use.node is not None for warning in ill_fed(use.node)]
+    found = [*typed.types.warnings, *merged_letters(typed.types), *merge_repeats(told)]
     if typed.assumed:
         text = f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}"
         found.append(error("W0306", text, typed.module.origin, severity="warning"))

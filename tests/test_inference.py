@@ -216,6 +216,39 @@ def test_letters_of_cells_and_features_are_not_told(text: str) -> None:
     assert not assumptions(typed(text))
 
 
+# -- criterions that are given something else ----------------------------------------------------------------------------
+
+HEAD = """local x, y, z = nn.Identity{'B', 4}(), nn.Identity{'B', dtype = 'int32'}(), nn.Identity{'B', 4}()
+local m = nn.Linear(4, 4)
+return nn.gModule({x, y, z}, {%s, nn.Tanh()(x), nn.Tanh()(y), nn.Tanh()(z)})"""
+INSIDE = "nn.Sequential():add(nn.LogSoftMax()):add(nn.View(-1, 4))(m(x))"
+ILL_FED = {
+    "nn.ClassNLLCriterion()({m(x), y})": ("takes log-probabilities, and gets the output of nn.Linear", "nn.LogSoftMax()"),
+    "nn.ClassNLLCriterion()({nn.View(-1, 4)(m(x)), y})": ("and gets the output of nn.Linear", "nn.CrossEntropyCriterion()"),
+    "nn.ClassNLLCriterion()({nn.SoftMax()(m(x)), y})": ("and gets the output of nn.SoftMax", "nn.LogSoftMax()"),
+    "nn.CrossEntropyCriterion()({nn.SoftMax()(m(x)), y})": ("takes scores, as it does LogSoftMax itself, and gets", "goes into that"),
+    f"nn.CrossEntropyCriterion()({{{INSIDE}, y}})": ("and gets the output of nn.LogSoftMax", "nn.ClassNLLCriterion()"),
+    "nn.BCECriterion()({m(x), z})": ("nn.BCECriterion takes probabilities, and gets the output of nn.Linear", "nn.Sigmoid()"),
+}
+WELL_FED = [
+    "nn.ClassNLLCriterion()({nn.LogSoftMax()(m(x)), y})", "nn.CrossEntropyCriterion()({m(x), y})",
+    "nn.BCECriterion()({nn.Sigmoid()(m(x)), z})", "nn.ClassNLLCriterion()({x, y})",
+    f"nn.ClassNLLCriterion()({{{INSIDE}, y}})", "nn.MSECriterion()({m(x), z})",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", [*ILL_FED, *WELL_FED])
+def test_a_criterion_that_is_given_what_it_does_not_take(loss: str) -> None:
+    found = [w for w in assumptions(typed((HEAD % loss).replace(", nn.Tanh()(y)", ""))) if w.code == "W0321"]
+    if loss in WELL_FED:
+        assert not found
+        return
+    (told,) = found
+    message, hint = ILL_FED[loss]
+    assert message in told.message and hint in told.helps[0]
+    assert [(label.span.line, label.primary) for label in told.labels][-1] == (3, True) and len(told.labels) == 2
+
+
 # -- assumptions ---------------------------------------------------------------------------------------------------------
 
 ASSUMED = {

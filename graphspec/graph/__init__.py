@@ -10,6 +10,7 @@ from graphspec.graph.lookup import (
     plugin_at_fault,
     plugins_used,
 )  # fmt: skip
+from graphspec.graph.losses import ill_fed
 from graphspec.graph.module import Module, new_module
 from graphspec.graph.names import name_parameters
 from graphspec.graph.node import GModule, Inputs, Node, connect, gmodule, leaves, split
@@ -19,7 +20,7 @@ from graphspec.graph.record import LEFT_OUT, REGISTRY, Argument, Leaf, Make, Par
 __all__ = [
     "LEFT_OUT", "REGISTRY", "Argument", "FlatParameters", "GModule", "InitStep", "Inputs", "Leaf", "Make", "Module", "Node",
     "Parameter", "ParameterSpec", "ParameterView", "Record", "Sample", "Table", "Walk", "about_missing", "code_of", "connect",
-    "find_record", "gmodule", "initial_value", "initial_values", "leaves", "load_installed", "load_plugin", "load_remembered",
+    "find_record", "gmodule", "ill_fed", "initial_value", "initial_values", "leaves", "load_installed", "load_plugin", "load_remembered",
     "name_parameters", "new_module", "plugin_at_fault", "plugins_used",
     "register", "split",
 ]
