@@ -73,6 +73,7 @@ def test_what_is_wrong_is_said_and_has_its_exit_code(run: Any, line: str, code: 
         (f"run {CHAR_LM} --learning-rate 3", "did you mean `optim.learningRate=3`?"),
         (f"run {CHAR_LM} --optimizer adam", "stands in the spec, `optimizer = optim.sgd { learningRate = 0.1 }`"),
         (f"run {CHAR_LM} --rnn_size 30", "options of a spec have no dashes: `rnn_size=30`"),
+        (f"run {CHAR_LM} -rnn_size 30", "options of a spec have no dashes: `rnn_size=30`"),
         ("compile linear.spec --emit plans", "did you mean `plan`?"),
         (f"run {CHAR_LM} --dtype float16", "'float32', 'float64'"),
         ("train", "did you mean `run`?"),
@@ -124,6 +125,10 @@ def test_errors_as_json(run: Any, line: str) -> None:
     assert {"code", "message", "severity"} <= problem.keys()
     if "broken" in line:
         assert (Path(problem["file"]).name, problem["line"]) == ("broken.spec", 2)
+
+
+def test_a_shortened_option_is_the_option(run: Any) -> None:
+    assert run("compile broken.spec --js").json["errors"][0]["line"] == 2
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
             if where == "COMMAND":
                 message, helps = f"there is no command {given!r}", one_of(given, COMMANDS)
             else:
-                helps = did_you_mean(given, next(a.choices for a in self._actions if a.choices and where in a.option_strings))
+                helps = did_you_mean(given, next((a.choices for a in self._actions if a.choices and where in a.option_strings), ()))
         raise Unreadable(message.replace(" (choose from ", " (there are "), helps, usage)
 
     def unknown(self, words: list[str]) -> NoReturn:
@@ -82,8 +82,8 @@ class Parser(argparse.ArgumentParser):
         options = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
         helps = []
         for word, after in zip(words, [*words[1:], ""], strict=True):
-            name, equals, value = word.removeprefix("--").partition("=")
-            if not word.startswith("--") or not name:
+            name, equals, value = word.lstrip("-").partition("=")
+            if name == word or not name[:1].isalpha():
                 continue
             value = (value if equals or after.startswith("-") else after) or "..."
             if (field := same(name, fields)) is not None:
@@ -222,6 +222,7 @@ def command(words: list[str]) -> int:
         else:
             out.note(wrong.usage + "\n".join([f"graphspec: {wrong}", *(f"  {help}" for help in wrong.helps)]))
         return USAGE
+    out.as_json = args.json  # which may be shortened
     try:
         given = getattr(args, "device", None)
         check_devices([given] if isinstance(given, str) else given or [])
