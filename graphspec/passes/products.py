@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from graphspec.errors import Origin
 from graphspec.ir.builder import Builder
-from graphspec.ir.core import Block, Op, Program, Value, scan_parts
+from graphspec.ir.core import Block, Op, Program, TensorType, Value, scan_parts
 from graphspec.ir.ops import primitive
 from graphspec.ir.rewrite import substitute, sum_terms, uses
 from graphspec.passes.stacking import stack_beside, stack_together
@@ -90,24 +90,34 @@ def _turn(block: Block) -> int:
 
 
 def _add_first(block: Block) -> int:
-    """Sums of reshaped products are reshaped sums, so that the products meet."""
-    counts = uses(block)
+    """Reshaped terms of a sum that were of one shape are added before, so that the products among them meet."""
+    counts, members = uses(block), set(block.ops)
+    inner = {v.op for op in block.ops if op.name == "add" for v in op.inputs if counts[v] == 1}
     ops: list[Op] = []
     table: dict[Value, Value] = {}
+    gone: set[Op | None] = set()
     for op in block.ops:
-        op.inputs = tuple(table.get(v, v) for v in op.inputs)
-        makers = [v.op for v in op.inputs if v.op is not None and v.op.name == "reshape" and counts.get(v) == 1]
-        if op.name != "add" or len(makers) < 2 or makers[0].inputs[0].type != makers[1].inputs[0].type:
-            ops.append(op)
+        ops.append(op)
+        if op.name != "add" or op in inner:
             continue
+        sums, terms = sum_terms(op, members, counts)
+        alike: dict[TensorType, dict[Value, Value]] = {}
+        for v in terms:
+            if v.op is not None and v.op in members and v.op.name == "reshape" and counts[v] == 1:
+                alike.setdefault(v.op.inputs[0].type, {})[v] = v.op.inputs[0]
+        groups = [group for group in alike.values() if len(group) > 1]
+        if not groups:
+            continue
+        met = {v for group in groups for v in group}
         b = Builder()
         with b.at(op.origin):
-            out = b.reshape(b.add(*(m.inputs[0] for m in makers)), op.output.shape)
-        out.name = op.output.name
-        counts[out] = counts.get(op.output, 0)
-        ops = [other for other in ops if other not in makers] + b.block.ops
-        table[op.output] = out
-    block.ops = ops
+            together = [b.reshape(b.total(list(group.values())), op.output.shape) for group in groups]
+            total = b.total([*together, *(v for v in terms if v not in met)])
+        total.name = op.output.name
+        ops[-1:] = b.block.ops
+        gone.update(sums, (v.op for v in met))
+        table[op.output] = total
+    block.ops = [op for op in ops if op not in gone]
     substitute(block, table)
     return len(table)
 

@@ -166,16 +166,24 @@ def _added(b: Builder, index: Value, rows: Value, n: Size) -> Value:
 
 def _scattered(b: Builder, op: Op, around: _Around) -> Value | None:
     index, rows = _unflattened(op.inputs[0]), op.inputs[1]
-    maker = rows.op
+    maker, small = rows.op, around.fixed is None and around.small(op.attrs["size"], index.shape)
+    if maker is not None and maker.name == "add" and small and _adds_product(rows):
+        return b.total([b.scatter_add(op.inputs[0], v, op.attrs["size"]) for v in maker.inputs])
     if maker is not None and maker.name == "reshape":
         maker = maker.inputs[0].op
-    if maker is None or maker.name != "matmul" or maker.output.type.rank != 2 or op.output.type.rank != 2 or around.fixed is not None:
+    if maker is None or maker.name != "matmul" or maker.output.type.rank != 2 or op.output.type.rank != 2 or not small:
         return None
-    if not around.small(op.attrs["size"], index.shape) or maker.output.shape[1] != op.output.shape[1]:
+    if maker.output.shape[1] != op.output.shape[1]:
         return None
     left, right = maker.inputs
     total = _added(b, index, left, op.attrs["size"])
     return b.matmul(total, right)
+
+
+def _adds_product(v: Value) -> bool:
+    """Whether a product is a term of v."""
+    op = v.op.inputs[0].op if v.op is not None and v.op.name == "reshape" else v.op
+    return op is not None and (op.name == "matmul" or op.name == "add" and any(map(_adds_product, op.inputs)))
 
 
 def _unflattened(index: Value) -> Value:
