@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphspec.autodiff import gradients
+from graphspec.bench.work import product_flops
 from graphspec.check import choose_sizes
 from graphspec.errors import SpecError
 from graphspec.ir.builder import Builder
@@ -270,3 +271,33 @@ def test_residuals_are_dropped_that_plain_arithmetic_gives_back() -> None:
     forward, _ = (op for op in program.block.ops if op.name == "scan")
     kept = [v.op.name for v in scan_parts(forward).body_ys if v.op is not None]
     assert sorted(kept) == ["add", "sigmoid", "sigmoid", "sigmoid", "tanh", "tanh"], "the gates, and the state, which is the add"
+
+
+GATES = {
+    "Linears of its own": ("", "nn.CAddTable()({nn.Linear(4, 4)(x), nn.Linear(4, 4)(h)})"),
+    "a JoinTable each": ("", "nn.Linear(8, 4)(nn.JoinTable(2)({x, h}))"),
+    "a JoinTable that they share": ("local both = nn.JoinTable(2)({x, h})", "nn.Linear(8, 4)(both)"),
+}
+"""What a cell's gates read of its input and state, as people write it: what comes before the gates, and a gate."""
+
+
+def test_joined_inputs_take_no_more_work_than_inputs_apart() -> None:
+    """The input's half of every product and gradient is done on the table of its symbols, and the state's alone in the loop."""
+    found = {}
+    for name, (before, gate) in GATES.items():
+        text = f"""
+            local token, h = nn.Identity{{'B', dtype = 'int32'}}(), nn.Identity{{'B', 4}}()
+            local x = nn.LookupTable(9, 4)(token)
+            {before}
+            local g, c = nn.Sigmoid()({gate}), nn.Tanh()({gate})
+            local new = nn.CAddTable()({{c, nn.CMulTable()({{g, h}})}})
+            local cell = nn.gModule({{token, h}}, {{nn.Identity()(new), new}})
+            local xs = nn.Identity{{'T', 'B', dtype = 'int32'}}()
+            return nn.gModule({{xs}}, {{nn.SelectTable(1)(nn.Scan(cell){{xs = xs}})}})
+        """
+        program = backward_program(infer(pick_module(open_spec(text)), "float64"), training=True)
+        optimise(program, check=True, kernels=True)
+        loops = [op.blocks[0] for op in program.block.ops if op.name == "scan"]
+        inside = sorted(str(op.inputs[1].shape) for body in loops for op in body.ops if op.name == "matmul")
+        found[name] = product_flops(program, {"T": 7, "B": 3}), inside
+    assert len(set(map(str, found.values()))) == 1, found
