@@ -30,6 +30,7 @@ from graphspec.program import backward_program, forward_program, infer, named_pa
 from graphspec.reference import interpret
 from graphspec.sizes import Size
 from graphspec.training.step import set_up, training_program
+from random_models import Models
 from random_programs import Generator, draw_arguments
 
 HERE = Path(__file__).parent
@@ -245,6 +246,15 @@ def test_random_programs_and_their_gradients(seed: int, end: str) -> None:
             arguments = {**draw(original, letters, seed), **draw_arguments(forward, letters, seed)}
             with np.errstate(all="ignore"):
                 agree(interpret(original, arguments), interpret(program, arguments), exactly=False)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("seed", [0, 5156])
+def test_random_models_have_nothing_left_to_do(seed: int, end: str) -> None:
+    """The second one: a residual that is kept in the place of another gives a third."""
+    program = backward_of(Models(seed).program())
+    for name, _ in (*PASSES, *ENDS[end]):
+        run(name, program)
 
 
 def test_residuals_are_dropped_that_plain_arithmetic_gives_back() -> None:
