@@ -35,7 +35,7 @@ return nn.gModule({xs}, {ys})
             ("lstm.spec:6", "[B, 16] x [16, 4]", "waits for the step before, through lstm.spec:6, 12 (going back)")]),
     ("gru.spec", [("gru.spec:3-4", "[B, 4] x [4, 8]", "waits for the step before, through gru.spec:6"),
                   ("gru.spec:5", "[B, 4] x [4, 4]", "waits for the step before, through gru.spec:6")]),
-    (BAHDANAU, [("bahdanau.spec:27", "[B, 8, 1] x [B, 1, S]", "all steps at once would need memory for [T, B, 8, S] (going back)"),
+    (BAHDANAU, [("bahdanau.spec:27", "[B, S, 1] x [B, 1, 8]", "all steps at once would need memory for [T, B, S, 8] (going back)"),
                 ("bahdanau.spec:25", "[1, B*S] x [B*S, 4]", "both operands change in every step (going back)")]),
 ])  # fmt: skip
 def test_why_products_stay_in_loops(run: Any, spec: str, wanted: list[tuple[str, str, str]]) -> None:  # noqa: F811
