@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from graphspec.arguments import leaves_of, named_arguments
 from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, training_setup, typed
@@ -23,7 +24,7 @@ from graphspec.passes import optimise
 from graphspec.passes.kept import Kept
 from graphspec.passes.told import Count, PassReport
 from graphspec.plan import make_plan, print_plan, summarise
-from graphspec.program import Typed, backward_program, forward_program, leaf_names, leaves
+from graphspec.program import Typed, backward_program, forward_program, leaf_names
 from graphspec.render import line_numbers
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
@@ -144,14 +145,10 @@ def why_rows(left: list[Kept]) -> list[tuple[str, str, str]]:
 def types(model: Typed, stem: str) -> list[dict[str, Any]]:
     """Leaves of the inputs or outputs: name, shape (numbers, or text for letters), dtype."""
     tree = model.inputs if stem == "input" else model.outputs
-    nodes = getattr(model.module, f"{stem}s", [])
     found = []
-    for name, t in zip(leaf_names(stem, tree), leaves(tree), strict=True):
-        first, _, rest = name.partition(".")[2].partition(".")
-        node = nodes[int(first) - 1 if first and len(nodes) > 1 else 0].name if nodes else None
-        title = f"{node}.{rest}" if node and rest else node or name
-        shape = [n.value if n.value is not None else str(n) for n in t.shape]
-        found.append({"name": name, "node": title, "shape": shape, "dtype": t.dtype})
+    for name, one in zip(leaf_names(stem, tree), leaves_of(named_arguments(model.module, stem, tree)), strict=True):
+        shape = [n.value if n.value is not None else str(n) for n in one.type.shape]
+        found.append({"name": name, "node": one.name, "shape": shape, "dtype": one.type.dtype})
     return found
 
 
