@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from graphspec.data.arrays import ArraySource
 from graphspec.errors import SpecError
+from graphspec.open import open_spec
 from sources import assert_same, opened
 
 Array = np.ndarray[Any, Any]
@@ -49,6 +50,16 @@ def test_an_array_named_like_a_size_is_a_stream(tmp_path: Path) -> None:
     source = array_source(tmp_path, {"x": np.ones((3, 4)), "x_size": np.ones(3)})
     assert source.attributes == {}
     assert source.streams == {"x", "x_size"}
+
+
+@pytest.mark.parametrize(("asked", "told"), [("y_classes", True), ("z_classes", False), ("y_size", False)])
+def test_labels_that_are_no_whole_numbers_have_no_classes(asked: str, told: bool, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.ones((4, 3)), y=np.ones(4))
+    (tmp_path / "model.spec").write_text(f"local d = data.arrays {{ path = 'data.npz' }}\nreturn nn.Linear(3, d.{asked})\n")
+    with pytest.raises(SpecError) as caught:
+        open_spec(tmp_path / "model.spec")
+    problem = caught.value.diagnostics[0]
+    assert (problem.code, any("save `y.astype('int32')`" in text for text in problem.helps)) == ("E0605", told)
 
 
 @pytest.mark.parametrize(("batch", "valid"), [(7, 0.25), (1, 0.05), (1000, 0.5), (16, 0.0)])

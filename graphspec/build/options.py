@@ -214,7 +214,11 @@ class DescriptionHost(Host):
         if key in streams:
             return StreamHost(Stream(self.description, str(key)))
         known = [*attributes, *streams, *self.schema.fields]
-        raise lua.error("E0605", f"{self.title} has no {key}", helps=one_of(str(key), known))
+        helps = one_of(str(key), known)
+        stream, ending, _ = str(key).rpartition("_classes")
+        if ending and stream in streams:
+            helps = [f"{stream} holds no whole numbers, and classes are whole numbers from 1: save `{stream}.astype('int32')`", *helps]
+        raise lua.error("E0605", f"{self.title} has no {key}", helps=helps)
 
 
 class StreamHost(Host):
