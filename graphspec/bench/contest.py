@@ -95,7 +95,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Result:
-    """What a benchmark of one model found.  ``work`` has the FLOPs alone for a spec that is none of ours, so it has no bound."""
+    """What a benchmark of one model found."""
 
     title: str
     case: Case | None
@@ -110,14 +110,14 @@ class Result:
 
     @property
     def bounded(self) -> bool:
-        """Whether the machine's peak and bandwidth bound it: a training step of ours."""
-        return self.case is not None and not isinstance(self.case, StepCase)
+        """Whether the machine's peak and bandwidth bound it: a training step."""
+        return not isinstance(self.case, StepCase)
 
     def to_json(self, machine: Machine) -> list[dict[str, Any]]:
         """A row for each contender; times in milliseconds, memory in bytes, compile times in seconds."""
-        about: dict[str, Any] = {"model": self.title, "symbols": self.symbols, "flops": self.work.flops}
+        about: dict[str, Any] = {"model": self.title, "symbols": self.symbols, "flops": self.work.flops, "bytes": self.work.bytes}
         if self.case:
-            about |= {"config": self.case.config, "cell": self.case.cell, "sizes": dict(self.case.sizes), "bytes": self.work.bytes}
+            about |= {"config": self.case.config, "cell": self.case.cell, "sizes": dict(self.case.sizes)}
         if self.bounded:
             about["bound_ms"] = 1e3 * machine.bound(self.work)
         keys, rows = [key for key, _ in compared(self.case)], []
@@ -190,7 +190,7 @@ def measure(
         )
         for i, (name, r) in enumerate(zip(named, ready, strict=True))
     ]
-    return Result(title, case, ready[0]["symbols"], case.work if case else Work(ready[0]["flops"], math.nan), timings, missing)
+    return Result(title, case, ready[0]["symbols"], ready[0]["work"], timings, missing)
 
 
 def figures(value: float) -> str:

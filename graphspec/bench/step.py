@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from graphspec.api import check_memory, views
+from graphspec.bench.cases import Work
 from graphspec.bench.work import product_flops
 from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
 from graphspec.graph import initial_value, initial_values, load_plugin, name_parameters
-from graphspec.ir.core import Program
 from graphspec.open import Opened, open_spec, with_tried_fixes
-from graphspec.passes import dead_code
+from graphspec.passes import optimise
 from graphspec.settings import check_settings
 from graphspec.training.step import Setup, gradient_program, set_up, training_program
 
@@ -139,11 +139,12 @@ class CompiledStep:
         """The array where it lies, or a copy of a device's."""
         return array if isinstance(array, np.ndarray) else self.engine.to_host(array)
 
-    def flops(self) -> int:
-        """Of the matrix products of forward and backward as the spec has them."""
-        program: Program = gradient_program(self.setup)
-        dead_code.run(program)
-        return product_flops(program, self.sizes)
+    def work(self) -> Work:
+        """Of forward and backward: the matrix products that passes leave, which is each done once where it need not be done again;
+        parameters read twice, and their gradients written once."""
+        program = gradient_program(self.setup)
+        optimise(program)
+        return Work(product_flops(program, self.sizes), 12 * len(self.flat))
 
     def named(self) -> dict[str, Array]:
         """The parameters by canonical name."""

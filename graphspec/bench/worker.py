@@ -58,7 +58,7 @@ class Ours:
         found = compiled.measured()
         seconds += time.perf_counter() - began
         self.steps = compiled.steps
-        about = {"symbols": case.symbols, "flops": None} if case else {"symbols": compiled.symbols, "flops": compiled.flops()}
+        about = {"symbols": case.symbols, "work": case.work} if case else {"symbols": compiled.symbols, "work": compiled.work()}
         return {"found": found, "seconds": seconds, "versions": self.versions, **about}
 
 
