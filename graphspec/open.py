@@ -103,7 +103,10 @@ def open_spec(
     library: StandardLibrary | None = None,
     seed: int = 1,
 ) -> Opened:
-    """A spec by path, or by its text (when it has a newline or reads as code); SpecError for all that is wrong with it."""
+    """A spec by path, or by its text (when it has a newline or reads as code); SpecError for all that is wrong with it.
+
+    ``roots``: folders where files that the spec names are looked for, before its own.
+    """
     text = str(path_or_text)
     if isinstance(path_or_text, str) and ("\n" in text or text.lstrip().startswith(("return ", "local "))):
         source, folder = Source("<text>", text), []
@@ -115,7 +118,7 @@ def open_spec(
         if path.is_file() and is_tensor_file(path):
             raise fail("E0102", f"{path} holds tensors, and is no spec", helps=[SAVED, "a model that was saved: `graphspec.load(path)`"])
         source, folder = Source(str(path), read_text(path, str(path))), [path.parent]
-    places = [Path(r) for r in roots] or folder
+    places = list(dict.fromkeys([*map(Path, roots), *folder]))
     for place in places:
         if not place.is_dir():
             raise fail("E0802", f"the root {place} is not a folder")

@@ -357,3 +357,14 @@ def test_the_page_of_the_command_line_works_as_it_stands(run: Any, monkeypatch: 
     for line in lines:
         said = run(line.removeprefix("graphspec "))
         assert said.code == 0, (line, said.err)
+
+
+def test_a_root_is_searched_before_the_folder_of_the_spec(run: Any, elsewhere: Path) -> None:
+    (elsewhere / "root").mkdir()
+    (elsewhere / "root" / "other.spec").write_text("return 4\n")
+    (elsewhere / "own.spec").write_text("return 3\n")
+    (elsewhere / "both.spec").write_text("return nn.Linear(require 'own', require 'other')\n")
+    assert "E0803" in run("compile both.spec").err
+    assert run("compile both.spec --root root").code == 0
+    (elsewhere / "root" / "own.spec").write_text("return 7\n")
+    assert "float32[B, 7]" in run("compile both.spec --root root").out

@@ -129,7 +129,7 @@ def parser(chosen: str | None) -> Parser:
                 action="append",
                 default=[],
                 metavar="DIR",
-                help="where `require` looks (again for more; default: the spec's folder)",
+                help="where `require` and paths of data look before the spec's own folder (again for more)",
             )
             limits = "raise a limit of evaluation: steps, depth, nesting, tokens, text, nodes, elements"
             sub.add_argument("--limit", action="append", default=[], metavar="NAME=N", help=limits)
