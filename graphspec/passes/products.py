@@ -146,9 +146,8 @@ def _sharing(block: Block, side: int, position: Mapping[Op | None, int]) -> Iter
         for v in op.inputs:
             first_use.setdefault(v, i)
     groups: dict[Value, list[Op]] = {}
-    members = set(block.ops)
     for op in block.ops:
-        if op.name == "matmul" and op.output.type.rank == 2 and _beside(op.inputs[1 - side], members):
+        if op.name == "matmul" and op.output.type.rank == 2 and not _looked_up(op.inputs[1 - side]):
             groups.setdefault(op.inputs[side], []).append(op)
 
     def known(op: Op) -> int:
@@ -169,9 +168,10 @@ def _sharing(block: Block, side: int, position: Mapping[Op | None, int]) -> Iter
             waiting = rest
 
 
-def _beside(v: Value, members: set[Op]) -> bool:
-    """Whether v may be put beside others: into its place at once, or it is no stack, so that a copy costs little beside the product."""
-    return len({letter for n in v.shape for letter in n.letters}) < 2 or _placeable(v, members)
+def _looked_up(v: Value) -> bool:
+    """Whether v is rows of a table: beside others they would be copied, and the product could not be done on the table (``tables``)."""
+    maker = _behind(v).op
+    return maker is not None and maker.name == "gather"
 
 
 def _in_order(group: Sequence[Op], side: int) -> list[Op]:

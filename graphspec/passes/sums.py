@@ -145,9 +145,12 @@ class _After:
         return self.b.scatter_add(index, rows, op.attrs["size"])
 
     def _joined(self, v: Value) -> Sequence[Value]:
-        """What stands side by side in a matrix, where there are stacks of that and none of the whole: it need not be put together."""
-        apart = v.op is not None and v.op.name == "concat" and v.op.attrs["axis"] == 1 and not self._has_stack(v)
-        return v.op.inputs if apart and v.op is not None and all(map(self._has_stack, v.op.inputs)) else ()
+        """What stands side by side in a matrix, where there are stacks of that, and one of looked-up rows: its product may be done on
+        the table.  Others are better one product than several."""
+        if v.op is None or v.op.name != "concat" or v.op.attrs["axis"] != 1 or self._has_stack(v):
+            return ()
+        parts = v.op.inputs
+        return parts if all(map(self._has_stack, parts)) and any(_looked_up(self._stack(part)) for part in parts) else ()
 
     def _rows(self, v: Value) -> Value:
         """``v_t [k, n]`` of all steps above each other: ``[T * k, n]``."""
@@ -168,6 +171,15 @@ class _After:
 
 def _reduces(v: Value) -> bool:
     return v.op is not None and v.op.name == "reduce_sum"
+
+
+def _looked_up(stack: Value) -> bool:
+    """Whether a stack is of rows of a table, in the loop that made it or before it."""
+    op = stack.op
+    if op is not None and op.name == "scan":
+        p = scan_parts(op)
+        op = dict(zip(p.ys, p.body_ys, strict=True))[stack].op if stack in p.ys else None
+    return op is not None and op.name == "gather"
 
 
 def _untransposed(v: Value) -> Value:
