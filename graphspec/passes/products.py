@@ -124,9 +124,13 @@ def _add_first(block: Block) -> int:
 
 def transposed(b: Builder, v: Value) -> Value:
     """The transpose of a matrix, or of each of a batch: what v is the transpose of, if it is one."""
-    if v.op is not None and _turns(v.op):
-        return v.op.inputs[0]
-    return b.transpose(v, _swapped(v.type.rank))
+    base = untransposed(v)
+    return base if base is not v else b.transpose(v, _swapped(v.type.rank))
+
+
+def untransposed(v: Value) -> Value:
+    """What a matrix, or each of a batch, is the transpose of; v itself where it is none."""
+    return v.op.inputs[0] if v.op is not None and _turns(v.op) else v
 
 
 def _swapped(rank: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Value, scan_parts
 from graphspec.ir.rewrite import add_scan_y, keep_scan_parts, substitute, uses
+from graphspec.passes.products import untransposed
 from graphspec.passes.told import Told, told
 from graphspec.sizes import product
 
@@ -91,7 +92,7 @@ class _After:
         if op.name == "reduce_sum":
             return self._has_stack(op.inputs[0])
         if op.name == "matmul":
-            return op.output.type.rank == 2 and all(self._stackable(_untransposed(w)) for w in op.inputs)
+            return op.output.type.rank == 2 and all(self._stackable(untransposed(w)) for w in op.inputs)
         return op.name == "scatter_add" and all(map(self._stackable, op.inputs))
 
     def _has_stack(self, v: Value) -> bool:
@@ -135,7 +136,7 @@ class _After:
             if parts := self._joined(right):
                 columns = self._columns(left)
                 return b.concat([b.matmul(columns, self._rows(v)) for v in parts], 1)
-            if left is not (base := _untransposed(left)) and (parts := self._joined(base)):
+            if left is not (base := untransposed(left)) and (parts := self._joined(base)):
                 rows = self._rows(right)
                 return b.concat([b.matmul(b.transpose(self._rows(v), (1, 0)), rows) for v in parts], 0)
             return b.matmul(self._columns(left), self._rows(right))
@@ -154,7 +155,7 @@ class _After:
 
     def _rows(self, v: Value) -> Value:
         """``v_t [k, n]`` of all steps above each other: ``[T * k, n]``."""
-        base = _untransposed(v)
+        base = untransposed(v)
         stack = self._stack(base)
         if base is not v:
             stack = self.b.transpose(stack, (0, 2, 1))
@@ -162,7 +163,7 @@ class _After:
 
     def _columns(self, v: Value) -> Value:
         """``v_t [m, k]`` of all steps beside each other: ``[m, T * k]``."""
-        base = _untransposed(v)
+        base = untransposed(v)
         if base is not v:
             return self.b.transpose(self._rows(base), (1, 0))
         stack = self.b.transpose(self._stack(v), (1, 0, 2))
@@ -180,9 +181,3 @@ def _looked_up(stack: Value) -> bool:
         p = scan_parts(op)
         op = dict(zip(p.ys, p.body_ys, strict=True))[stack].op if stack in p.ys else None
     return op is not None and op.name == "gather"
-
-
-def _untransposed(v: Value) -> Value:
-    """What v is the transpose of; v itself where it is none."""
-    op = v.op
-    return op.inputs[0] if op is not None and op.name == "transpose" and op.attrs["axes"] == (1, 0) else v

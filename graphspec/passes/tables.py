@@ -15,7 +15,7 @@ from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Op, Program, Shape, Value, scan_parts
 from graphspec.ir.ops import primitive
 from graphspec.ir.rewrite import add_scan_const, add_scan_x, invariants, replace_scan_x, substitute, uses
-from graphspec.passes.products import transposed
+from graphspec.passes.products import transposed, untransposed
 from graphspec.passes.told import Told, told
 from graphspec.sizes import Size, product
 
@@ -152,7 +152,8 @@ def _product(b: Builder, op: Op, around: _Around) -> Value | None:
         table, index = found[0], _unflattened(found[1])
         total = _added(b, index, transposed(b, left), table.shape[0])
         return b.matmul(b.transpose(total, (1, 0)), table)
-    found = around.flat(left.op.inputs[0]) if left.op is not None and left.op.name == "transpose" else None
+    base = untransposed(left)
+    found = around.flat(base) if base is not left else None
     if found is not None:
         table, index = found[0], _unflattened(found[1])
         return b.matmul(b.transpose(table, (1, 0)), _added(b, index, right, table.shape[0]))
