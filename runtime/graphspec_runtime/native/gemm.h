@@ -88,7 +88,7 @@ static NAME(ahead) NAME(unpacked)(const REAL *B, gs_int brs)
    after this panel come nearer, one a turn: the third-level cache alone brings them at half the speed that they are used with. */
 #define TILE_OF(ROWS, VECTORS)                                                                                                        \
     static void NAME(tile##ROWS##x##VECTORS)(gs_int K, const ITEM *restrict A, gs_int ars, gs_int acs, const ITEM *restrict P,        \
-                                             const char *next, gs_int step, REAL *restrict C, gs_int crs, gs_int columns, int add)    \
+                                             const char *next, gs_int step, REAL *restrict C, gs_int crs, int add)                    \
     {                                                                                                                                 \
         enum { WIDTH = VECTORS * LANES };                                                                                             \
         NAME(vector) c[ROWS][VECTORS];                                                                                                \
@@ -106,16 +106,12 @@ static NAME(ahead) NAME(unpacked)(const REAL *B, gs_int brs)
                 UNROLLED for (int j = 0; j < VECTORS; ++j) c[i][j] = MULTIPLY_ADD(c[i][j], a, b[j]);                                  \
             }                                                                                                                         \
         }                                                                                                                             \
-        UNROLLED for (int i = 0; i < ROWS; ++i) {                                                                                     \
-            REAL row[WIDTH], *to = columns == WIDTH ? C + i * crs : row;                                                              \
+        UNROLLED for (int i = 0; i < ROWS; ++i)                                                                                       \
             UNROLLED for (int j = 0; j < VECTORS; ++j) {                                                                              \
-                NAME(vector) *place = (NAME(vector) *)(to + j * LANES);                                                               \
-                if (add && columns == WIDTH) c[i][j] += *place;                                                                       \
-                *place = c[i][j];                                                                                                     \
+                NAME(vector) *to = (NAME(vector) *)(C + i * crs + j * LANES);                                                         \
+                if (add) c[i][j] += *to;                                                                                              \
+                *to = c[i][j];                                                                                                        \
             }                                                                                                                         \
-            if (columns < WIDTH)                                                                                                      \
-                _Pragma("omp simd") for (gs_int j = 0; j < columns; ++j) C[i * crs + j] = add ? C[i * crs + j] + row[j] : row[j];     \
-        }                                                                                                                             \
     }
 #define TILES_OF(VECTORS)                                                                                                             \
     TILE_OF(1, VECTORS)                                                                                                               \
@@ -131,8 +127,7 @@ TILES_OF(3)
 TILES_OF(4)
 #endif
 
-typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, const char *, gs_int, REAL *, gs_int, gs_int,
-                           int);
+typedef void (*NAME(tile))(gs_int, const ITEM *, gs_int, gs_int, const ITEM *, const char *, gs_int, REAL *, gs_int, int);
 
 #define ROW_OF_TILES(ROWS) {NAME(tile##ROWS##x1), NAME(tile##ROWS##x2), LARGER(NAME(tile##ROWS##x3), NAME(tile##ROWS##x4))}
 #if TILE_VECTORS > 2
@@ -148,12 +143,25 @@ static void NAME(panel)(gs_int M, gs_int K, const ITEM *A, gs_int ars, gs_int ac
                         gs_int columns, int add)
 {
     if (NAME(whole)(M, K, A, ars, P, C, crs, columns, add)) return;
-    gs_int tiles = (M + TILE_ROWS - 1) / TILE_ROWS, vectors = NAME(wide)(columns) / LANES;
+    gs_int tiles = (M + TILE_ROWS - 1) / TILE_ROWS, width = NAME(wide)(columns), vectors = width / LANES;
+    REAL spare[TILE_ROWS * TILE]; /* where a tile is wider than what is left */
     for (gs_int t = 0, m = 0; t < tiles; ++t) {
         gs_int rows = (M - m + tiles - t - 1) / (tiles - t);
         if (t * LINE >= TILE) next = NAME(packed)(P, 0); /* all of it was fetched */
-        NAME(tiles)[rows - 1][vectors - 1](K, A + m * ars, ars, acs, P, next.at + t * next.hop, next.step, C + m * crs, crs, columns, add);
+        NAME(tile) tile = NAME(tiles)[rows - 1][vectors - 1];
+        const ITEM *a = A + m * ars;
+        const char *ahead = next.at + t * next.hop;
+        REAL *to = C + m * crs;
         m += rows;
+        if (columns == width) {
+            tile(K, a, ars, acs, P, ahead, next.step, to, crs, add);
+            continue;
+        }
+        tile(K, a, ars, acs, P, ahead, next.step, spare, width, 0);
+        for (gs_int i = 0; i < rows; ++i)
+#pragma omp simd
+            for (gs_int j = 0; j < columns; ++j)
+                to[i * crs + j] = add ? to[i * crs + j] + spare[i * width + j] : spare[i * width + j];
     }
 }
 
