@@ -16,6 +16,7 @@ from graphspec.passes import optimise
 from graphspec.passes.told import PassReport
 from graphspec.plan import make_plan
 from graphspec.reference import interpret
+from graphspec.settings import check_device
 from graphspec_runtime import Executable, PlanError, open_device
 from graphspec_runtime.devices.base import Device
 from graphspec_runtime.log import log_once
@@ -105,8 +106,7 @@ def device_named(name: str, threads: int | None = None, precision: str = "float3
     ``threads`` is how many a native device uses, and limits those of NumPy's matrix products, which are the process's own (E0807 for less
     than one).  A device that stands in for another says so, once, in the log.
     """
-    if not isinstance(name, str):
-        raise fail("E0701", f"a device is known by its name, such as 'cpu'; got {name!r}")
+    check_device(name)
     if threads is not None:
         if not isinstance(threads, (int, np.integer)) or threads < 1:
             raise fail("E0807", f"threads must be at least 1, got {threads!r}")

@@ -1,6 +1,8 @@
-"""Settings of a model that the spec does not have: its numbers, their precision, where indices begin."""
+"""Settings of a model that the spec does not have: its numbers, their precision, where indices begin, the device that it runs on."""
 
 from __future__ import annotations
+
+import re
 
 from graphspec.errors import fail
 from graphspec.suggest import did_you_mean
@@ -8,6 +10,8 @@ from graphspec.suggest import did_you_mean
 DTYPES = ("float32", "float64")
 PRECISIONS = ("float32", "bf16")
 """Of matrix products of float32."""
+DEVICES = ("cpu", "native", "numpy", "cuda", "reference")
+"""The names of devices; ``cuda`` may be followed by which one, as in ``cuda:1``."""
 
 
 def check_settings(dtype: str, precision: str, index_base: int) -> None:
@@ -20,3 +24,12 @@ def check_settings(dtype: str, precision: str, index_base: int) -> None:
         raise fail("E0704", f"precision {precision} is of products of float32, not of {dtype}; leave out one of the two")
     if index_base not in (0, 1):
         raise fail("E0704", f"index_base must be 0 or 1, got {index_base!r}")
+
+
+def check_device(name: object) -> None:
+    """E0701 for what names no device; whether a device that there is can be had here is not looked at."""
+    if not isinstance(name, str):
+        raise fail("E0701", f"a device is known by its name, such as 'cpu'; got {name!r}")
+    if name not in DEVICES and not re.fullmatch(r"cuda:\d+", name):
+        helps = [*did_you_mean(name, DEVICES), f"there are {', '.join(DEVICES)}; cuda:1 is the second GPU"]
+        raise fail("E0701", f"no device is called `{name}`", helps=helps)

@@ -217,6 +217,11 @@ def test_a_type_of_numpy_is_named() -> None:
         graphspec.compile(LINEAR, dtype=np.float64)  # type: ignore[arg-type]
 
 
+def test_a_device_by_another_name_is_suggested() -> None:
+    with pytest.raises(SpecError, match="did you mean `cuda`"):
+        graphspec.compile(LINEAR, device="gpu")
+
+
 def test_what_a_model_says_of_itself() -> None:
     assert repr(graphspec.compile(LINEAR)) == "<Model of <text>: float32[B, 3] -> float32[B, 2], 8 parameters, cpu>"
 

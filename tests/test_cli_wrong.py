@@ -108,8 +108,8 @@ def test_only_what_is_missing_is_named(run: Any) -> None:
 
 def test_names_of_others_lead_somewhere() -> None:
     """Each to something that there is: a field, a command, a device, a type of numbers, an option that specs use to have."""
-    from graphspec.cli.main import COMMANDS, DEVICES, fields_of_experiments
-    from graphspec.settings import DTYPES, PRECISIONS
+    from graphspec.cli.main import COMMANDS, fields_of_experiments
+    from graphspec.settings import DEVICES, DTYPES, PRECISIONS
 
     known = {*fields_of_experiments(), *COMMANDS, *DEVICES, *DTYPES, *PRECISIONS, "rnn_size", "n_layers"}
     assert set(ELSEWHERE.values()) <= known

@@ -54,7 +54,7 @@ LAYERS: dict[str, str] = {
     "states": "errors shapes ir lower nn program",
     "codegen": "sizes graphspec_runtime",
     "plan": "errors sizes ir codegen graphspec_runtime",
-    "engine": "errors sizes ir binding passes reference plan graphspec_runtime",
+    "engine": "errors sizes settings ir binding passes reference plan graphspec_runtime",
     "check": "errors sizes suggest graph shapes ir binding engine program reference graphspec_runtime",
     "samples": "errors graph nn check program reference",
     "prove": "errors graph ir check engine samples",

@@ -17,7 +17,8 @@ from typing import NoReturn
 
 from graphspec import __version__
 from graphspec.cli.output import Output, Unwritable
-from graphspec.errors import SpecError, error, fail
+from graphspec.errors import SpecError, error
+from graphspec.settings import check_device
 from graphspec.suggest import did_you_mean, one_of, same
 
 COMMANDS = {
@@ -46,7 +47,6 @@ WITH_SPECS = ("compile", "run", "eval", "sample", "probe", "bench", "profile", "
 
 OK, FAILED, USAGE, WRONG_GRADIENTS, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 DEVICE_ERROR = "E0701"
-DEVICES = ("cpu", "native", "numpy", "cuda", "reference")
 
 
 class Unreadable(Exception):
@@ -169,14 +169,6 @@ def parse(words: list[str]) -> argparse.Namespace:
     return args
 
 
-def check_devices(names: Sequence[str]) -> None:
-    """E0701 for a name that no device has."""
-    for name in names:
-        if name.partition(":")[0] not in DEVICES:
-            helps = [*did_you_mean(name, DEVICES), f"there are {', '.join(DEVICES)}; cuda:1 is the second GPU"]
-            raise fail(DEVICE_ERROR, f"no device is called `{name}`", helps=helps)
-
-
 def pictured(failure: SpecError) -> SpecError:
     """The error, and a picture of it where the spec asked for one."""
     if failure.draw_as is None:
@@ -225,7 +217,8 @@ def command(words: list[str]) -> int:
     out.as_json = args.json  # which may be shortened
     try:
         given = getattr(args, "device", None)
-        check_devices([given] if isinstance(given, str) else given or [])
+        for name in [given] if isinstance(given, str) else given or []:  # before anything else is read
+            check_device(name)
         load_plugins(getattr(args, "plugin", []))
         return int(import_module(module_of(args.command)).run(args, out))
     except SpecError as failure:
