@@ -7,10 +7,8 @@ import argparse
 from graphspec.build import ExperimentSpec
 from graphspec.check import check, on_device
 from graphspec.cli.common import opened, spec_arguments, training_setup, typed
-from graphspec.cli.output import Output
+from graphspec.cli.output import OK, WRONG_GRADIENTS, Output
 from graphspec.engine import device_named
-
-WRONG_GRADIENTS = 3
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -46,4 +44,4 @@ def run(args: argparse.Namespace, out: Output) -> int:
         worst = f"largest relative error {report.max_relative_error:.1e}"
         verdict = f"all {len(report.entries)} gradients agree" if report.ok else "some gradients are WRONG"
         out.text(f"\n{verdict}; {worst} (tolerance {args.tolerance:g})")
-    return 0 if report.ok else WRONG_GRADIENTS
+    return OK if report.ok else WRONG_GRADIENTS

@@ -8,11 +8,10 @@ import io
 import sys
 from typing import Any
 
-from graphspec.cli.output import Output
+from graphspec.cli.output import FAILED, OK, Output
 from graphspec.errors import SpecError
 from graphspec.tools.files import Formatted, format_bytes, format_file, rewrite
 
-CHANGES, FAILED = 1, 1
 STDIN = "-"
 
 
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.json(to_json(done, failures, args))
     elif failures:
         out.failure(SpecError(*(d for failure in failures for d in failure.diagnostics)))
-    return FAILED if failures else CHANGES if args.check and any(f.changed for f in done) else 0
+    return FAILED if failures or (args.check and any(f.changed for f in done)) else OK
 
 
 def say(formatted: Formatted, path: str, args: argparse.Namespace, out: Output) -> None:

@@ -1,8 +1,4 @@
-"""``graphspec``: arguments, exit codes, and what becomes of errors.
-
-Exit codes: 0 all is well; 1 something is wrong with a spec, its data or its run, or a value makes no sense; 2 the command line cannot
-be read; 3 ``check`` found wrong gradients; 4 the device cannot be had; 130 interrupted.
-"""
+"""``graphspec``: arguments, and what becomes of errors."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from graphspec import __version__
-from graphspec.cli.output import Output, Unwritable
+from graphspec.cli.output import FAILED, INTERRUPTED, NO_DEVICE, OK, USAGE, Output, Unwritable
 from graphspec.errors import SpecError, error
 from graphspec.settings import check_device
 from graphspec.suggest import did_you_mean, one_of, same
@@ -45,7 +41,6 @@ COMMANDS = {
 WITH_SPECS = ("compile", "run", "eval", "sample", "probe", "bench", "profile", "draw", "check", "weights")
 """Commands that evaluate a spec: they share options."""
 
-OK, FAILED, USAGE, WRONG_GRADIENTS, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 DEVICE_ERROR = "E0701"
 
 

@@ -1,4 +1,4 @@
-"""All printing: plain text to a pipe, rich text to a terminal, JSON where asked."""
+"""All printing: plain text to a pipe, rich text to a terminal, JSON where asked; and the exit codes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from typing import Any
 
 from graphspec.errors import Diagnostic, SpecError
 from graphspec.render import render
+
+OK, FAILED, USAGE, WRONG_GRADIENTS, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes: all is well; something is wrong with a spec, its data or its run, or a value makes no sense; the command line cannot be
+read; ``check`` found wrong gradients; the device cannot be had; interrupted."""
 
 
 def amount(n: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graphspec.cli.common import opened, place, precision_argument, remembered_plugins, spec_arguments
-from graphspec.cli.output import Output
+from graphspec.cli.output import INTERRUPTED, Output
 from graphspec.errors import fail
 from graphspec.passes.told import Count
 from graphspec.settings import check_settings
@@ -25,8 +25,6 @@ from graphspec.training.tensorboard import TensorBoard
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where no terminal looks on."""
-
-INTERRUPTED = 130
 NAMES = {LOSS: "loss", "bits_per_char": "bits per character", "ngram3": "3-gram", "ngram5": "5-gram", "exact": "exactly right"}
 """Measures and baselines in words, where they are called otherwise."""
 
