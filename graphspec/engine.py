@@ -34,9 +34,6 @@ HELPS = {
 }
 """What helps against it, by its kind or by the cause of a device that cannot be had."""
 
-RESIDENT = ("parameter", "state", "buffer", "gradient")
-"""Roles of arrays that the caller owns and that a program may update in place."""
-
 
 class Engine:
     """Runs one program on one device.

@@ -100,7 +100,6 @@ def open_spec(
     roots: Sequence[str | Path] = (),
     options: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
-    library: StandardLibrary | None = None,
     seed: int = 1,
 ) -> Opened:
     """A spec by path, or by its text (when it has a newline or reads as code); SpecError for all that is wrong with it.
@@ -122,7 +121,7 @@ def open_spec(
     for place in places:
         if not place.is_dir():
             raise fail("E0802", f"the root {place} is not a folder")
-    return open_source(source, entry, lenient=lenient, roots=places, options=options or {}, limits=limits, library=library, seed=seed)
+    return open_source(source, entry, lenient=lenient, roots=places, options=options or {}, limits=limits, seed=seed)
 
 
 def open_source(

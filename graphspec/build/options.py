@@ -26,7 +26,7 @@ class Overrides:
         self.used: set[str] = set()
         self.known: list[str] = []
 
-    def take(self, name: str, default: Any, complain: str = "option") -> tuple[Any, bool]:
+    def take(self, name: str, default: Any) -> tuple[Any, bool]:
         """The value for a name and whether it came from outside; E0601 when its type does not fit the default's."""
         self.known.append(name)
         if name not in self.given:

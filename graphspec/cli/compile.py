@@ -26,19 +26,17 @@ from graphspec.passes.told import Count, PassReport
 from graphspec.plan import make_plan, print_plan, summarise
 from graphspec.program import Typed, backward_program, forward_program, leaf_names
 from graphspec.render import line_numbers
-from graphspec.settings import check_settings
+from graphspec.settings import DTYPES, check_settings
 from graphspec.states import warnings_of
 from graphspec.training.feeding import source_of
 from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import best_measure, measured_by
 from graphspec.training.step import training_program
 
-DEFAULT_SIZES = {"B": 1, "T": 1}
-
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     spec_arguments(sub)
-    sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    sub.add_argument("--dtype", default="float32", choices=DTYPES)
     precision_argument(sub)
     sub.add_argument(
         "--emit",

@@ -15,7 +15,7 @@ from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.plots.style import format_of, save
 from graphspec.render import line_numbers
-from graphspec.settings import check_settings
+from graphspec.settings import DTYPES, check_settings
 from graphspec_runtime.threads import default_threads
 
 MAX_STEPS = 1_000_000
@@ -27,7 +27,7 @@ SHOWN = 0.001
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     spec_arguments(sub)
-    sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    sub.add_argument("--dtype", default="float32", choices=DTYPES)
     precision_argument(sub)
     sub.add_argument("--at", default="", metavar="B=50,T=50", help="sizes (default: those of the data; 32 each for a model without data)")
     sub.add_argument("--steps", type=int, metavar="N", help="steps whose mean counts (default: as many as take two seconds)")

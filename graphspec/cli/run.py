@@ -14,7 +14,7 @@ from graphspec.cli.common import opened, place, precision_argument, remembered_p
 from graphspec.cli.output import INTERRUPTED, Output
 from graphspec.errors import fail
 from graphspec.passes.told import Count
-from graphspec.settings import check_settings
+from graphspec.settings import DTYPES, check_settings
 from graphspec.tensorfile import make_folder
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures
@@ -35,7 +35,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=int, help="of initial values and random numbers (default: the spec's)")
     sub.add_argument("--out", type=place, metavar="DIR", help="run folder for checkpoints and metrics (default: runs/<spec>-<number>)")
     sub.add_argument("--resume", action="store_true", help="go on with the run in --out; starts afresh when there is none")
-    sub.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    sub.add_argument("--dtype", default="float32", choices=DTYPES)
     precision_argument(sub)
     sub.add_argument("--detect-anomaly", action="store_true", help="find the node that the first number comes from that is not finite")
     sub.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard too, into the run folder")

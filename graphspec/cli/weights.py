@@ -14,7 +14,7 @@ from graphspec.cli.common import opened, place
 from graphspec.cli.output import Output, amount
 from graphspec.errors import error, fail
 from graphspec.open import pick_module
-from graphspec.settings import DTYPES, check_settings
+from graphspec.settings import DTYPES
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Progress
 from graphspec.training.rundir import RunDir
@@ -50,7 +50,6 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 def into(args: argparse.Namespace, out: Output) -> int:
     """A spec's parameters from the file; kept where ``--out`` says."""
-    check_settings(args.dtype, "float32", 1)
     found = opened(args)
     made: Model | Experiment
     if isinstance(found.result, ExperimentSpec):

@@ -75,7 +75,7 @@ class Gather:
             same = len(list(takewhile(lambda pair: pair[0] == pair[1][0], zip(keys, open_boxes, strict=False))))
             del open_boxes[same:]
             for position in range(same, len(frames)):
-                inner = _call_box(frames, position, node.origin)
+                inner = _call_box(frames, position)
                 (open_boxes[-1][1] if open_boxes else box).add(inner)
                 open_boxes.append((keys[position], inner))
             place = open_boxes[-1][1] if open_boxes else box
@@ -261,7 +261,7 @@ def _shared(paths: Sequence[list[Frame]]) -> list[Frame]:
     return first[:length]
 
 
-def _call_box(frames: Sequence[Frame], position: int, origin: Origin) -> Box:
+def _call_box(frames: Sequence[Frame], position: int) -> Box:
     frame = frames[position]
     title = f"{frame.binding[0]} = {frame.binding[1]}" if frame.binding else frame.name or frame.text
     calls = tuple(describe(f) for f in reversed(frames[: position + 1]))

@@ -204,7 +204,7 @@ class Printer:
                 case Indented():
                     stack.append((indent + INDENT, flat, doc.inner))
                 case Group():
-                    stack.append((indent, flat or (not doc.broken and self.fits(doc, doc.flat, stack)), doc.inner))
+                    stack.append((indent, flat or (not doc.broken and self.fits(doc.flat, stack)), doc.inner))
                 case Line() if flat:
                     if self.ended is not None:
                         self.newline(indent)
@@ -226,14 +226,14 @@ class Printer:
         return "".join(self.out)
 
     def hug(self, doc: Hug, indent: int, flat: bool, stack: list[tuple[int, bool, Doc]]) -> None:
-        if flat or self.fits(doc, doc.flat, stack):
+        if flat or self.fits(doc.flat, stack):
             stack.extend([(indent, True, doc.stop), (indent, True, doc.last), (indent, True, doc.start)])
         elif self.column + self.spaces + doc.start.flat + doc.last.head <= self.width:
             stack.extend([(indent, False, doc.stop), (indent, False, doc.last), (indent, True, doc.start)])
         else:
             stack.append((indent, False, doc.spread))
 
-    def fits(self, doc: Doc, width: int, rest: list[tuple[int, bool, Doc]]) -> bool:
+    def fits(self, width: int, rest: list[tuple[int, bool, Doc]]) -> bool:
         """Whether a document of this width, and what follows up to the next possible break, end before the last column."""
         left = self.width - self.column - self.spaces - width
         for _, _, following in reversed(rest):

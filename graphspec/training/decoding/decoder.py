@@ -113,7 +113,7 @@ class Decoder:
         return {name: found.pop(name) for name in model.state_names}, found
 
     def _steps(
-        self, engine: Engine, model: StepModel, arguments: dict[str, Any], carries: dict[str, Any], length: int, chunk: int,
+        self, engine: Engine, arguments: dict[str, Any], carries: dict[str, Any], length: int, chunk: int,
         each: Mapping[str, Array] | None = None,
     ) -> Iterator[dict[str, Array]]:  # fmt: skip
         """Run a program for ``length`` steps, a chunk at a time: what each chunk stacks; ``carries`` are brought up to date."""
@@ -151,7 +151,7 @@ class Decoder:
         carries: dict[str, Any] = {self.model.typed.input_names[0]: np.asarray(first, np.int32), **state}
         if self.stop is not None:
             carries["ended"] = np.zeros(len(first), np.bool_)
-        for found in self._steps(engine, self.model, arguments, carries, settings.length, settings.chunk):
+        for found in self._steps(engine, arguments, carries, settings.length, settings.chunk):
             yield found
             if self.stop is not None and carries["ended"].all():
                 return
@@ -227,7 +227,7 @@ class Decoder:
         name = self.model.typed.input_names[0]
         arguments = {**self._shared(self.spec.step), **context, name: np.ones(tokens.shape[1], np.int32)}
         each = {"tokens": tokens, "targets": targets}
-        for found in self._steps(self._engine("force"), self.model, arguments, state, len(tokens), CHUNK, each):
+        for found in self._steps(self._engine("force"), arguments, state, len(tokens), CHUNK, each):
             yield found["log_p"]
 
     def score(self, batch: Batch | None, tokens: Array, targets: Array) -> Array:
@@ -252,7 +252,7 @@ class Decoder:
         divisor = (((5 + np.arange(1, settings.length + 1)) / 6) ** settings.penalty).astype(self.dtype)
         arguments = {**self._shared(self.spec.step), **context, "longest": divisor[-1] if len(divisor) else np.ones((), self.dtype)}
         chunks = []
-        for found in self._steps(engine, model, arguments, carries, settings.length, settings.chunk, {"divisor": divisor}):
+        for found in self._steps(engine, arguments, carries, settings.length, settings.chunk, {"divisor": divisor}):
             chunks.append(found)
             if not carries["going"].any():
                 break
