@@ -38,7 +38,7 @@ from graphspec.program import (
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
 from graphspec.suggest import did_you_mean
-from graphspec.views import Kept, Views, check_matching
+from graphspec.views import Kept, Views, check_matching, on_host, resident
 
 Array = np.ndarray[Any, Any]
 
@@ -110,18 +110,12 @@ class Model:
         self._lock = threading.Lock()
         check_memory(order)
         self._host = initial_values(order, seed, dtype)
-        self.flat_parameters = self._resident(self._host)
-        self.flat_gradients = self._resident(np.zeros_like(self._host))
+        self.flat_parameters = resident(self._host, self._device)
+        self.flat_gradients = resident(np.zeros_like(self._host), self._device)
         self.parameters = Views(views(self.flat_parameters, order), "parameter", self._device)
         self.gradients = Views(views(self.flat_gradients, order), "gradient", self._device)
-        buffers = {p.name: self._resident(initial_value(p, seed, dtype)) for p in module.all_parameters(buffers=True)}
+        buffers = {p.name: resident(initial_value(p, seed, dtype), self._device) for p in module.all_parameters(buffers=True)}
         self.buffers = Views(buffers, "running statistic", self._device)
-
-    def _resident(self, array: Array) -> Any:
-        return array if self._device is None else self._device.from_host(array)
-
-    def _host_array(self, array: Any) -> Array:
-        return np.array(array if self._device is None else self._device.to_host(array))
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -174,7 +168,7 @@ class Model:
         with self._lock:  # results lie in the plan's arena until the next run
             engine = self._engine("forward", typed, wanted)
             results = engine.run({**arrays, **self._common(engine.program)})
-            found = {name: self._host_array(results[name]) for name in results if name.startswith(("output", "node:"))}
+            found = {name: on_host(results[name], self._device) for name in results if name.startswith(("output", "node:"))}
         outputs = unflatten(typed.outputs, (found[name] for name in typed.output_names))
         return outputs, {name: a for name, a in found.items() if name.startswith("node:")}
 
@@ -195,7 +189,7 @@ class Model:
             if f"gradient:{name}" in wanted:
                 arrays[f"gradient:{name}"] = np.asarray(value, self.dtype)
         results = engine.run({**arrays, **self._common(engine.program), "gradients": self.flat_gradients})
-        found = [self._host_array(results[f"gradient:{n}"]) if f"gradient:{n}" in results else None for n in typed.input_names]
+        found = [on_host(results[f"gradient:{n}"], self._device) if f"gradient:{n}" in results else None for n in typed.input_names]
         return unflatten(typed.inputs, found)
 
     def node(self, name: str) -> NodeProbe:
@@ -234,7 +228,7 @@ class Model:
         """Parameters, running statistics, the spec's copy and its options in one safetensors file."""
         from graphspec.tensorfile import write_tensors
 
-        tensors = {name: self._host_array(a) for name, a in (*self.parameters.items(), *self.buffers.items())}
+        tensors = {name: on_host(a, self._device) for name, a in (*self.parameters.items(), *self.buffers.items())}
         settings = {
             "dtype": self.dtype,
             "index_base": self.index_base,

@@ -92,6 +92,16 @@ class Kept(Generic[T]):
             put(held, fitting(self.name, held, value), owner._device)
 
 
+def resident(array: Array, device: Device | None) -> Any:
+    """The array where the device works on it; None is the reference interpreter, which works on NumPy's own."""
+    return array if device is None else device.from_host(array)
+
+
+def on_host(array: Any, device: Device | None) -> Array:
+    """A copy as a NumPy array."""
+    return np.array(array if device is None else device.to_host(array))
+
+
 def put(array: Any, value: Any, device: Device | None) -> None:
     """Copy from the device or the host into an array, in the order of the device's other work."""
     (np.copyto if device is None else device.copy)(array, value)

@@ -20,6 +20,7 @@ from graphspec.graph import initial_value, initial_values
 from graphspec.passes.told import PassReport
 from graphspec.plan.summary import calls_and_flops
 from graphspec.program import Typed, backward_program, leaves
+from graphspec.views import resident
 from graphspec_runtime.kernels import POINTWISE
 from graphspec_runtime.plan import Instruction, evaluate
 
@@ -157,7 +158,7 @@ class CompiledModel:
         for port, value in zip(program.inputs, program.block.params, strict=True):
             fill = 1 if port.name.startswith("gradient:") else 0
             array = given.get(port.name, np.full([n.evaluate(self.sizes) for n in value.shape], fill)).astype(value.dtype)
-            self.arguments[port.name] = array if self.device is None else self.device.from_host(array)
+            self.arguments[port.name] = resident(array, self.device)
         self.engine = Engine(program, self.device, timed=True)
 
 

@@ -16,6 +16,7 @@ from graphspec.engine import Engine, device_named
 from graphspec.graph import initial_values, name_parameters
 from graphspec.training.decoding.model import step_model
 from graphspec.training.decoding.programs import draw_program
+from graphspec.views import resident
 
 Array = np.ndarray[Any, Any]
 
@@ -48,7 +49,7 @@ class SampledStep:
         flat = initial_values(order, int(opened.result.fields["seed"]), "float32")
         self.weights = views(flat, order)
         counters = dict.fromkeys(("seed", "step"), np.asarray(1, np.int64))
-        self.fixed: dict[str, Any] = {"parameters": flat if self.device is None else self.device.from_host(flat), **counters}
+        self.fixed: dict[str, Any] = {"parameters": resident(flat, self.device), **counters}
         self.engine = Engine(draw_program(self.model, None, False, False), self.device, without=frozenset(without))
         self.token, rows_of = self.model.typed.input_names[0], {str(self.model.rows): rows}
         shapes = zip(self.model.state_names, self.model.state, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.passes import optimise
 from graphspec.settings import check_settings
 from graphspec.training.step import Setup, gradient_program, set_up, training_program
+from graphspec.views import resident
 
 Array = np.ndarray[Any, Any]
 
@@ -91,27 +93,24 @@ class CompiledStep:
         if at:
             types = {port.name: v.type for port, v in zip(program.inputs, program.block.params, strict=True)}
             given = {port: repeated(a, [n.evaluate(self.sizes) for n in types[port].shape]) for port, a in given.items()}
-        resident = self._resident
-        self.flat = resident(initial_values(order, seed, dtype))
+        place = partial(resident, device=self.device)
+        self.flat = place(initial_values(order, seed, dtype))
         self.parameters = views(self.flat, order)
         self.carried = {
-            name: resident(np.zeros([n.evaluate(self.sizes) for n in t.shape], t.dtype)) for name, t in self.setup.carried.items()
+            name: place(np.zeros([n.evaluate(self.sizes) for n in t.shape], t.dtype)) for name, t in self.setup.carried.items()
         }
-        buffers = {p.name: resident(initial_value(p, seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
+        buffers = {p.name: place(initial_value(p, seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}
         self.arguments: dict[str, Any] = {
-            **{port: resident(array) for port, array in given.items()}, **self.carried, **buffers, "parameters": self.flat,
+            **{port: place(array) for port, array in given.items()}, **self.carried, **buffers, "parameters": self.flat,
             "seed": np.asarray(seed, np.int64), "step": np.asarray(1, np.int64),
         }  # fmt: skip
         if update:
             rate = np.asarray(self.setup.optimizer_fields["learningRate"], dtype)
-            state = {name: resident(np.zeros(len(self.flat), dtype)) for name in self.setup.optimizer_state}
-            zeros = {"gradients": resident(np.zeros(len(self.flat), dtype))} if self.setup.accumulate > 1 else {}
+            state = {name: place(np.zeros(len(self.flat), dtype)) for name in self.setup.optimizer_state}
+            zeros = {"gradients": place(np.zeros(len(self.flat), dtype))} if self.setup.accumulate > 1 else {}
             self.arguments |= {"learning_rate": rate, **state, **zeros}
         self.update = update
         self.engine = Engine(program, self.device, timed=timed, without=frozenset(without))
-
-    def _resident(self, array: Array) -> Any:
-        return array if self.device is None else self.device.from_host(array)
 
     def run(self) -> dict[str, Any]:
         """One step: its results, in arrays that the next one overwrites."""

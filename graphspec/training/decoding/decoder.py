@@ -20,6 +20,7 @@ from graphspec.program import Typed, forward_program
 from graphspec.training.decoding.model import StepModel, encoder_types, step_model
 from graphspec.training.decoding.programs import LOWEST, POOL, beam_program, draw_program, extra_names, force_program
 from graphspec.training.decoding.settings import CHUNK, LONG_CHUNK, PATIENCE, Hypothesis, Settings
+from graphspec.views import put, resident
 from graphspec_runtime.devices.base import Device
 
 Array = np.ndarray[Any, Any]
@@ -80,19 +81,15 @@ class Decoder:
         assert module is not None
         if module not in self._flat:
             order = module.all_parameters()
-            flat = self._resident(np.zeros(sum(p.size for p in order), self.dtype))
+            flat = resident(np.zeros(sum(p.size for p in order), self.dtype), self.device)
             self._flat[module] = flat, views(flat, order)
         flat, parts = self._flat[module]
-        copy = np.copyto if self.device is None else self.device.copy
         for name, part in parts.items():
-            copy(part, self.arrays[name])
+            put(part, self.arrays[name], self.device)
         return {
             "parameters": flat, **{p.name: self.arrays[p.name] for p in module.all_parameters(buffers=True)},
             "seed": np.asarray(seed, np.int64), "step": np.asarray(first, np.int64),
         }  # fmt: skip
-
-    def _resident(self, array: Array) -> Any:
-        return array if self.device is None else self.device.from_host(array)
 
     def _begin(self, batch: Batch | None, rows: int, width: int = 1) -> tuple[dict[str, Any], dict[str, Any]]:
         """First states and context by the names of the step's inputs, each row repeated ``width`` times: zeros, or what the encoder
