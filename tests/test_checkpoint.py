@@ -16,9 +16,9 @@ import pytest
 import safetensors.numpy
 
 import graphspec
-from graphspec.errors import Diagnostic, SpecError
+from graphspec.errors import SpecError
 from graphspec.tensorfile import PART, read_tensors, write_bytes, write_tensors
-from graphspec.training.checkpoint import BEST, Checkpoints, checkpoint_file
+from graphspec.training.checkpoint import BEST, Checkpoints, load_checkpoint
 from graphspec.training.loop import RunSettings, run
 
 CHAR_LM = Path(__file__).parent.parent / "specs" / "char_lm.spec"
@@ -257,8 +257,9 @@ def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     assert read_tensors(checkpoints.folder / BEST)[1] == {"experiment": {"steps": 5}}
     found = checkpoints.newest()
     assert found is not None and found[1] == {"steps": 15} and found[2] == []
-    assert checkpoint_file(tmp_path) == checkpoints.folder / BEST
-    assert checkpoint_file(checkpoints.folder / "step-00000010.safetensors").name == "step-00000010.safetensors"
+    assert load_checkpoint(tmp_path).path == checkpoints.folder / BEST
+    assert load_checkpoint(tmp_path, last=True).state == {"steps": 15}
+    assert load_checkpoint(checkpoints.folder / "step-00000010.safetensors").state == {"steps": 10}
 
 
 def test_a_damaged_one_is_named_and_skipped_and_does_not_push_out_a_good_one(tmp_path: Path) -> None:
@@ -292,12 +293,12 @@ def test_a_folder_without_a_good_checkpoint_cannot_be_loaded(tmp_path: Path) -> 
     checkpoints = Checkpoints(tmp_path)
     write_step(checkpoints, 1)
     (checkpoints.folder / BEST).write_bytes(b"")
-    skipped: list[Diagnostic] = []
-    assert checkpoint_file(tmp_path, skipped=skipped).name == "step-00000001.safetensors"
-    assert [(w.code, w.severity) for w in skipped] == [("W0705", "warning")] and BEST in skipped[0].message
-    checkpoint_file(tmp_path).write_bytes(b"")
+    found = load_checkpoint(tmp_path)
+    assert found.path.name == "step-00000001.safetensors"
+    assert [(w.code, w.severity) for w in found.skipped] == [("W0705", "warning")] and BEST in found.skipped[0].message
+    found.path.write_bytes(b"")
     with pytest.raises(SpecError, match="no checkpoint") as caught:
-        checkpoint_file(tmp_path)
+        load_checkpoint(tmp_path)
     assert caught.value.code == "E0801" and len(caught.value.diagnostics[0].notes) == 2
 
 

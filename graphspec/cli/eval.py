@@ -9,9 +9,9 @@ from typing import Any
 from graphspec.cli.common import overrides, remembered_plugins
 from graphspec.cli.output import Output
 from graphspec.cli.run import loss_unit, said, words
-from graphspec.errors import Diagnostic, fail
-from graphspec.training.checkpoint import checkpoint_file
-from graphspec.training.experiment import Experiment
+from graphspec.errors import fail
+from graphspec.training.checkpoint import load_checkpoint
+from graphspec.training.experiment import Experiment, restored
 from graphspec.training.measures import LOSS
 from graphspec.training.rundir import RunDir
 
@@ -52,11 +52,10 @@ def wrong(right: int, counted: int) -> str:
 
 def load(args: argparse.Namespace, out: Output) -> Experiment:
     """The experiment of a run folder or checkpoint; data that the spec names are looked for where they were."""
-    skipped: list[Diagnostic] = []
-    file = checkpoint_file(Path(args.run), getattr(args, "last", False), skipped)
-    out.warnings(skipped)
-    folder = Path(args.run) if Path(args.run).is_dir() else file.parent.parent
+    checkpoint = load_checkpoint(Path(args.run), args.last)
+    out.warnings(checkpoint.skipped)
+    folder = Path(args.run) if Path(args.run).is_dir() else checkpoint.path.parent.parent
     known = RunDir(folder).read()
     remembered_plugins(folder, known, out)
     roots: list[Any] = args.root or known.get("roots", [])
-    return Experiment.load(file, device=args.device, threads=args.threads, roots=roots, **overrides(args.options))
+    return restored(checkpoint, device=args.device, threads=args.threads, roots=roots, options=overrides(args.options))

@@ -11,7 +11,6 @@ from graphspec.cli.eval import load
 from graphspec.cli.output import Output
 from graphspec.data.corpus import decoded, lines_of
 from graphspec.errors import fail
-from graphspec.training.checkpoint import checkpoint_file
 from graphspec.training.decoding import Hypothesis
 from graphspec.training.decoding.settings import LENGTH, SOURCE_LENGTH, TEMPERATURE
 from graphspec.training.experiment import Experiment
@@ -91,8 +90,7 @@ def _sources(args: argparse.Namespace) -> list[str] | None:
 def _text(experiment: Experiment, args: argparse.Namespace, out: Output) -> int:
     pieces = experiment.stream(args.length, args.temperature, args.prime, args.seed, args.top_k, args.top_p)
     if args.json:
-        file = checkpoint_file(Path(args.run), args.last)
-        out.json({"text": "".join(pieces), "prime": args.prime, "checkpoint": str(file), "steps": experiment.steps})
+        out.json({"text": "".join(pieces), "prime": args.prime, "checkpoint": str(experiment.loaded_from), "steps": experiment.steps})
         return 0
     out.text(_before(experiment, args.prime), end="")
     for piece in pieces:

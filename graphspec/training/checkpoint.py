@@ -8,7 +8,7 @@ checkpoint is one file with its own checksum, so that one rename makes it, and t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,35 +70,19 @@ class Checkpoints:
 
         E0705, naming each, when there are some and none is good: to start afresh over them is for the user to decide.
         """
-        skipped: list[Diagnostic] = []
-        for path in [*(path for _, path in self.steps()), *self.best()]:
-            try:
-                tensors, header = read_tensors(path)
-                return Found(tensors, header[STATE], skipped, path)
-            except SpecError as failure:
-                skipped.append(_passed_over(failure.diagnostics[0].message))
-            except KeyError:
-                skipped.append(_passed_over(f"{path} holds no experiment"))
-        if skipped:
-            raise fail(
-                "E0705",
-                f"no checkpoint in {self.folder} is good",
-                notes=[warning.message.removesuffix("; it is skipped") for warning in skipped],
-                helps=["to start afresh, choose another folder with `--out`, or remove this one"],
-            )
-        return None
+        found, damaged = _first_good([*(path for _, path in self.steps()), *self.best()])
+        if found is None and damaged:
+            helps = ["to start afresh, choose another folder with `--out`, or remove this one"]
+            raise fail("E0705", f"no checkpoint in {self.folder} is good", notes=damaged, helps=helps)
+        return found
 
     def best(self) -> list[Path]:
         """The best one's file, if it is there."""
         return [path for path in (self.folder / BEST,) if path.is_file()]
 
 
-def _passed_over(message: str) -> Diagnostic:
-    return error("W0705", f"{message}; it is skipped", severity="warning")
-
-
 class Found(NamedTuple):
-    """A good checkpoint: what it holds, a warning for each damaged one that is newer, its file."""
+    """A good checkpoint: what it holds, a warning for each damaged one that was passed over, its file."""
 
     tensors: dict[str, Array]
     state: dict[str, Any]
@@ -106,21 +90,38 @@ class Found(NamedTuple):
     path: Path
 
 
-def checkpoint_file(path: Path, last: bool = False, skipped: list[Diagnostic] | None = None) -> Path:
-    """The file to load for a run folder (the best, else the newest that is good; with ``last`` the newest first) or a file; E0801 when
-    there is nothing there, or nothing good, naming each that is damaged.  ``skipped`` gets a warning for each that was passed over."""
+def load_checkpoint(path: Path, last: bool = False) -> Found:
+    """What a file holds, or, of a run folder, its best checkpoint, else the newest that is good; with ``last`` the newest first.
+
+    E0801 when there is nothing there, or nothing good, naming each that is damaged; E0705 for a file that is damaged, or no experiment's.
+    """
     if not path.is_dir():
-        return path
+        return _read(path)
     checkpoints = Checkpoints(path)
     best, steps = checkpoints.best(), [file for _, file in checkpoints.steps()]
-    damaged = []
-    for candidate in [*steps, *best] if last else [*best, *steps]:
+    found, damaged = _first_good([*steps, *best] if last else [*best, *steps])
+    if found is None:
+        raise fail("E0801", f"{path} holds no checkpoint that can be read", notes=damaged, helps=["a run writes them to its --out folder"])
+    return found
+
+
+def _read(path: Path) -> Found:
+    tensors, header = read_tensors(path)
+    if not isinstance(header.get(STATE), dict):
+        helps = ["a model is loaded with `graphspec.load(path)`"] if "model" in header else []
+        raise fail("E0705", f"{path} holds no experiment", helps=helps)
+    return Found(tensors, header[STATE], [], path)
+
+
+def _first_good(paths: Iterable[Path]) -> tuple[Found | None, list[str]]:
+    """The first of these files that is good, if there is one, and what is wrong with those before it."""
+    damaged: list[str] = []
+    for path in paths:
         try:
-            read_tensors(candidate)
+            found = _read(path)
         except SpecError as failure:
             damaged.append(failure.diagnostics[0].message)
             continue
-        if skipped is not None:
-            skipped += [_passed_over(message) for message in damaged]
-        return candidate
-    raise fail("E0801", f"{path} holds no checkpoint that can be read", notes=damaged, helps=["a run writes them to its --out folder"])
+        skipped = [error("W0705", f"{message}; it is skipped", severity="warning") for message in damaged]
+        return found._replace(skipped=skipped), damaged
+    return None, damaged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from graphspec.graph import initial_value, initial_values, name_parameters
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
-from graphspec.tensorfile import read_tensors, write_tensors
+from graphspec.tensorfile import write_tensors
 from graphspec.training.anomaly import Watched
-from graphspec.training.checkpoint import checkpoint_file
+from graphspec.training.checkpoint import STATE, Found, load_checkpoint
 from graphspec.training.classonly import ClassOnly
 from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_by_length, check_generation, check_given, settings_of
 from graphspec.training.decoding.model import cannot_generate, check_trained
@@ -33,7 +34,7 @@ from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import EXACT, LOSS, Tally, best_measure, measured_by
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
-from graphspec.views import Kept, Views, check_matching
+from graphspec.views import Kept, Views, check_matching, on_host, resident
 from graphspec.weights import load as load_weights
 
 Array = np.ndarray[Any, Any]
@@ -74,6 +75,7 @@ class Experiment:
         self.spec: ExperimentSpec = opened.result
         self.fields = self.spec.fields
         self.steps = 0
+        self.loaded_from: Path | None = None  # the checkpoint that it goes on from
         try:
             self.setup = set_up(self.spec, dtype)
         except SpecError as failure:
@@ -83,6 +85,7 @@ class Experiment:
         self.device_name = device
         self.precision = precision
         self._device = device_named(device, threads, precision)
+        self._resident = partial(resident, device=self._device)
         name_parameters([self.setup.graph, *self.spec.models])
         order = self.setup.graph.all_parameters()
         check_trained(self.spec, order)
@@ -117,12 +120,9 @@ class Experiment:
         """Of evaluating the spec, of typing what is trained, and of what it cannot generate with."""
         return [*self.opened.warnings, *warnings_of(self.setup.typed, trained=True), *cannot_generate(self.spec, self.dtype)]
 
-    def _resident(self, array: Array) -> Any:
-        return array if self._device is None else self._device.from_host(array)
-
     def to_host(self, array: Any) -> Array:
         """A copy as a NumPy array."""
-        return np.array(array if self._device is None else self._device.to_host(array))
+        return on_host(array, self._device)
 
     def _tally(self) -> Tally:
         return Tally(measured_by(self._evaluate.program), self.to_host)
@@ -375,7 +375,7 @@ class Experiment:
 
     def save(self, path: str | Path) -> None:
         """Everything needed to go on or to sample, in one file."""
-        write_tensors(Path(path), self.tensors(), {"experiment": self.state()})
+        write_tensors(Path(path), self.tensors(), {STATE: self.state()})
 
     @ClassOnly
     def load(
@@ -386,14 +386,15 @@ class Experiment:
 
         The corpus is opened again only when it trains or validates (``options`` may name another place for it; one that the spec names
         is looked for under ``roots``)."""
-        skipped: list[Diagnostic] = []
-        tensors, header = read_tensors(checkpoint_file(Path(path), last, skipped))
-        state = header.get("experiment")
-        if not isinstance(state, dict):
-            helps = ["a model is loaded with `graphspec.load(path)`"] if "model" in header else []
-            raise fail("E0705", f"{path} holds no experiment", helps=helps)
-        opened = Opened.from_json(state["spec"], options, roots)
-        found = Experiment(opened, dtype=state["dtype"], device=device, threads=threads)
-        found.restore(tensors, state)
-        opened.warnings.extend(skipped)
-        return found
+        checkpoint = load_checkpoint(Path(path), last)
+        made = restored(checkpoint, device=device, threads=threads, roots=roots, options=options)
+        made.opened.warnings.extend(checkpoint.skipped)
+        return made
+
+
+def restored(found: Found, *, device: str, threads: int | None, roots: Sequence[str | Path], options: Mapping[str, Any]) -> Experiment:
+    """A new experiment as it was when the checkpoint was written."""
+    made = Experiment(Opened.from_json(found.state["spec"], options, roots), dtype=found.state["dtype"], device=device, threads=threads)
+    made.restore(found.tensors, found.state)
+    made.loaded_from = found.path
+    return made

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from graphspec.errors import fail
 from graphspec.tensorfile import is_tensor_file, read_tensors
-from graphspec.training.checkpoint import Checkpoints, checkpoint_file
+from graphspec.training.checkpoint import Checkpoints, load_checkpoint
 from graphspec.views import Views
 from graphspec.weights.common import Array, Damaged, unreadable
 from graphspec.weights.mapping import Mapped, mapped
@@ -61,7 +61,7 @@ def read(path: str | Path) -> dict[str, Array]:
     if file.is_dir():
         if not Checkpoints(file).folder.is_dir():
             raise fail("E0802", f"{path} is a folder, not a file of weights", helps=["a run's folder would do, but it has no checkpoints/"])
-        file = checkpoint_file(file)
+        file = load_checkpoint(file).path
     try:
         return _read(file)
     except Damaged as why:
