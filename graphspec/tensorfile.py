@@ -123,15 +123,27 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         with safe_open(path, framework="numpy") as content:
             metadata = content.metadata() or {}
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  (not a dict)
-        saved = json.loads(metadata[KEY])
-        header, digest = saved["header"], saved["checksum"]
     except OSError as failure:
         raise fail("E0801", f"{path} cannot be read: {failure.strerror or failure}") from None
     except (SafetensorError, KeyError, ValueError, TypeError):
         if path.suffix in (".spec", ".lua"):
             helps = [f"train it with `graphspec run {path}`, then name the run's folder", "in Python `graphspec.compile` makes a model"]
             raise fail("E0705", f"{path} is a spec, and nothing that was trained or saved", helps=helps) from None
-        raise fail("E0705", f"{path} is damaged, or was not written by graphspec") from None
+        raise _not_ours(path) from None
+    return tensors, header_of(path, tensors, metadata)
+
+
+def header_of(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The header that a file's metadata hold; E0705 where there is none, or its checksum is not that of these tensors."""
+    try:
+        saved = json.loads(metadata[KEY])
+        header, digest = saved["header"], saved["checksum"]
+    except (KeyError, ValueError, TypeError):
+        raise _not_ours(path) from None
     if not isinstance(header, dict) or checksum(tensors, header) != digest:
         raise fail("E0705", f"{path} is damaged: its checksum does not match")
-    return tensors, header
+    return header
+
+
+def _not_ours(path: Path) -> SpecError:
+    return fail("E0705", f"{path} is damaged, or was not written by graphspec")

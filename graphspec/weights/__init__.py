@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from graphspec.errors import fail
-from graphspec.tensorfile import is_tensor_file, read_tensors
+from graphspec.tensorfile import KEY, header_of, is_tensor_file
 from graphspec.training.checkpoint import Checkpoints, load_checkpoint
 from graphspec.views import Views
 from graphspec.weights.common import Array, Damaged, unreadable
@@ -81,10 +81,11 @@ def _read(path: Path) -> dict[str, Array]:
         helps = ["in PyTorch, save it again: `torch.save(torch.load(path, weights_only=True), path)`"]
         raise unreadable(path, "it has the form of PyTorch before 1.6", *helps)
     if is_tensor_file(path):
-        tensors, ours = read_safetensors(path.read_bytes())
-        if ours:
-            read_tensors(path)  # looks at the checksum
-        return _taken(tensors) if ours else tensors
+        tensors, metadata = read_safetensors(path.read_bytes())
+        if KEY not in metadata:
+            return tensors
+        header_of(path, tensors, metadata)  # looks at the checksum
+        return _taken(tensors)
     if is_t7(start):
         return read_t7(path.read_bytes())
     raise Damaged("it is no zip of torch.save, no safetensors file and no .t7")

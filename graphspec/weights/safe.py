@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.tensorfile import KEY
 from graphspec.weights.common import Array, Damaged, strided
 
 DTYPES = {
@@ -20,8 +19,8 @@ DTYPES = {
 MAX_HEADER = 10**8
 
 
-def read_safetensors(data: bytes) -> tuple[dict[str, Array], bool]:
-    """Tensors by name, and whether graphspec wrote the file; Damaged for what is no such file."""
+def read_safetensors(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Tensors by name, and the file's metadata; Damaged for what is no such file."""
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > min(len(data) - 8, MAX_HEADER):
         raise Damaged("it is cut short, or no safetensors file")
@@ -31,8 +30,9 @@ def read_safetensors(data: bytes) -> tuple[dict[str, Array], bool]:
         raise Damaged("the table at its start is no JSON") from None
     if not isinstance(header, dict):
         raise Damaged("the table at its start is no JSON object")
-    said = header.pop("__metadata__", None)
-    return {name: _tensor(name, entry, data, 8 + size) for name, entry in header.items()}, isinstance(said, dict) and KEY in said
+    metadata = header.pop("__metadata__", None)
+    tensors = {name: _tensor(name, entry, data, 8 + size) for name, entry in header.items()}
+    return tensors, metadata if isinstance(metadata, dict) else {}
 
 
 def _tensor(name: str, entry: Any, data: bytes, base: int) -> Array:
