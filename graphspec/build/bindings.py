@@ -114,7 +114,6 @@ class GraphHost(Host):
 
 class ModuleHost(GraphHost):
     methods: ClassVar[dict[Any, Method]] = {}
-    lua_type = "userdata"
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -208,7 +207,6 @@ def gradient_of(key: Value) -> str | None:
 
 class NodeHost(GraphHost):
     methods: ClassVar[dict[Any, Method]] = {}
-    lua_type = "userdata"
     title = "a node"
 
     def __init__(self, node: Node) -> None:
@@ -287,10 +285,21 @@ class NodeData(Host):
         self.node.annotations[key] = value
 
 
-class ParameterHost(Host):
-    """``module.weight`` or a part of it."""
+class MethodHost(Host):
+    """What has methods, and no fields."""
 
     methods: ClassVar[dict[Any, Method]] = {}
+
+    def index(self, lua: Interpreter, key: Value) -> Value:
+        method = self.methods.get(key)
+        if method is None:
+            raise lua.error("E0203", f"{self.title} has no method {show_key(key)}", helps=did_you_mean(str(key), self.methods))
+        return bound(self, str(key), method)
+
+
+class ParameterHost(MethodHost):
+    """``module.weight`` or a part of it."""
+
     title = "a parameter"
 
     def __init__(self, view: ParameterView) -> None:
@@ -303,14 +312,11 @@ class ParameterHost(Host):
         return float(self.view.shape[0])
 
     def index(self, lua: Interpreter, key: Value) -> Value:
-        method = self.methods.get(key)
-        if method is not None:
-            return bound(self, str(key), method)
         if isinstance(key, float):
             return ParameterHost(narrow(lua, self.view, 1, position(lua, key), 1))
         if isinstance(key, LuaTable):
             return ParameterHost(self._window(lua, key))
-        raise lua.error("E0203", f"a parameter has no method {show_key(key)}", helps=did_you_mean(str(key), self.methods))
+        return super().index(lua, key)
 
     def set_index(self, lua: Interpreter, key: Value, value: Value) -> None:
         part = self.index(lua, key)
@@ -331,10 +337,9 @@ class ParameterHost(Host):
         return view
 
 
-class FlatHost(Host):
+class FlatHost(MethodHost):
     """What ``getParameters()`` gives."""
 
-    methods: ClassVar[dict[Any, Method]] = {}
     title = "a flat parameter tensor"
 
     def __init__(self, flat: FlatParameters, gradient: bool = False) -> None:
@@ -343,12 +348,6 @@ class FlatHost(Host):
 
     def length(self, lua: Interpreter) -> float:
         return float(self.flat.size)
-
-    def index(self, lua: Interpreter, key: Value) -> Value:
-        method = self.methods.get(key)
-        if method is not None:
-            return bound(self, str(key), method)
-        raise lua.error("E0203", f"a flat parameter tensor has no method {show_key(key)}", helps=did_you_mean(str(key), self.methods))
 
 
 def position(lua: Interpreter, value: Value) -> int:
@@ -369,7 +368,7 @@ def bound(owner: Host, name: str, method: Method) -> NativeFunction:
     """A method; called with ``:`` its first argument is the owner."""
 
     def call(lua: Interpreter, args: list[Value]) -> list[Value]:
-        if not args or not (args[0] is owner or getattr(owner, "same", lambda other: False)(args[0])):
+        if not args or not owner.same(args[0]):
             raise lua.error("E0212", f"{name} is a method: call it with a colon, `object:{name}(...)`")
         result = method(lua, owner, args[1:])
         return result if isinstance(result, list) else [result]

@@ -6,31 +6,23 @@ line or Python set.  https://github.com/torch/torch7/blob/master/doc/cmdline.md
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from graphspec.build.bindings import Method, bound
+from graphspec.build.bindings import MethodHost
 from graphspec.build.stdlib import argument
-from graphspec.build.values import Host, LuaTable, Value, show_key
-from graphspec.suggest import did_you_mean
+from graphspec.build.values import LuaTable, Value
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
     from graphspec.build.options import Options
 
 
-class CmdLine(Host):
+class CmdLine(MethodHost):
     title = "a torch.CmdLine"
-    methods: ClassVar[dict[Value, Method]] = {}
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.values = LuaTable()
-
-    def index(self, lua: Interpreter, key: Value) -> Value:
-        method = self.methods.get(key)
-        if method is None:
-            raise lua.error("E0203", f"a torch.CmdLine has no method {show_key(key)}", helps=did_you_mean(str(key), self.methods))
-        return bound(self, str(key), method)
 
 
 def _option(lua: Interpreter, owner: CmdLine, args: list[Value]) -> Value:
@@ -41,18 +33,10 @@ def _option(lua: Interpreter, owner: CmdLine, args: list[Value]) -> Value:
     return []
 
 
-def _parse(lua: Interpreter, owner: CmdLine, args: list[Value]) -> Value:
-    return owner.values
-
-
-def _nothing(lua: Interpreter, owner: CmdLine, args: list[Value]) -> Value:
-    return []
-
-
 CmdLine.methods = {
     "option": _option,
     "argument": _option,
-    "parse": _parse,
+    "parse": lambda lua, owner, args: owner.values,
     "string": lambda lua, owner, args: "",
-    **dict.fromkeys(("text", "log", "addTime", "silent", "help"), _nothing),
+    **dict.fromkeys(("text", "log", "addTime", "silent", "help"), lambda lua, owner, args: []),
 }

@@ -30,18 +30,16 @@ def _modulo(a: float, b: float) -> float:
     return a % b
 
 
-def _power(a: float, b: float) -> float:
+def power(a: float, b: float) -> float:
     try:
         result = a**b
-    except OverflowError:
-        return math.inf
-    except ZeroDivisionError:
+    except (OverflowError, ZeroDivisionError):
         return math.inf
     return result if isinstance(result, float) else math.nan
 
 
 ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": _divide, "%": _modulo, "^": _power,
+    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": _divide, "%": _modulo, "^": power,
 }  # fmt: skip
 
 
@@ -108,8 +106,7 @@ def equal(lua: Interpreter, left: Value, right: Value) -> bool:
         return False
     if isinstance(left, (float, str, bool)) or left is None:
         return bool(left == right)
-    same = getattr(left, "same", None)
-    return left is right or (same is not None and bool(same(right)))
+    return left.same(right) if isinstance(left, Host) else left is right
 
 
 def compare(lua: Interpreter, op: str, left: Value, right: Value) -> bool:

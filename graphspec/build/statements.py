@@ -53,9 +53,7 @@ def _local(lua: Interpreter, stat: ast.Local, env: Env) -> Flow:
 def _name(lua: Interpreter, name: str, value: Value) -> None:
     """Modules and nodes are called by the variable they are first assigned to."""
     if isinstance(value, Host):
-        naming = getattr(value, "named", None)
-        if naming is not None:
-            naming(name)
+        value.named(name)
 
 
 def _local_function(lua: Interpreter, stat: ast.LocalFunction, env: Env) -> Flow:

@@ -38,9 +38,6 @@ class TensorHost(Numbers):
         """What ``print`` shows: the values, or the ends of them."""
         return f"{np.array2string(self.array, threshold=40, precision=4)} {shape_text(self.array)}"
 
-    def same(self, other: Value) -> bool:
-        return other is self
-
     def table(self, lua: Interpreter) -> Table:
         charge(lua, self.array.size)
         return as_table(self.array)
@@ -127,13 +124,6 @@ def sizes(lua: Interpreter, args: Sequence[Value], name: str) -> tuple[int, ...]
     if len(args) == 1 and isinstance(args[0], LuaTable):
         args = args[0].items()
     return tuple(whole(lua, a, name) for a in args)
-
-
-def resolved(lua: Interpreter, given: tuple[int, ...], total: int) -> tuple[int, ...]:
-    """Sizes for a view of ``total`` elements; E0211 when they do not fit."""
-    if math.prod(given) != total:
-        raise lua.error("E0211", f"{total} elements cannot be seen as [{', '.join(map(str, given))}]")
-    return given
 
 
 def axis(lua: Interpreter, array: Array, value: Value) -> int:
@@ -275,7 +265,9 @@ def _view(lua: Interpreter, owner: TensorHost, args: list[Value]) -> Value:
     if wanted.count(-1) == 1:
         known = math.prod(n for n in wanted if n != -1)
         wanted[wanted.index(-1)] = owner.array.size // known if known else 0
-    return TensorHost(owner.array.reshape(resolved(lua, tuple(wanted), owner.array.size)))
+    if math.prod(wanted) != owner.array.size:
+        raise lua.error("E0211", f"{owner.array.size} elements cannot be seen as {wanted}")
+    return TensorHost(owner.array.reshape(wanted))
 
 
 def _resize(lua: Interpreter, owner: TensorHost, args: list[Value]) -> Value:

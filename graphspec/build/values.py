@@ -102,6 +102,13 @@ class Host:
     lua_type = "userdata"
     title = "an object"
 
+    def same(self, other: Value) -> bool:
+        """Whether ``==`` holds: other objects of ours may stand for the same module or node."""
+        return other is self
+
+    def named(self, name: str) -> None:
+        """It was assigned to a variable of this name."""
+
     def index(self, lua: Interpreter, key: Value) -> Value:
         raise lua.error("E0203", f"{self.title} has no field {show_key(key)}")
 
