@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from graphspec.build.stdlib import argument
-from graphspec.build.values import LuaTable, NativeFunction, Value
+from graphspec.build.operators import power
+from graphspec.build.stdlib import argument, library
+from graphspec.build.values import Builtin, LuaTable, Value
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
 
 
-def _unary(name: str, function: Callable[[float], float]) -> NativeFunction:
+def _function(name: str, function: Callable[..., float], arity: int = 1) -> Builtin:
+    """A function of numbers: infinity or NaN, as in C, where Python raises."""
+
     def call(lua: Interpreter, args: list[Value]) -> list[Value]:
+        numbers = [argument(lua, args, i + 1, "number", name) for i in range(arity)]
         try:
-            return [float(function(argument(lua, args, 1, "number", name)))]
+            return [float(function(*numbers))]
         except OverflowError:
             return [math.inf]
         except ValueError:
             return [math.nan]
 
-    return NativeFunction(f"math.{name}", call)
+    return call
 
 
-def _floor(x: float) -> float:
-    return x if math.isinf(x) or x != x else float(math.floor(x))
+def _extreme(name: str, pick: Callable[[Iterable[float]], float]) -> Builtin:
+    return lambda lua, args: [pick([argument(lua, args, i + 1, "number", name) for i in range(max(1, len(args)))])]
 
 
-def _ceil(x: float) -> float:
-    return x if math.isinf(x) or x != x else float(math.ceil(x))
+def _rounded(cut: Callable[[float], int]) -> Callable[[float], float]:
+    return lambda x: float(cut(x)) if math.isfinite(x) else x
 
 
 def _log(x: float) -> float:
@@ -42,60 +45,15 @@ def _random(lua: Interpreter, args: list[Value]) -> list[Value]:
     unit = float(lua.generator.random())
     if not args:
         return [unit]
-    low, high = (
-        (1.0, argument(lua, args, 1, "number", "random"))
-        if len(args) == 1
-        else (argument(lua, args, 1, "number", "random"), argument(lua, args, 2, "number", "random"))
-    )
+    low, high = [1.0, *(argument(lua, args, i + 1, "number", "random") for i in range(min(len(args), 2)))][-2:]
     if high < low:
         raise lua.error("E0207", "bad argument to 'random' (interval is empty)")
     return [float(math.floor(low + unit * (high - low + 1)))]
 
 
-def _extreme(name: str, pick: Callable[..., float]) -> NativeFunction:
-    return NativeFunction(
-        f"math.{name}", lambda lua, args: [pick(argument(lua, args, i + 1, "number", name) for i in range(max(1, len(args))))]
-    )
-
-
-def math_table() -> LuaTable:
-    table = LuaTable()
-    functions: dict[str, Callable[[float], float]] = {
-        "floor": _floor,
-        "ceil": _ceil,
-        "sqrt": math.sqrt,
-        "abs": abs,
-        "exp": math.exp,
-        "log": _log,
-        "log10": math.log10,
-        "sin": math.sin,
-        "cos": math.cos,
-        "tan": math.tan,
-        "asin": math.asin,
-        "acos": math.acos,
-        "atan": math.atan,
-        "sinh": math.sinh,
-        "cosh": math.cosh,
-        "tanh": math.tanh,
-        "deg": math.degrees,
-        "rad": math.radians,
-    }
-    for name, function in functions.items():
-        table.set(name, _unary(name, function))
-    for name, pick in (("max", max), ("min", min)):
-        table.set(name, _extreme(name, pick))
-    two: dict[str, Callable[[float, float], float]] = {"atan2": math.atan2, "fmod": math.fmod, "pow": lambda a, b: a**b}
-    for name, function2 in two.items():
-        table.set(name, NativeFunction(f"math.{name}", functools.partial(_binary_math, name, function2)))
-    table.set(
-        "modf",
-        NativeFunction("math.modf", lambda lua, args: [float(x) for x in reversed(math.modf(argument(lua, args, 1, "number", "modf")))]),
-    )
-    table.set("random", NativeFunction("math.random", _random))
-    table.set("randomseed", NativeFunction("math.randomseed", _randomseed))
-    table.set("pi", math.pi)
-    table.set("huge", math.inf)
-    return table
+def _modf(lua: Interpreter, args: list[Value]) -> list[Value]:
+    fraction, whole = math.modf(argument(lua, args, 1, "number", "modf"))
+    return [whole, fraction]
 
 
 def _randomseed(lua: Interpreter, args: list[Value]) -> list[Value]:
@@ -108,8 +66,23 @@ def seed_number(value: float) -> int:
     return int(abs(value)) & (2**63 - 1) if math.isfinite(value) else 0
 
 
-def _binary_math(name: str, function: Callable[[float, float], float], lua: Interpreter, args: list[Value]) -> list[Value]:
-    try:
-        return [float(function(argument(lua, args, 1, "number", name), argument(lua, args, 2, "number", name)))]
-    except (ValueError, OverflowError, ZeroDivisionError, TypeError):
-        return [math.nan]
+PYTHON = (
+    math.sqrt, math.exp, math.log10, math.sin, math.cos, math.tan, math.asin, math.acos, math.atan, math.sinh, math.cosh, math.tanh,
+)  # fmt: skip
+"""What Python has under the same name."""
+
+
+def math_table() -> LuaTable:
+    one: dict[str, Callable[[float], float]] = {
+        "floor": _rounded(math.floor), "ceil": _rounded(math.ceil), "abs": abs, "log": _log, "deg": math.degrees, "rad": math.radians,
+        **{function.__name__: function for function in PYTHON},
+    }  # fmt: skip
+    two = {"atan2": math.atan2, "fmod": math.fmod, "pow": power}
+    table = library({
+        **{name: _function(name, function) for name, function in one.items()},
+        **{name: _function(name, function, 2) for name, function in two.items()},
+        "max": _extreme("max", max), "min": _extreme("min", min), "modf": _modf, "random": _random, "randomseed": _randomseed,
+    }, "math.")  # fmt: skip
+    table.set("pi", math.pi)
+    table.set("huge", math.inf)
+    return table
