@@ -60,11 +60,14 @@ class ObjectHost(GraphHost):
         stand_in = self._stand_in(lua)
         if stand_in is not None:
             return stand_in.call(lua, args)
-        if not isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction):
+        if not self.has_output(lua):
             return self.module_host(lua).call(lua, args)
         self.one_input(lua, args)
-        given = args[0] if args else NodeHost(connect(new_module("Identity", [], lua.origin()), None, located(lua)))
-        return [self.output(lua, given)]
+        return [self.output(lua, args[0] if args else NodeHost(_source(lua)))]
+
+    def has_output(self, lua: Interpreter) -> bool:
+        """Whether it has an ``updateOutput`` that is written in Lua."""
+        return isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction)
 
     def output(self, lua: Interpreter, given: Value) -> Value:
         """What ``updateOutput`` makes of nodes: a node; a table of nodes becomes one."""
@@ -94,11 +97,11 @@ class ObjectHost(GraphHost):
 
     def _computes(self, lua: Interpreter) -> bool:
         """Whether ``updateOutput`` does more than compose modules, found by trying it on a node that leads nowhere."""
-        if not isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction):
+        if not self.has_output(lua):
             return False
         frames, depth, span = len(lua.frames), lua.depth, lua.span
         try:
-            self.output(lua, NodeHost(connect(new_module("Identity", [], lua.origin()), None, lua.origin())))
+            self.output(lua, NodeHost(_source(lua)))
         except LimitError:
             raise
         except (SpecError, Thrown):
@@ -112,8 +115,8 @@ class ObjectHost(GraphHost):
         stand_in = self._stand_in(lua)
         if stand_in is not None:
             return stand_in
-        if isinstance(lua.get_index(self.methods, "updateOutput"), LuaFunction):
-            source: Node = connect(new_module("Identity", [], lua.origin()), None, located(lua))
+        if self.has_output(lua):
+            source = _source(lua)
             result = self.output(lua, NodeHost(source))
             return ModuleHost(gmodule([source], [result.node], lua.origin()))
         if self.native is None:
@@ -127,6 +130,11 @@ class ObjectHost(GraphHost):
         if op == "-" and right is self:
             return self.call(lua, [] if left is None else [left])[0]
         return NotImplemented
+
+
+def _source(lua: Interpreter) -> Node:
+    """What an ``updateOutput`` is run on."""
+    return connect(new_module("Identity", [], lua.origin()), None, located(lua))
 
 
 class NativeClass(Host):
@@ -165,7 +173,7 @@ class NativeClass(Host):
                 return inner.call(args[0].index(inner, key), args)
             owner = self._owner(inner, args, str(key))
             if key in ("forward", "updateOutput"):
-                if self._overrides(inner, owner) and key == "forward":
+                if key == "forward" and owner.has_output(inner):
                     return owner.call(inner, args[1:])
                 if owner.native is None:
                     raise inner.error("E0216", f"{owner.name} has no updateOutput")
@@ -179,10 +187,6 @@ class NativeClass(Host):
     @property
     def _record(self) -> Any:
         return find_record(self.name.removeprefix("nn."))
-
-    @staticmethod
-    def _overrides(lua: Interpreter, owner: ObjectHost) -> bool:
-        return isinstance(lua.get_index(owner.methods, "updateOutput"), LuaFunction)
 
     def _owner(self, lua: Interpreter, args: list[Value], name: str) -> ObjectHost:
         if not args or not isinstance(args[0], ObjectHost):

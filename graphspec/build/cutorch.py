@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from graphspec.build.stdlib import library
+from graphspec.build.stdlib import library, nothing
 from graphspec.build.torchlib import Torch
 from graphspec.build.values import Host, LuaTable, Value
 
@@ -19,16 +19,12 @@ def _properties(lua: Interpreter, args: list[Value]) -> list[Value]:
     return [table]
 
 
-def _nothing(lua: Interpreter, args: list[Value]) -> list[Value]:
-    return []
-
-
 FUNCTIONS: dict[str, Any] = {
     "getDeviceProperties": _properties,
     "getDeviceCount": lambda lua, args: [1.0],
     "getDevice": lambda lua, args: [1.0],
     "getMemoryUsage": lambda lua, args: [0.0, 0.0],
-    **dict.fromkeys(("setDevice", "synchronize", "manualSeed", "manualSeedAll", "reserveStreams", "setHeapTracking"), _nothing),
+    **dict.fromkeys(("setDevice", "synchronize", "manualSeed", "manualSeedAll", "reserveStreams", "setHeapTracking"), nothing),
 }
 
 

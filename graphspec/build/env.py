@@ -6,11 +6,11 @@ from graphspec.build.values import Value
 
 
 class Env:
-    """Local variables of one block, and the block around it."""
+    """Local variables of one block, and the block around it; without one, the outermost of a file."""
 
     __slots__ = ("names", "outer", "varargs")
 
-    def __init__(self, outer: Env | None, varargs: list[Value] | None = None) -> None:
+    def __init__(self, outer: Env | None = None, varargs: list[Value] | None = None) -> None:
         self.names: dict[str, Value] = {}
         self.outer = outer
         self.varargs: list[Value] = varargs if varargs is not None else outer.varargs if outer else []
@@ -31,8 +31,3 @@ class BreakLoop:
 BREAK = BreakLoop()
 Flow = list[Value] | BreakLoop | None
 """None goes on; a list is what was returned."""
-
-
-def chunk_env() -> Env:
-    """The outermost block of a file."""
-    return Env(None, [])

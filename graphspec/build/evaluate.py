@@ -13,7 +13,7 @@ from graphspec.build import methods  # noqa: F401  (gives modules and nodes thei
 from graphspec.build.bindings import ModuleHost, NodeHost
 from graphspec.build.cutorch import Cutorch
 from graphspec.build.describe import Description, Library, NoLibrary
-from graphspec.build.env import Env, chunk_env
+from graphspec.build.env import Env
 from graphspec.build.experiment import ExperimentFunction, ExperimentHost
 from graphspec.build.files import Files
 from graphspec.build.interpreter import Interpreter
@@ -22,7 +22,7 @@ from graphspec.build.mathlib import math_table
 from graphspec.build.namespace import Namespace
 from graphspec.build.nngraphlib import NNGraph, graph_table
 from graphspec.build.options import Group, Options, Overrides, Pasted
-from graphspec.build.stdlib import ABSENT, BASIC, TABLE, Absent, argument, library
+from graphspec.build.stdlib import ABSENT, BASIC, TABLE, Absent, argument, library, nothing
 from graphspec.build.strings import STRING
 from graphspec.build.torchlib import Torch
 from graphspec.build.values import LuaFunction, LuaTable, NativeFunction, Value, type_name
@@ -129,7 +129,7 @@ class Session:
         g.set("optim", Group("optim", self.library, self.overrides, self.descriptions))
         g.set("experiment", NativeFunction("experiment", ExperimentFunction(self.library, self.overrides)))
         g.set("cuda", NativeFunction("cuda", lambda lua, args: args[:1]))
-        g.set("usePrealloc", NativeFunction("usePrealloc", lambda lua, args: []))
+        g.set("usePrealloc", NativeFunction("usePrealloc", nothing))
         pasted = Pasted(self.overrides)
         g.set("opt", pasted)
         g.set("params", pasted)
@@ -193,7 +193,7 @@ class Session:
         self.options.comments += parsed.comments
         if not self.lenient:
             self.warnings.extend(lint(parsed.block))
-        env = env or chunk_env()
+        env = env or Env()
         if not self.forgiving:
             return self.lua.run(parsed.block, env)
         frames, depth = len(self.lua.frames), self.lua.depth
@@ -234,13 +234,13 @@ def evaluate(
     session = Session(source, roots, overrides or {}, lenient, limits or Limits(), library or NoLibrary(), texts, seed)
     session.forgiving = lenient and entry is not None
     lua = session.lua
-    env = chunk_env()
+    env = Env()
     results = session.chunk(session.source, env)
     value = results[0] if results else None
     session.forgiving = False
     whole = Span(session.source, 0, 0)
     if entry is not None:
-        value = _entry(session, value, entry, env if lenient else chunk_env())
+        value = _entry(session, value, entry, env if lenient else Env())
     unknown = session.overrides.unknown()
     if unknown:
         raise SpecError(*unknown)

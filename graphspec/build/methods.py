@@ -9,7 +9,7 @@ from graphspec.build.bindings import FlatHost, GraphHost, Method, ModuleHost, No
 from graphspec.build.stdlib import argument
 from graphspec.build.tensors import TensorHost, operand
 from graphspec.build.values import Host, LuaTable, Value, to_text, type_name
-from graphspec.graph import GModule, Module, ParameterView, split
+from graphspec.graph import GModule, Module, split
 
 if TYPE_CHECKING:
     from graphspec.build.interpreter import Interpreter
@@ -211,9 +211,9 @@ def _split(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
     n = int(wanted)
     if n > lua.budget.limits.nodes:
         lua.budget.nodes = lua.budget.limits.nodes
-    for _ in range(max(0, min(int(n), lua.budget.limits.nodes))):
+    for _ in range(min(n, lua.budget.limits.nodes)):
         lua.budget.node(lua.origin())
-    return [NodeHost(piece) for piece in split(owner.node, int(n), lua.origin())]
+    return [NodeHost(piece) for piece in split(owner.node, n, lua.origin())]
 
 
 def _annotate(lua: Interpreter, owner: NodeHost, args: list[Value]) -> Value:
@@ -279,7 +279,7 @@ def _copy(lua: Interpreter, owner: ParameterHost, args: list[Value]) -> Value:
     if isinstance(given, TensorHost):
         owner.view.apply("copy", operand(lua, given, owner.view.shape, "copy").copy())
     elif isinstance(given, ParameterHost):
-        if _product(given.view) != _product(owner.view):
+        if math.prod(given.view.shape) != math.prod(owner.view.shape):
             raise lua.error("E0211", f"copy: {list(given.view.shape)} does not fit {list(owner.view.shape)}")
         source = given.view.parameter
         owner.view.apply("like", source, len(source.log), given.view.region)
@@ -296,7 +296,7 @@ ParameterHost.methods = {
     "select": _select,
     "sub": _narrow,
     "size": _size,
-    "nElement": lambda lua, owner, args: float(_product(owner.view)),
+    "nElement": lambda lua, owner, args: float(math.prod(owner.view.shape)),
     "dim": lambda lua, owner, args: float(len(owner.view.shape)),
 }
 
@@ -306,10 +306,3 @@ FlatHost.methods = {
     "size": lambda lua, owner, args: float(owner.flat.size),
     "numel": lambda lua, owner, args: float(owner.flat.size),
 }
-
-
-def _product(view: ParameterView) -> int:
-    total = 1
-    for n in view.shape:
-        total *= n
-    return total

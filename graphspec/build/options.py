@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphspec.build.describe import Description, Library, Schema, Stream
-from graphspec.build.values import Host, LuaTable, NativeFunction, Value, number_text, type_name
+from graphspec.build.values import Host, LuaTable, NativeFunction, Value, to_text, type_name
 from graphspec.errors import Diagnostic, SpecError, error
 from graphspec.lang import Comment
 from graphspec.suggest import one_of
@@ -37,13 +37,7 @@ class Overrides:
     def unknown(self) -> list[Diagnostic]:
         """E0602 for what nothing in the spec asked for."""
         return [
-            error(
-                "E0602",
-                f"the spec has no option {name}",
-                helps=self._meant(name),
-            )
-            for name in self.given
-            if name not in self.used
+            error("E0602", f"the spec has no option {name}", helps=self._meant(name)) for name in self.given if name not in self.used
         ]
 
     def _meant(self, name: str) -> list[str]:
@@ -81,13 +75,7 @@ def _from_text(text: str, wanted: str) -> Any:
 
 
 def _show(value: Any) -> str:
-    return (
-        number_text(value)
-        if isinstance(value, float)
-        else {True: "true", False: "false"}.get(value, repr(value))
-        if isinstance(value, bool)
-        else repr(value)
-    )
+    return repr(value) if isinstance(value, str) else to_text(value)
 
 
 class Options:

@@ -65,11 +65,6 @@ class Matcher:
     def _bad(self, message: str) -> SpecError:
         return self.lua.error("E0210", f"malformed pattern ({message})")
 
-    def _spend(self) -> None:
-        self.lua.budget.left -= MATCH
-        if self.lua.budget.left < 0:
-            self.lua.budget.spend(0, self.lua.origin())
-
     def _match(self, s: int, p: int) -> int | None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
@@ -82,7 +77,7 @@ class Matcher:
     def _steps(self, s: int, p: int) -> int | None:
         pattern, text = self.pattern, self.text
         while p < len(pattern):
-            self._spend()
+            self.lua.spend(MATCH)
             ch = pattern[p]
             if ch == "(":
                 return self._open(s, p + 2, POSITION) if pattern[p + 1 : p + 2] == ")" else self._open(s, p + 1, -1)
@@ -137,7 +132,7 @@ class Matcher:
     def _most(self, s: int, p: int, end: int) -> int | None:
         i = s
         while i < len(self.text) and self._single(i, p, end):
-            self._spend()
+            self.lua.spend(MATCH)
             i += 1
         while i >= s:
             found = self._match(i, end + 1)
@@ -151,7 +146,7 @@ class Matcher:
             found = self._match(s, end + 1)
             if found is not None:
                 return found
-            self._spend()
+            self.lua.spend(MATCH)
             if s < len(self.text) and self._single(s, p, end):
                 s += 1
             else:
@@ -186,7 +181,7 @@ class Matcher:
             return None
         depth = 1
         for i in range(s + 1, len(self.text)):
-            self._spend()
+            self.lua.spend(MATCH)
             if self.text[i] == pair[1]:
                 depth -= 1
                 if depth == 0:

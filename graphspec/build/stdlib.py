@@ -1,4 +1,4 @@
-"""The basic functions, ``math`` and ``table``.  io, os, load and debug do not exist."""
+"""The basic functions and ``table``.  io, os, load and debug do not exist."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def _concat(lua: Interpreter, args: list[Value]) -> list[Value]:
         if not isinstance(value, (str, float)):
             raise lua.error("E0207", f"invalid value ({type_name(value)}) at index {i} in table for 'concat'")
         parts.append(to_text(value))
-        lua.budget.check_text(sum(map(len, parts[-1:])) + len(separator) + 16, lua.origin())
+        lua.budget.check_text(len(parts[-1]) + len(separator) + 16, lua.origin())
     text = separator.join(parts)
     lua.budget.check_text(len(text), lua.origin())
     return [text]
@@ -296,6 +296,11 @@ def library(functions: dict[str, Any], prefix: str = "") -> LuaTable:
     for name, call in functions.items():
         table.set(name, NativeFunction(prefix + name, call))
     return table
+
+
+def nothing(lua: Interpreter, args: list[Value]) -> list[Value]:
+    """For functions whose work is done elsewhere."""
+    return []
 
 
 class Absent(Host):

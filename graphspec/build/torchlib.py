@@ -11,7 +11,7 @@ from graphspec.build.bindings import ModuleHost, NodeHost, ParameterHost, by_mod
 from graphspec.build.classes import NativeClass, class_of, is_of, torch_class
 from graphspec.build.cmdline import CmdLine
 from graphspec.build.mathlib import math_table, seed_number
-from graphspec.build.stdlib import argument, library
+from graphspec.build.stdlib import argument, library, nothing
 from graphspec.build.tensors import TensorHost, allocate, charge, shape_text, sizes, whole, wrap
 from graphspec.build.values import Host, LuaTable, Value, show_key, type_name
 from graphspec.graph.elsewhere import module_for
@@ -151,10 +151,6 @@ def _is_tensor(lua: Interpreter, args: list[Value]) -> list[Value]:
     return [bool(args) and isinstance(args[0], (TensorHost, ParameterHost))]
 
 
-def _nothing(lua: Interpreter, args: list[Value]) -> list[Value]:
-    return []
-
-
 class Torch(Host):
     """``torch``: a library whose unknown names are told with the nearest known one."""
 
@@ -198,7 +194,7 @@ FUNCTIONS: dict[str, Any] = {
     "isTensor": _is_tensor,
     "isTypeOf": _is_type_of,
     "class": torch_class,
-    **dict.fromkeys(("setdefaulttensortype", "setnumthreads", "setheaptracking"), _nothing),
+    **dict.fromkeys(("setdefaulttensortype", "setnumthreads", "setheaptracking"), nothing),
     "getnumthreads": lambda lua, args: [1.0],
     "initialSeed": lambda lua, args: [1.0],
     "seed": lambda lua, args: [1.0],
