@@ -224,6 +224,21 @@ def test_products_of_one_matrix_with_rows_that_lie_otherwise(device: native.Nati
     agree(interpret(program, arguments), Executable(plan, device).call(arguments), 1e-12)
 
 
+def test_the_largest_is_found_again_among_sums_of_products(device: native.NativeDevice) -> None:
+    """A kernel that passes over its rows twice computes what is compared with their largest anew: rounded otherwise, none would be it."""
+    b = Builder(dtype="float64")
+    x, y, z = (b.param(tensor([300, 5], "float64"), name) for name in "xyz")
+    product = b.mul(x, y)
+    largest = b.reduce_max(b.add(product, z), [1])
+    b.block.results = [b.mul(product, b.broadcast(largest, product.shape, [0]))]
+    program = backward_of(Program(b.block, [Port(v.name, "input") for v in b.block.params], [Port("o", "output")]))
+    rng = np.random.default_rng(0)
+    arguments = {port.name: rng.normal(size=(300, 5)) for port in program.inputs}
+    wanted = interpret(program, arguments)
+    optimise(program, kernels=True)
+    agree(wanted, Executable(make_plan(program, "c"), device).call(arguments), 1e-12)
+
+
 def test_a_plan_without_c_is_refused(device: native.NativeDevice) -> None:
     b = Builder()
     x = b.param(tensor([2], "float32"), "x")

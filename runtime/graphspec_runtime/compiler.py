@@ -30,7 +30,10 @@ from graphspec_runtime.errors import PlanError
 from graphspec_runtime.log import log_once
 
 SOURCES = Path(__file__).parent / "native"
-FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-shared", "-std=gnu11")
+FLAGS = ("-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fPIC", "-shared", "-std=gnu11")
+"""Products and sums are rounded one by one: what is computed a second time, in another kernel or a later stage of one, is the same number
+then.  The gradient of a maximum looks for it among such numbers."""
+
 TIMEOUT = 600
 """Seconds after which a compiler is given up."""
 ASKING = 60

@@ -101,6 +101,13 @@ GS_INLINE gs_int gs_max(gs_int a, gs_int b) { return a > b ? a : b; }
 #pragma omp declare reduction(gs_larger : float : omp_out = GS_LARGER(omp_out, omp_in)) initializer(omp_priv = -INFINITY)
 #pragma omp declare reduction(gs_larger : double : omp_out = GS_LARGER(omp_out, omp_in)) initializer(omp_priv = -INFINITY)
 
+/* a * b + c, rounded once where the processor does that in one instruction. */
+#if defined(__FMA__) || defined(__FP_FAST_FMAF)
+#define GS_HORNER(a, b, c) __builtin_fmaf(a, b, c)
+#else
+#define GS_HORNER(a, b, c) ((a) * (b) + (c))
+#endif
+
 /* Hyperbolic tangent as a quotient of two odd and even polynomials; relative error below 3e-7, and 1 beyond 7.9. */
 GS_INLINE float gs_tanh_f32(float x)
 {
@@ -109,16 +116,16 @@ GS_INLINE float gs_tanh_f32(float x)
     y = y < -limit ? -limit : y;
     float s = y * y;
     float p = -2.76076847742355e-16f;
-    p = p * s + 2.00018790482477e-13f;
-    p = p * s - 8.60467152213735e-11f;
-    p = p * s + 5.12229709037114e-08f;
-    p = p * s + 1.48572235717979e-05f;
-    p = p * s + 6.37261928875436e-04f;
-    p = p * s + 4.89352455891786e-03f;
+    p = GS_HORNER(p, s, 2.00018790482477e-13f);
+    p = GS_HORNER(p, s, -8.60467152213735e-11f);
+    p = GS_HORNER(p, s, 5.12229709037114e-08f);
+    p = GS_HORNER(p, s, 1.48572235717979e-05f);
+    p = GS_HORNER(p, s, 6.37261928875436e-04f);
+    p = GS_HORNER(p, s, 4.89352455891786e-03f);
     float q = 1.19825839466702e-06f;
-    q = q * s + 1.18534705686654e-04f;
-    q = q * s + 2.26843463243900e-03f;
-    q = q * s + 4.89352518554385e-03f;
+    q = GS_HORNER(q, s, 1.18534705686654e-04f);
+    q = GS_HORNER(q, s, 2.26843463243900e-03f);
+    q = GS_HORNER(q, s, 4.89352518554385e-03f);
     return y * p / q;
 }
 
@@ -129,15 +136,15 @@ GS_INLINE float gs_exp_f32(float x)
     float y = x < -87.3f ? -87.3f : x;
     y = y > 88.3f ? 88.3f : y;
     float n = __builtin_rintf(y * 1.44269504088896341f);
-    float r = y - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f;
+    float r = GS_HORNER(n, -0.693359375f, y);
+    r = GS_HORNER(n, 2.12194440e-4f, r);
     float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
+    p = GS_HORNER(p, r, 1.3981999507e-3f);
+    p = GS_HORNER(p, r, 8.3334519073e-3f);
+    p = GS_HORNER(p, r, 4.1665795894e-2f);
+    p = GS_HORNER(p, r, 1.6666665459e-1f);
+    p = GS_HORNER(p, r, 5.0000001201e-1f);
+    p = GS_HORNER(p * r, r, r) + 1.0f;
     union {
         uint32_t bits;
         float number;
