@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import graphspec.nn  # noqa: F401  (fills the table of records)
-from graphspec.build import Evaluation, Limits, evaluate
+from graphspec.build import Evaluation, Limits, entry_for, evaluate
 from graphspec.build.files import read_text
 from graphspec.errors import Diagnostic, Source, SpecError, fail
 from graphspec.graph import GModule, Module, connect, gmodule, load_remembered, new_module, plugins_used
@@ -154,7 +154,7 @@ def pick_module(opened: Opened) -> GModule:
     origin = opened.evaluation.origin
     if isinstance(result, dict):
         names = sorted(result)
-        example = f"{names[0]}" if any(isinstance(v, GModule) for v in result.values()) else f"{names[-1] if names else 'f'}({{...}})"
+        example = next((name for name in names if isinstance(result[name], GModule)), None) or entry_for(result) or "f()"
         raise fail(
             "E0430",
             f"this spec returns a table ({', '.join(names) or 'empty'}): say which model to compile",

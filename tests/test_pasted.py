@@ -239,3 +239,56 @@ def test_a_module_without_a_graph_is_a_model() -> None:
     assert model(np.ones((5, 3))).shape == (5, 2)
     assert model.backward(np.ones((5, 3)), np.ones((5, 2))).shape == (5, 3)
     assert graphspec.compile("return nn.MSECriterion()")(np.ones((2, 2)), np.zeros((2, 2))) == 1
+
+
+SCRIPT = NET.replace("local function net", "function make") + "net = make(3)\n%s\nlocal function feval(x) return x end\n"
+
+
+@pytest.mark.parametrize("statement", ["net:forward(torch.ones(2, 3))", "include 'utils.lua'", "local n = missing.size"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_script_is_told_of_the_entry_that_compiles_it(tmp_path: Path, statement: str, lenient: bool) -> None:
+    """Of a file in Lua that cannot run whole; ``--lenient`` alone leaves nothing out, and must say so."""
+    path = tmp_path / "train.lua"
+    for text, entry in ((SCRIPT % statement, "'net'"), (statement + "\n" + NET, "LUA")):
+        path.write_text(text)
+        with pytest.raises(SpecError) as caught:
+            open_spec(path, lenient=lenient)
+        assert f"`--lenient --entry {entry}`" in caught.value.diagnostics[0].helps[-1]
+    assert parameters(open_spec(path, "net(3)", lenient=True)) == [(2, 3), (2,)]
+
+
+def test_an_entry_that_no_old_script_needs_is_not_told_of(tmp_path: Path) -> None:
+    for name, text in (("a.spec", "return missing.size"), ("a.lua", "return nn.Linear(2)"), ("a.lua", "local 3")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SpecError) as caught:
+            open_spec(tmp_path / name)
+        assert not any("--entry" in line for line in caught.value.diagnostics[0].helps)
+
+
+def test_a_file_that_returns_nothing_is_told_of_its_functions(tmp_path: Path) -> None:
+    path = tmp_path / "models.lua"
+    path.write_text(NET + "function feval(x) return x end")
+    with pytest.raises(SpecError, match="this one returns nothing") as caught:
+        open_spec(path)
+    assert "`--lenient --entry 'net(n)'`" in caught.value.diagnostics[0].helps[-1]
+
+
+def test_an_entry_that_gives_nothing_is_told_what_was_left_out() -> None:
+    with pytest.raises(SpecError, match=r"an entry gives .* this one gives nothing") as caught:
+        opened("protos = {}\nprotos.rnn = torch.load('net.t7')\n" + NET, "protos.rnn", lenient=True)
+    assert [d.code for d in caught.value.diagnostics] == ["E0431", "W0217"]
+    assert caught.value.diagnostics[0].helps == ()  # the file needs no return
+
+
+def test_a_local_without_a_value_is_not_taken_for_another_name() -> None:
+    with pytest.raises(SpecError, match="attempt to index 'loader'") as caught:
+        opened("local loader\nreturn loader.vocab_size")
+    assert caught.value.diagnostics[0].helps == ()
+
+
+def test_a_library_is_told_how_its_functions_are_called(tmp_path: Path) -> None:
+    path = tmp_path / "library.spec"
+    path.write_text(NET + "return {net = net, size = 3}")
+    with pytest.raises(SpecError) as caught:
+        graphspec.compile(path)
+    assert "`--entry 'net(n)'`" in caught.value.diagnostics[0].helps[-1]

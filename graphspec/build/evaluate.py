@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +14,7 @@ from graphspec.build import methods  # noqa: F401  (gives modules and nodes thei
 from graphspec.build.bindings import ModuleHost, NodeHost
 from graphspec.build.cutorch import Cutorch
 from graphspec.build.describe import Description, Library, NoLibrary
+from graphspec.build.entry import LEAVES_OUT, entry_for, models_of, of_a_script
 from graphspec.build.env import Env
 from graphspec.build.experiment import ExperimentFunction, ExperimentHost
 from graphspec.build.files import Files
@@ -235,7 +237,11 @@ def evaluate(
     session.forgiving = lenient and entry is not None
     lua = session.lua
     env = Env()
-    results = session.chunk(session.source, env)
+    models = partial(models_of, env, lua.globals, frozenset(lua.globals.fields()))
+    try:
+        results = session.chunk(session.source, env)
+    except SpecError as failure:
+        raise of_a_script(failure, source.path, lenient, models()) from None
     value = results[0] if results else None
     session.forgiving = False
     whole = Span(session.source, 0, 0)
@@ -247,7 +253,7 @@ def evaluate(
     if not lenient:
         session.warnings += lua.made_up.warnings()
     return Evaluation(
-        _result(session, value, Origin(lua.span or whole)),
+        _result(session, value, Origin(lua.span or whole), entry, models()),
         session.options.values,
         session.options.help,
         session.warnings,
@@ -272,8 +278,12 @@ def _entry(session: Session, value: Value, entry: str, env: Env) -> Value:
     try:
         results = session.lua.run(block, env)
     except SpecError as failure:
-        raise SpecError(*failure.diagnostics, *(w for w in session.warnings if w.code == "W0217")) from None
+        raise SpecError(*failure.diagnostics, *_left_out(session)) from None
     return results[0] if results else None
+
+
+def _left_out(session: Session) -> list[Diagnostic]:
+    return [w for w in session.warnings if w.code == "W0217"]
 
 
 def _kind(value: Value) -> str:
@@ -282,7 +292,7 @@ def _kind(value: Value) -> str:
     )
 
 
-def _result(session: Session, value: Value, origin: Origin) -> Any:
+def _result(session: Session, value: Value, origin: Origin, entry: str | None, models: Mapping[str, Value]) -> Any:
     if isinstance(value, ModuleHost):
         return value.module
     if isinstance(value, ExperimentHost):
@@ -292,8 +302,10 @@ def _result(session: Session, value: Value, origin: Origin) -> Any:
         if fields and all(isinstance(v, ModuleHost) for v in fields.values()):
             return {name: v.module for name, v in fields.items()}
         return fields
-    helps = ["end the file with `return nn.gModule({inputs}, {outputs})`"]
     what = "nothing" if value is None else "a node" if isinstance(value, NodeHost) else _kind(value)
-    raise SpecError(
-        error("E0431", f"a spec returns a gModule, an experiment or a table of these, this one returns {what}", origin, helps=helps)
-    )
+    text = "a gModule, an experiment or a table of these, this one"
+    if entry is not None:
+        raise SpecError(error("E0431", f"an entry gives {text} gives {what}", origin), *_left_out(session))
+    pick = entry_for(models)
+    helps = ["end the file with `return nn.gModule({inputs}, {outputs})`", *([LEAVES_OUT.format(f"'{pick}'")] if pick else [])]
+    raise SpecError(error("E0431", f"a spec returns {text} returns {what}", origin, helps=helps))

@@ -303,7 +303,7 @@ class Interpreter:
             while env is not None:
                 known += env.names
                 env = env.outer
-            return PYTHON_FUNCTIONS.get(expr.name) or did_you_mean(expr.name, [k for k in known if k != expr.name])
+            return PYTHON_FUNCTIONS.get(expr.name) or ([] if expr.name in known else did_you_mean(expr.name, known))
         if isinstance(expr, ast.Index) and ast.counts_from_zero(expr):
             return [FROM_ONE]
         if (
