@@ -28,6 +28,18 @@ Signature = Union[int, tuple["Signature", ...], None]
 """Ranks in the nesting of the inputs; None leaves everything to inference."""
 
 
+@dataclass(frozen=True)
+class Assumed:
+    """A shape that nothing says: of an input, by its place among the leaves, or (None) of a value at the module ``at``."""
+
+    shape: str
+    place: int | None
+    at: str
+
+    def __str__(self) -> str:
+        return self.shape if self.place is not None else f"{self.shape} at nn.{self.at}"
+
+
 @dataclass
 class Typed:
     """A module with every type known."""
@@ -39,7 +51,7 @@ class Typed:
     """Nested tuple of TensorType (float leaves in ``dtype``)."""
     outputs: Any
     dtype: str
-    assumed: list[str]
+    assumed: list[Assumed]
     node_names: dict[tuple[int, ...], str]
     index_base: int = 1
 
@@ -73,8 +85,8 @@ def _infer(module: Module, dtype: str, signature: Signature, index_base: int, pl
             types.current = use
             _impose(types, use.x, signature)
         types.run(use)
-        assumed = [types.show(cell) for cell, _ in types.assumed]
         name_letters(types, [use.x])
+        assumed = _assumed(types, use)
         lowering = Lowering(Session(types, dtype, False), use, Scope())
         typed = Typed(module, types, use, lowering.type_of(use.x), lowering.type_of(use.y), dtype, assumed, name_nodes(use), index_base)
         _check_letters(typed)
@@ -83,6 +95,14 @@ def _infer(module: Module, dtype: str, signature: Signature, index_base: int, pl
         return Attempt(failure, len(types.assumed), len(types.uses))
     fixed = any(n.value is not None for cell, _ in types.assumed for n in (types.dims(cell) or ())[:1])
     return Attempt(typed, len(types.assumed), len(types.uses), doubtful=fixed or bool(types.pending))
+
+
+def _assumed(types: Types, top: Use) -> list[Assumed]:
+    places = {cell: place for place, cell in enumerate(types.leaves(top.x))}
+    return [
+        Assumed(types.show(cell), places.get(types.find(cell)), use.module.record.name if use.module is not None else "gModule")
+        for cell, use in types.assumed
+    ]
 
 
 def _impose(types: Types, cell: Cell, signature: Signature) -> None:
@@ -283,7 +303,10 @@ def assumptions(typed: Typed) -> list[Diagnostic]:
     told += [warning for use in typed.types.uses if use.node is not None for warning in ill_fed(use.node)]
     found = [*typed.types.warnings, *merged_letters(typed.types), *merge_repeats(told)]
     if typed.assumed:
-        text = f"nothing says what shape some inputs have: assumed batch-major {', '.join(dict.fromkeys(typed.assumed))}"
+        kind = "batch-major " if all("[B" in one.shape for one in typed.assumed) else ""
+        shown = ", ".join(dict.fromkeys(map(str, typed.assumed)))
+        what = "inputs" if all(one.place is not None for one in typed.assumed) else "values"
+        text = f"nothing says what shape some {what} have: assumed {kind}{shown}"
         found.append(error("W0306", text, typed.module.origin, severity="warning"))
     return found
 

@@ -32,10 +32,13 @@ FITS = [
 ]
 
 
-def shapes(body: str) -> str:
+def spec(body: str) -> str:
     two = "z" in body
-    text = f"local x, z = nn.Identity()(), nn.Identity()()\nreturn nn.gModule({{x{', z' if two else ''}}}, {{{body}}})"
-    found = infer(pick_module(open_spec(text)))
+    return f"local x, z = nn.Identity()(), nn.Identity()()\nreturn nn.gModule({{x{', z' if two else ''}}}, {{{body}}})"
+
+
+def shapes(body: str) -> str:
+    found = infer(pick_module(open_spec(spec(body))))
     assert assumptions(found)[-1].code == "W0306"
     return " ".join("[" + ", ".join(map(str, t.shape)) + "]" for t in leaves(found.inputs))
 
@@ -43,6 +46,31 @@ def shapes(body: str) -> str:
 @pytest.mark.parametrize(("body", "expected"), FITS, ids=[body for body, _ in FITS])
 def test_assumed(body: str, expected: str) -> None:
     assert shapes(body) == expected
+
+
+TOLD = [
+    # the modules between x (and z) and the output, what is said to be assumed
+    ("nn.Linear(4, 2)(x)", "some inputs have: assumed batch-major [B, 4]"),
+    ("nn.CAddTable()({nn.Linear(4, 2)(x), nn.Linear(3, 2)(z)})", "some inputs have: assumed batch-major [B, 4]"),
+    ("nn.JoinTable(1)({x, nn.Linear(10, 20)(x)})", "some inputs have: assumed [10]"),
+    (
+        "nn.JoinTable(1)({nn.Sequential():add(nn.SplitTable(1)):add(nn.ParallelTable()"
+        ":add(nn.Linear(10, 20)):add(nn.Linear(10, 30)))(x):split(2)})",
+        "some values have: assumed [20] at nn.JoinTable",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), TOLD, ids=[body for body, _ in TOLD])
+def test_what_is_told_of_it(body: str, expected: str) -> None:
+    """A vector is not called batch-major, and what a module inside was assumed to have is not told as an input's."""
+    found = assumptions(infer(pick_module(open_spec(spec(body)))))[-1]
+    assert found.message == f"nothing says what shape {expected}"
+
+
+def test_sizes_that_nobody_named_have_the_names_of_their_shape() -> None:
+    with pytest.raises(SpecError, match=r"views \[B, n, m\], so -1 would be m\*n / 3"):
+        infer(pick_module(open_spec(spec("nn.SpatialConvolution(1, 4, 3, 2)(nn.View(1, -1, 3):setNumInputDims(2)(x))"))))
 
 
 def test_where_nothing_fits_the_usual_rank_is_told() -> None:

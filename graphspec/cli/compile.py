@@ -185,12 +185,12 @@ def _print(
     sizes: dict[str, int],
 ) -> None:
     out.text(f"{spec}: {what}, {model.dtype}\n")
-    note = "   (assumed: nothing says)" if model.assumed else ""
+    notes = {one.place: "   (assumed: nothing says)" for one in model.assumed}
     rows = [
         (
             stem if i == 0 else "",
             t["node"],
-            f"{t['dtype']}[{', '.join(map(str, t['shape']))}]" + (note if stem == "inputs" and i == 0 else ""),
+            f"{t['dtype']}[{', '.join(map(str, t['shape']))}]" + (notes.get(i, "") if stem == "inputs" else ""),
         )
         for stem in ("inputs", "outputs")
         for i, t in enumerate(types(model, stem[:-1]))

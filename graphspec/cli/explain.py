@@ -23,8 +23,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
             out.table(list(CODES.items()), indent="")
         return 0
     code = args.code.upper()
+    if code.startswith("W") and code not in CODES:  # what --lenient makes a warning of is explained as the error that it is
+        code = f"E{code[1:]}"
     if code not in CODES:
-        raise fail("E0807", f"there is no code {args.code}", helps=did_you_mean(code, CODES))
+        helps = did_you_mean(code, CODES) or ["all are listed by `graphspec explain`"]
+        raise fail("E0807", f"there is no code {args.code}", helps=helps)
     page = (ERROR_PAGES / f"{code}.md").read_text(encoding="utf-8")
     if args.json:
         out.json({"code": code, "title": CODES[code], "page": page})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Union
 
@@ -262,7 +263,7 @@ def gmodule(
         raise SpecError(*problems[:20])
     for problem in problems:
         if warn:
-            warn(error("W" + problem.code[1:], problem.message, severity="warning"))
+            warn(replace(problem, code="W" + problem.code[1:], severity="warning"))
     return graph
 
 

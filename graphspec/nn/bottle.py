@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, only, unless_known
-from graphspec.shapes.cells import Cell, Mismatch
+from graphspec.shapes.cells import Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
@@ -60,7 +60,7 @@ class Bottle(Record):
             last = s.unknown("m")
             s.equate(outs[0], first * s.resolve(last), 0)
             if s.resolve(last) == last and s.resolve(outs[0]) != s.resolve(first * last):
-                unless_known(s, m, f"how many times {first} is in {s.resolve(outs[0])} cannot be told", s.show(x))
+                unless_known(s, m, f"how many times {show(s.resolve(first))} is in {show(s.resolve(outs[0]))} cannot be told", s.show(x))
             s.set(y, (*dims[:more], last, *outs[1:]))
         elif known is not None and len(known) == more + given:
             s.set(use.y, (first * known[more], *known[more + 1 :]))

@@ -12,7 +12,7 @@ from graphspec.nn.attention import leading
 from graphspec.nn.common import drop_axis, equal_shapes, only, pair
 from graphspec.nn.compare import dot, safe_sqrt
 from graphspec.nn.pointwise import from_zero
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
@@ -159,7 +159,7 @@ class CircularConvolution(Record):
         s.set(kernel, (*lead, taps))
         more = (s.resolve(taps) - s.resolve(n)).value
         if more is not None and more > 0:
-            raise Mismatch(f"a kernel of {s.resolve(taps)} for a vector of {s.resolve(n)}")
+            raise Mismatch(f"a kernel of {show(s.resolve(taps))} for a vector of {show(s.resolve(n))}")
         s.at_most(taps, n)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:

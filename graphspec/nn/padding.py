@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, only, taken, unless_known
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
@@ -188,7 +188,7 @@ class PixelShuffle(Record):
             for axis, n in enumerate(sizes, len(dims) - 3):
                 s.equate(dims[axis], n, axis)
                 if s.resolve(dims[axis]) != s.resolve(n):
-                    unless_known(s, m, f"{s.resolve(dims[axis])} has to be a multiple that can be told", s.show(cell))
+                    unless_known(s, m, f"{show(s.resolve(dims[axis]))} has to be a multiple that can be told", s.show(cell))
         s.relate(x, y, lambda d: (*d[:-3], channels, height * r, width * r), lambda d: (*d[:-3], channels * (r * r), height, width))
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:

@@ -10,7 +10,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, Table, register
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, axis_of, offset_of, only, set_input_dims, unless_known, usual_rank, with_axis, without
-from graphspec.shapes.cells import UNKNOWN, Cell, Mismatch, hint_of
+from graphspec.shapes.cells import UNKNOWN, Cell, Mismatch, hint_of, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product, size
 
@@ -161,7 +161,7 @@ class View(BatchRule):
             if s.resolve(product(inner)) != s.resolve(product(sizes)):
                 if m.args.sizes[0] == -1:
                     s.guess(lambda: self._trailing(s, inner, sizes))
-                told = f"views {s.show(x)}, so -1 would be {s.resolve(product(inner))} / {s.resolve(known)}"
+                told = f"views {s.show(x)}, so -1 would be {show(s.resolve(product(inner)))} / {show(s.resolve(known))}"
                 unless_known(s, m, "the size that -1 stands for is not known before the run", told)
             return
         batch = product(inner).divide(product(sizes))
