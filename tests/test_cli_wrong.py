@@ -89,6 +89,17 @@ def test_what_is_wrong_is_said_and_has_its_exit_code(run: Any, line: str, code: 
         ("compile linear", "did you mean `linear.spec`?"),
         ("compile ./lineal.spec", "did you mean `linear.spec`?"),
         ("compile ../{here}/linear", "did you mean `../{here}/linear.spec`?"),
+        ("bench char", "did you mean `--config char`?"),
+        ("bench gru,lstm", "did you mean `--cell gru,lstm`?"),
+        ("bench torch", "did you mean `--peers torch`?"),
+        ("bench tables", "did you mean `--without tables`?"),
+        ("bench lineal.spec", "did you mean `linear.spec`?"),
+        (f"run {CHAR_LM} --entry net", "`--entry` is an option of compile, probe, profile, draw, check, weights"),
+        (f"run {CHAR_LM} --cell 3", "options of a spec have no dashes: `cell=3`"),
+        ("cache clear", "did you mean `--clear`?"),
+        ("help", "did you mean `--help`?"),
+        ("version", "did you mean `--version`?"),
+        ("explain nonsense", "`graphspec explain`"),
     ],
 )
 def test_what_may_be_meant_is_suggested(run: Any, elsewhere: Path, line: str, words: str) -> None:
@@ -145,3 +156,17 @@ def test_what_is_wrong_with_the_command_line_is_json_too(run: Any, line: str, wo
     (problem,) = said.json["errors"]
     assert (said.code, said.err) == (2, "")
     assert (problem["code"], problem["message"], problem["help"]) == ("E0807", words, helps)
+
+
+@pytest.mark.parametrize("option", ["--steps 3", "--seed 2", "--resume", "--detect-anomaly"])
+def test_an_option_of_the_command_written_as_one_of_the_spec(run: Any, option: str) -> None:
+    name, _, value = option.removeprefix("--").partition(" ")
+    said = run(f"run {CHAR_LM} {name.replace('-', '_')}={value or 'true'} nothing=3")
+    assert said.code == 1 and f"did you mean `{option}`?" in said.err and "no option nothing" in said.err
+
+
+def test_a_warning_of_old_files_is_explained_as_the_error_that_it_is(run: Any, elsewhere: Path) -> None:
+    (elsewhere / "old.lua").write_text("local x = nn.Identity{'B', 3}()\nlocal y = nn.Tanh()(x)\nreturn nn.gModule({x}, {nn.Tanh()(x)})\n")
+    said = run("compile old.lua --lenient")
+    assert said.code == 0 and "W0409" in said.err and "old.lua:2:11" in said.err
+    assert run("explain W0409").out == run("explain E0409").out

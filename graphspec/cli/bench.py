@@ -29,7 +29,7 @@ from graphspec.bench import (
 )
 from graphspec.bench.contest import TENTHS
 from graphspec.bench.step import open_experiment
-from graphspec.cli.common import limits, overrides, precision_argument, sizes_given
+from graphspec.cli.common import limits, overrides, pointing_beside, precision_argument, sizes_given
 from graphspec.cli.output import Output
 from graphspec.errors import fail
 from graphspec.machine import environment
@@ -68,7 +68,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     settings, whats = asked(args), subjects(args)
     if isinstance(whats[0], str):  # what is wrong with a spec is said before the machine is measured
-        open_experiment(whats[0], overrides(args.options), settings.roots, settings.lenient, settings.limits, settings.plugins)
+        with pointing_beside(args, as_option(args.spec)):
+            open_experiment(whats[0], overrides(args.options), settings.roots, settings.lenient, settings.limits, settings.plugins)
     with out.at_work(bool(args.out)):
         record = told(args, settings, whats, out)
         if args.out:
@@ -142,6 +143,13 @@ def subjects(args: argparse.Namespace) -> list[Case | str]:
         return [step for cell in words(args.cell) for step in make_steps(cell, changed)]
     cases = [make_case(config, cell, changed) for config in words(args.config) for cell in words(args.cell)]
     return list({str(case): case for case in cases}.values())
+
+
+def as_option(spec: str) -> list[str]:
+    """The option that may be meant by names that stand where a spec is wanted."""
+    values = {"config": CONFIGS, "cell": CELLS, "peers": PEERS, "without": NAMES}
+    found = [option for option, names in values.items() if words(spec) and set(words(spec)) <= {*names}]
+    return [f"did you mean `--{option} {spec}`?" for option in found]
 
 
 def words(text: str) -> list[str]:

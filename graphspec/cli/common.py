@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from graphspec.build import Limits
 from graphspec.cli.output import Output
-from graphspec.errors import SpecError, fail
+from graphspec.errors import Diagnostic, SpecError, fail
 from graphspec.graph import load_remembered, name_parameters
 from graphspec.open import Opened, open_spec, pick_module, with_tried_fixes
 from graphspec.passes.told import PassReport
 from graphspec.program import Typed, infer, named_parameters
 from graphspec.suggest import did_you_mean
 from graphspec.training.step import Setup, set_up
+
+POSITIONAL = ("command", "spec", "options")
+"""Of a command line's arguments, those that stand without a dash."""
 
 
 def spec_arguments(sub: argparse.ArgumentParser, entry: bool = True) -> None:
@@ -98,12 +102,31 @@ def limits(words: list[str]) -> Limits:
 def opened(args: argparse.Namespace, **more: Any) -> Opened:
     """The spec of the command line, evaluated."""
     options, allowed = {**overrides(args.options), **more}, limits(args.limit)
-    try:
+    with pointing_beside(args):
         return open_spec(args.spec, getattr(args, "entry", None), lenient=args.lenient, roots=args.root, options=options, limits=allowed)
+
+
+@contextmanager
+def pointing_beside(args: argparse.Namespace, meant: Sequence[str] = ()) -> Iterator[None]:
+    """What is said of a spec that is not there: what else may be ``meant`` by its name, else a spec that lies beside; and of an option that
+    the spec has not, but the command."""
+    try:
+        yield
     except SpecError as failure:
-        if failure.code != "E0801" or Path(args.spec).exists():
-            raise
-        raise SpecError(failure.diagnostics[0].with_help(*beside(Path(args.spec)))) from None
+        first = failure.diagnostics[0]
+        if first.code == "E0801" and not Path(args.spec).exists():
+            raise SpecError(first.with_help(*(meant or beside(Path(args.spec))))) from None
+        failure.diagnostics = tuple(_as_option(problem, args) for problem in failure.diagnostics)
+        raise
+
+
+def _as_option(problem: Diagnostic, args: argparse.Namespace) -> Diagnostic:
+    """An option that the spec has not (E0602) is the command's own where that has one by its name."""
+    name = problem.message.rpartition(" ")[2]
+    if problem.code != "E0602" or name not in vars(args) or name in POSITIONAL:
+        return problem
+    value = "" if isinstance(vars(args)[name], bool) else f" {overrides(args.options)[name]}"
+    return replace(problem, helps=(f"did you mean `--{name.replace('_', '-')}{value}`?",))
 
 
 def beside(path: Path) -> list[str]:

@@ -65,7 +65,8 @@ class Parser(argparse.ArgumentParser):
         if found := CHOICE.match(message):
             where, given = found.groups()
             if where == "COMMAND":
-                message, helps = f"there is no command {given!r}", one_of(given, COMMANDS)
+                option = [f"did you mean `--{given}`?"] if f"--{given}" in self._option_string_actions else []  # help, version
+                message, helps = f"there is no command {given!r}", option or one_of(given, COMMANDS)
             else:
                 helps = did_you_mean(given, next((a.choices for a in self._actions if a.choices and where in a.option_strings), ()))
         raise Unreadable(message.replace(" (choose from ", " (there are "), helps, usage)
@@ -78,19 +79,38 @@ class Parser(argparse.ArgumentParser):
         helps = []
         for word, after in zip(words, [*words[1:], ""], strict=True):
             name, equals, value = word.lstrip("-").partition("=")
-            if name == word or not name[:1].isalpha():
+            if name == word:
+                helps += [f"did you mean `--{name}`?"] if name in options else []
+                continue
+            if not name[:1].isalpha():
                 continue
             value = (value if equals or after.startswith("-") else after) or "..."
             if (field := same(name, fields)) is not None:
                 helps.append(fields[field].replace("=`?", f"={value}`?"))
+                continue
+            commands = takers(f"--{name}")
+            if commands:
+                helps.append(f"`--{name}` is an option of {', '.join(commands)}")
             elif found := did_you_mean(name, options, "--{}"):
                 helps += found
-            elif takes_fields:
+                continue
+            if takes_fields:
                 helps.append(f"options of a spec have no dashes: `{name.replace('-', '_')}={value}`")
         raise Unreadable(f"unrecognized arguments: {' '.join(words)}", helps, self.format_usage())
 
 
 CHOICE = re.compile(r"argument (\S+): invalid choice: '(.*?)'")
+
+
+def takers(option: str) -> list[str]:
+    """The commands that have an option of their own by that name."""
+    found = []
+    for name in COMMANDS:
+        sub = Parser(add_help=False)
+        import_module(module_of(name)).arguments(sub)
+        if option in sub._option_string_actions:
+            found.append(name)
+    return found
 
 
 def fields_of_experiments() -> dict[str, str]:
