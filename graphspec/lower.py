@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import GModule, Module, Node
+from graphspec.graph import GModule, Module, Node, gathered
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Block, Value, tensor
 from graphspec.shapes.cells import FLOAT, Cell
@@ -351,15 +351,12 @@ class Lowering(Builder):
         given: Sequence[Tree] = (x,) if len(m.inputs) == 1 else x if isinstance(x, tuple) else ()
         values: dict[Node, Tree] = {}
 
-        def gather(inputs: Any) -> Tree:
-            return values[inputs] if isinstance(inputs, Node) else tuple(gather(item) for item in inputs)
-
         for node in m.nodes:
             if node.piece is not None:
-                whole = gather(node.inputs)
+                whole = gathered(node.inputs, values)
                 values[node] = whole[node.piece[0]] if isinstance(whole, tuple) else whole
             else:
-                argument = given[m.inputs.index(node)] if node in m.inputs else gather(node.inputs) if node.inputs is not None else ()
+                argument = given[m.inputs.index(node)] if node in m.inputs else gathered(node.inputs, values)
                 values[node] = self._enter(outer.subs[node], argument)
             for leaf in flatten(values[node]):
                 leaf.name = leaf.name or node.name or ""

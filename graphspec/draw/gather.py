@@ -8,7 +8,7 @@ from itertools import groupby, takewhile
 from graphspec.draw.inside import Ends, Inside, carried, flatten
 from graphspec.draw.scene import MAX_LINES, Box, Edge, Facts, Item, Key, Leaf, Loop, Scene, fold
 from graphspec.errors import Frame, Origin, describe, fail
-from graphspec.graph import GModule, Inputs, Module, Node, Parameter
+from graphspec.graph import GModule, Module, Node, Parameter, gathered
 from graphspec.program import Typed
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Use
@@ -110,7 +110,7 @@ class Gather:
         if node.is_source:
             leaf = self.leaf(node, node.name or "input", "input", shape, "input", box)
             return self.read(given.get(node, ()), leaf)
-        return self.inner(use, _ends(node.inputs, ends), box, around, node.name or "")
+        return self.inner(use, gathered(node.inputs, ends), box, around, node.name or "")
 
     def inner(self, use: Use, argument: Ends, box: Box, around: tuple[Key, ...], name: str, alone: bool = False) -> Ends:
         """A use of a module, called by ``name``, its own one or its kind: a leaf, or a box with what is inside.
@@ -222,12 +222,6 @@ class Gather:
                 known, number = _letters(number), number + 1
             for leaf in marked:
                 leaf.tied = leaf.tied or known
-
-
-def _ends(inputs: Inputs | None, ends: dict[Node, Ends]) -> Ends:
-    if inputs is None:
-        return ()
-    return ends[inputs] if isinstance(inputs, Node) else tuple(_ends(item, ends) for item in inputs)
 
 
 def _hand(inputs: Sequence[Node], argument: Ends) -> dict[Node, Ends]:

@@ -6,7 +6,7 @@ The rules have numbers (N1 ...); each stands in docs/language.md and has a test 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Union
@@ -67,6 +67,13 @@ def leaves(inputs: Inputs | None) -> Iterator[Node]:
     elif inputs is not None:
         for item in inputs:
             yield from leaves(item)
+
+
+def gathered(inputs: Inputs | None, values: Mapping[Node, Any]) -> Any:
+    """A nested value with what ``values`` has for each node in its place; an empty tuple where there are no inputs."""
+    if inputs is None:
+        return ()
+    return values[inputs] if isinstance(inputs, Node) else tuple(gathered(item, values) for item in inputs)
 
 
 def freeze(value: Any, origin: Origin, what: str, unwrap: bool = True) -> Inputs:
@@ -199,21 +206,13 @@ class GModule(Module):
 
     def copied_from(self, source: Module, modules: dict[int, Module]) -> None:
         assert isinstance(source, GModule)
-        nodes: dict[int, Node] = {}
-
-        def copied(inputs: Inputs | None) -> Inputs | None:
-            if inputs is None:
-                return None
-            return nodes[id(inputs)] if isinstance(inputs, Node) else tuple(copied(i) for i in inputs)  # type: ignore[misc]
-
+        nodes: dict[Node, Node] = {}
         for node in source.nodes:
             module = modules[id(node.module)] if node.module else None
-            twin = Node(module, copied(node.inputs), node.origin, node.piece)
+            twin = Node(module, node.inputs and gathered(node.inputs, nodes), node.origin, node.piece)
             twin.name, twin.labels, twin.annotations, twin.discarded = node.name, node.labels, dict(node.annotations), node.discarded
-            nodes[id(node)] = twin
-        self.inputs = [nodes[id(n)] for n in source.inputs]
-        self.outputs = [nodes[id(n)] for n in source.outputs]
-        self.nodes = [nodes[id(n)] for n in source.nodes]
+            nodes[node] = twin
+        self.inputs, self.outputs, self.nodes = ([nodes[n] for n in part] for part in (source.inputs, source.outputs, source.nodes))
 
 
 GRAPH = REGISTRY["gModule"]

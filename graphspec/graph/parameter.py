@@ -11,16 +11,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from graphspec.errors import NOWHERE, Origin
+from graphspec.errors import NOWHERE, Origin, fail
 
 Region = tuple[tuple[int, int], ...]
 """(start, length) for each axis, from 0; ``()`` is the whole tensor."""
+
+MAX_PARAMETERS = 2**33
+"""Of one model."""
 
 _serial = itertools.count()
 
@@ -164,13 +167,35 @@ def initial_value(parameter: Parameter, seed: int, dtype: str, steps: int | None
 
 
 def initial_values(parameters: Sequence[Parameter], seed: int, dtype: str) -> np.ndarray:
-    """The initial values of all, one after another in one flat array; each goes to its place as it is drawn, so there is no second copy."""
-    flat = np.empty(sum(p.size for p in parameters), dtype)
+    """The initial values of all, one after another in one flat array; each goes to its place as it is drawn, so there is no second copy.
+
+    E0505 before anything too large is allocated.
+    """
+    total = sum(p.size for p in parameters)
+    if total > MAX_PARAMETERS:
+        largest = max(parameters, key=lambda p: p.size)
+        message = f"the model has {total:,} parameters, more than {MAX_PARAMETERS:,}"
+        raise fail("E0505", message, largest.origin, f"{largest.name}: {list(largest.shape)}")
+    flat = np.empty(total, dtype)
     at = 0
     for p in parameters:
         flat[at : at + p.size] = initial_value(p, seed, dtype).reshape(-1)
         at += p.size
     return flat
+
+
+def views(flat: Any, parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """Views of a flat buffer by canonical name."""
+    found, offset = {}, 0
+    for parameter in parameters:
+        found[parameter.name] = flat[offset : offset + parameter.size].reshape(parameter.shape)
+        offset += parameter.size
+    return found
+
+
+def flattened(arrays: Mapping[str, Any], parameters: Sequence[Parameter]) -> np.ndarray:
+    """The flat buffer, in float64, of arrays by canonical name."""
+    return np.concatenate([np.zeros(0), *(np.asarray(arrays[p.name]).reshape(-1) for p in parameters)])
 
 
 def _window(value: np.ndarray, region: Region) -> np.ndarray:

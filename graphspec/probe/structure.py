@@ -14,7 +14,7 @@ from typing import Any, Union
 
 import numpy as np
 
-from graphspec.graph import GModule, Node
+from graphspec.graph import GModule, Node, gathered
 from graphspec.nn.rearrange import NarrowTable, table_index
 from graphspec.probe.flow import ONE_INPUT, TABLES, Array, Flow, Place, spectral_norm, together
 from graphspec.probe.loops import FoundLoop
@@ -150,18 +150,15 @@ class _Walk:
         assert isinstance(module, GModule)
         values: dict[Node, Tree] = {}
 
-        def gather(inputs: Any) -> Tree:
-            return values[inputs] if isinstance(inputs, Node) else tuple(gather(item) for item in inputs or ())
-
         for node in module.nodes:
             outer, self.path = self.path, (*self.path, node.serial)
             name = self.typed.node_names.get(self.path)
             sub = use.subs[node]
             if node.piece is not None:
-                whole = gather(node.inputs)
+                whole = gathered(node.inputs, values)
                 values[node] = self._called(whole[node.piece[0]] if isinstance(whole, tuple) else whole, name)
             else:
-                y = self._entered(sub, given[module.inputs.index(node)] if node in module.inputs else gather(node.inputs))
+                y = self._entered(sub, given[module.inputs.index(node)] if node in module.inputs else gathered(node.inputs, values))
                 own = f"{self.inside}.{sub.module.name}" if self.inside and sub.module and sub.module.name else None
                 values[node] = y if isinstance(sub.module, GModule) else self._seen(sub, y, name or own)
             self.path = outer

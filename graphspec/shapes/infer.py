@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphspec.errors import Diagnostic, Origin, SpecError, error
-from graphspec.graph import GModule, Inputs, Module, Node
+from graphspec.graph import GModule, Module, Node, gathered
 from graphspec.shapes.cells import FLOAT, UNKNOWN, Cell, CellTree, Mismatch, Solver, hint_of
 from graphspec.shapes.hints import equal_outputs, fitting_input, one_element, rearranged, repeat_hint
 from graphspec.shapes.ranks import rank_of
@@ -190,7 +190,10 @@ class Types(Solver):
         outer.letters, outer_letters = letters, outer.letters
         sources = [x] if len(module.inputs) == 1 else self.table(x, len(module.inputs))
         for node in module.nodes:
-            inner = sources[module.inputs.index(node)] if node in module.inputs else self.tree(_cells(node.inputs, outer.nodes))
+            if node in module.inputs:
+                inner = sources[module.inputs.index(node)]
+            else:
+                inner = Cell() if node.inputs is None else self.tree(gathered(node.inputs, outer.nodes))
             use = Use(node.module, inner, outer.nodes[node], node.origin, node, letters)
             outer.subs[node] = use
             self.uses.append(use)
@@ -203,13 +206,12 @@ class Types(Solver):
                 self.same(mine, theirs)
         self.changes += 1
 
-    def tree(self, cells: CellTree | None) -> Cell:
+    def tree(self, cells: CellTree) -> Cell:
         """A nested table of cells as one cell."""
         if isinstance(cells, Cell):
             return cells
         whole = Cell()
-        if cells is not None:
-            whole.items = [self.tree(item) for item in cells]
+        whole.items = [self.tree(item) for item in cells]
         return whole
 
     # -- the fixpoint ----------------------------------------------------------------------------------------------
@@ -345,14 +347,6 @@ class Types(Solver):
         self.set(cell, [self.letter(h) for h in hints], None if self.find(cell).dtype else FLOAT)
         self.find(cell).note = "assumed"
         self.assumed.append((cell, use))
-
-
-def _cells(inputs: Inputs | None, cells: dict[Node, Cell]) -> CellTree | None:
-    if inputs is None:
-        return None
-    if isinstance(inputs, Node):
-        return cells[inputs]
-    return [_cells(item, cells) for item in inputs]  # type: ignore[misc]
 
 
 def replace_span(origin: Origin, fallback: Origin) -> Origin:
