@@ -21,7 +21,7 @@ from graphspec.arguments import Argument, arrays_of, as_one, check_shapes, conve
 from graphspec.arguments import show_types as show_types
 from graphspec.engine import Engine, device_named
 from graphspec.errors import Diagnostic, SpecError, fail
-from graphspec.graph import GModule, Module, Parameter, initial_value, initial_values
+from graphspec.graph import GModule, Module, initial_value, initial_values, views
 from graphspec.ir.core import Program
 from graphspec.lower import unflatten
 from graphspec.open import SAVED, Opened, open_spec, pick_module
@@ -108,7 +108,6 @@ class Model:
         self._engines: dict[Any, Engine] = {}
         self._arguments: dict[int, list[Argument]] = {}
         self._lock = threading.Lock()
-        check_memory(order)
         self._host = initial_values(order, seed, dtype)
         self.flat_parameters = resident(self._host, self._device)
         self.flat_gradients = resident(np.zeros_like(self._host), self._device)
@@ -351,26 +350,6 @@ def fill(model: Model, tensors: Mapping[str, Array]) -> None:
     for held in (model.parameters, model.buffers):
         held.update({name: tensors[name] for name in held})
 
-
-def views(flat: Any, parameters: Sequence[Parameter]) -> dict[str, Any]:
-    """Views of a flat buffer by canonical name."""
-    found, offset = {}, 0
-    for parameter in parameters:
-        found[parameter.name] = flat[offset : offset + parameter.size].reshape(parameter.shape)
-        offset += parameter.size
-    return found
-
-
-def check_memory(parameters: Sequence[Parameter]) -> None:
-    """E0505 before anything too large is allocated."""
-    total = sum(p.size for p in parameters)
-    if total > MAX_PARAMETERS:
-        largest = max(parameters, key=lambda p: p.size)
-        message = f"the model has {total:,} parameters, more than {MAX_PARAMETERS:,}"
-        raise fail("E0505", message, largest.origin, f"{largest.name}: {list(largest.shape)}")
-
-
-MAX_PARAMETERS = 2**33
 
 ELSEWHERE = {
     "eval": "evaluate()", "train": "training()", "zero_grad": "zero_gradients()", "zeroGradParameters": "zero_gradients()",

@@ -16,7 +16,7 @@ import numpy as np
 from graphspec.binding import check_guards
 from graphspec.engine import Engine
 from graphspec.errors import SpecError, fail
-from graphspec.graph import initial_value
+from graphspec.graph import flattened, initial_value, views
 from graphspec.ir.core import Program, TensorType
 from graphspec.ir.rewrite import copy_program, erase_stops
 from graphspec.program import Typed, backward_program, forward_program, leaves, named_parameters
@@ -213,9 +213,8 @@ class Probe:
         return {p.name: rng.uniform(-scale, scale, p.shape) for p in self.parameters}
 
     def arguments(self, point: Point) -> dict[str, Any]:
-        flat = np.concatenate([np.zeros(0), *(np.asarray(point[p.name]).reshape(-1) for p in self.parameters)])
         inputs = {name: point.get(name, value) for name, value in self.given.items()}
-        return {**self.steady, **inputs, "parameters": flat}
+        return {**self.steady, **inputs, "parameters": flattened(point, self.parameters)}
 
     def results(self, point: Point) -> Mapping[str, Array]:
         """Everything that the forward program gives."""
@@ -233,11 +232,7 @@ class Probe:
         arguments["gradients"] = np.zeros_like(arguments["parameters"])
         found = self.run(self.backward_program, arguments)
         gradients = {name: np.asarray(found[f"gradient:{name}"]) for name in self.float_inputs}
-        offset = 0
-        for p in self.parameters:
-            gradients[p.name] = np.asarray(found["new gradients"])[offset : offset + p.size].reshape(p.shape)
-            offset += p.size
-        return gradients
+        return {**gradients, **(views(np.asarray(found["new gradients"]), self.parameters) if self.parameters else {})}
 
 
 def check(

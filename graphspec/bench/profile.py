@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.api import check_memory
 from graphspec.bench.step import CompiledStep
 from graphspec.binding import check_letters
 from graphspec.check import draw_input
@@ -146,13 +145,11 @@ class CompiledModel:
         program = backward_program(typed, training=True)
         check_letters(program, at)
         self.sizes = dict.fromkeys(program.letters, USUAL) | dict(at)
-        order = typed.module.all_parameters()
-        check_memory(order)
         rng = np.random.default_rng(1)
         given: dict[str, Any] = {
             name: draw_input(t, program, self.sizes, rng, 0.5, 1.5) for name, t in zip(typed.input_names, leaves(typed.inputs), strict=True)
         }
-        given["parameters"] = initial_values(order, 1, typed.dtype)
+        given["parameters"] = initial_values(typed.module.all_parameters(), 1, typed.dtype)
         given |= {p.name: initial_value(p, 1, typed.dtype) for p in typed.module.all_parameters(buffers=True)}
         self.arguments: dict[str, Any] = {}
         for port, value in zip(program.inputs, program.block.params, strict=True):

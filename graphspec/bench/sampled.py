@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.api import check_memory, views
 from graphspec.bench.peers import sum_and_norm
 from graphspec.bench.step import open_experiment
 from graphspec.build import Limits
 from graphspec.engine import Engine, device_named
-from graphspec.graph import initial_values, name_parameters
+from graphspec.graph import initial_values, name_parameters, views
 from graphspec.training.decoding.model import step_model
 from graphspec.training.decoding.programs import draw_program
 from graphspec.views import resident
@@ -44,7 +43,6 @@ class SampledStep:
         module = self.model.typed.module
         name_parameters([module])
         order = module.all_parameters()
-        check_memory(order)
         self.device = device_named(device, threads)
         flat = initial_values(order, int(opened.result.fields["seed"]), "float32")
         self.weights = views(flat, order)

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.api import check_memory, views
 from graphspec.bench.cases import Work
 from graphspec.bench.work import product_flops
 from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
-from graphspec.graph import initial_value, initial_values, load_plugin, name_parameters
+from graphspec.graph import initial_value, initial_values, load_plugin, name_parameters, views
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.passes import optimise
 from graphspec.settings import check_settings
@@ -85,7 +84,6 @@ class CompiledStep:
         self.device = device_named(device, threads, precision)
         name_parameters([self.setup.graph, *opened.result.models])
         order = self.setup.graph.all_parameters()
-        check_memory(order)
         seed = int(opened.result.fields["seed"])
         program = training_program(self.setup) if update else gradient_program(self.setup)
         check_letters(program, at or {})

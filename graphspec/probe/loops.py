@@ -11,7 +11,7 @@ import numpy as np
 
 from graphspec.engine import Engine
 from graphspec.errors import SpecError, fail
-from graphspec.graph import GModule, Module, connect, gmodule, new_module
+from graphspec.graph import GModule, Module, connect, flattened, gmodule, new_module
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.nn.loop import Ran
 from graphspec.probe.flow import Place
@@ -170,8 +170,8 @@ class Trace:
 
 def fixed_arguments(module: Module, parameters: Mapping[str, Array]) -> dict[str, Array]:
     """What a program of this module takes besides its inputs, from parameters and buffers by name."""
-    flat = np.concatenate([np.zeros(0), *(parameters[p.name].reshape(-1) for p in module.all_parameters())])
     buffers = {p.name: parameters[p.name] for p in module.all_parameters(buffers=True)}
+    flat = flattened(parameters, module.all_parameters())
     return {"parameters": flat, **buffers, "seed": np.array(1, np.int64), "step": np.array(0, np.int64)}
 
 

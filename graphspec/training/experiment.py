@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.api import check_memory, views
 from graphspec.binding import bind_sizes
 from graphspec.build import ExperimentSpec
 from graphspec.data import Batch
@@ -19,7 +18,7 @@ from graphspec.data.pairs import PairSource
 from graphspec.data.prefetch import Prefetch
 from graphspec.engine import Engine, device_named
 from graphspec.errors import Diagnostic, SpecError, fail
-from graphspec.graph import initial_value, initial_values, name_parameters
+from graphspec.graph import initial_value, initial_values, name_parameters, views
 from graphspec.open import Opened, open_spec, with_tried_fixes
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
@@ -89,7 +88,6 @@ class Experiment:
         name_parameters([self.setup.graph, *self.spec.models])
         order = self.setup.graph.all_parameters()
         check_trained(self.spec, order)
-        check_memory(order)
         self.flat_parameters = self._resident(initial_values(order, self.seed, dtype))
         self.parameters = Views(views(self.flat_parameters, order), "parameter", self._device)
         buffers = {p.name: self._resident(initial_value(p, self.seed, dtype)) for p in self.setup.graph.all_parameters(buffers=True)}

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.api import views
 from graphspec.build import ExperimentSpec
 from graphspec.data import Batch, DataSource, Vocabulary
 from graphspec.data.pairs import PairSource
 from graphspec.data.vocabulary import LINE_END, START, STOP
 from graphspec.engine import Engine
 from graphspec.errors import fail
-from graphspec.graph import Module
+from graphspec.graph import Module, views
 from graphspec.program import Typed, forward_program
 from graphspec.training.decoding.model import StepModel, encoder_types, step_model
 from graphspec.training.decoding.programs import LOWEST, POOL, beam_program, draw_program, extra_names, force_program
