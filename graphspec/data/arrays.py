@@ -37,7 +37,7 @@ class ArraySource(DataSource):
     def arrays(self) -> dict[str, Array]:
         """By name; E0610, E0611 and E0618 as for a text, E0620 for a file that holds no such arrays, E0617 when they are not those on
         record."""
-        given = self.description.fields["path"]
+        given = self.fields["path"]
         if not given:
             raise self.wrong("E0616", "data.arrays needs a path: `data.arrays { path = 'data.npz' }`", "path")
         found = self._read(find_file(self, "path"))
@@ -55,7 +55,7 @@ class ArraySource(DataSource):
             with zipfile.ZipFile(path) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > MAX_BYTES:
-                raise self.wrong("E0618", f"{self.description.fields['path']} is larger than {MAX_BYTES:,} bytes unpacked", "path")
+                raise self.wrong("E0618", f"{self.fields['path']} is larger than {MAX_BYTES:,} bytes unpacked", "path")
             with np.load(path, allow_pickle=False) as content:
                 return {name: self._stream(name, content[name]) for name in content.files}
         except SpecError:
@@ -82,13 +82,13 @@ class ArraySource(DataSource):
         return stream
 
     def _unusable(self, why: str, **more: Any) -> SpecError:
-        return self.wrong("E0620", f"{self.description.fields['path']} cannot be used: {why}", "path", **more)
+        return self.wrong("E0620", f"{self.fields['path']} cannot be used: {why}", "path", **more)
 
     def check_stream(self, name: str, origin: Origin, classes: bool) -> None:
         """E0620 for one that holds nan, which no loss survives; E0310 for classes that count from 0.  A stored source was checked."""
         if self.stored and "arrays" not in self.__dict__:
             return
-        array, whose = self.arrays[name], f"{name} of {self.description.fields['path']}"
+        array, whose = self.arrays[name], f"{name} of {self.fields['path']}"
         examples = np.flatnonzero((array != array).reshape(len(array), -1).any(1))
         if len(examples):
             more = f", and in {len(examples) - 1:,} more" if len(examples) > 1 else ""
@@ -117,7 +117,7 @@ class ArraySource(DataSource):
     @cached_property
     def split(self) -> int:
         """How many examples are trained on."""
-        return self.training_examples(self.description.fields["path"], self.total)
+        return self.training_examples(self.fields["path"], self.total)
 
     @property
     def batches(self) -> int:
@@ -134,7 +134,7 @@ class ArraySource(DataSource):
         return lru_cache(2)(self._order)
 
     def _order(self, turn: int) -> Array:
-        if not self.description.fields["shuffle"]:
+        if not self.fields["shuffle"]:
             return np.arange(self.split)
         return np.random.default_rng([self.whole("seed", 0), turn]).permutation(self.split)
 
@@ -150,7 +150,7 @@ class ArraySource(DataSource):
         if self.stored and "arrays" not in self.__dict__:
             return dict(self.stored)
         return {
-            "name": self.description.fields["path"], "sha256": _sha256(self.arrays),
+            "name": self.fields["path"], "sha256": _sha256(self.arrays),
             "streams": sorted(self.arrays), "attributes": dict(self.attributes),
         }  # fmt: skip
 

@@ -45,9 +45,9 @@ def find_file(source: DataSource, field: str) -> Path:
     A path that came from the command line or the API is the user's authority.  One that stands in the spec is looked up under the
     roots and must not leave them, links followed.  Raises E0610 (missing), E0611 (outside the roots), E0618 (too large).
     """
-    given = source.description.fields[field]
+    given = source.fields[field]
     try:
-        path = Path(given).expanduser() if field in source.description.trusted else _under_roots(source, field, given)
+        path = Path(given).expanduser() if field in source.trusted else _under_roots(source, field, given)
         if not path.is_file():
             reason = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
             raise source.wrong("E0610", f"{given} {reason}", field, helps=did_you_mean(path.name, _names(path.parent)))
@@ -59,7 +59,7 @@ def find_file(source: DataSource, field: str) -> Path:
 
 
 def _unreadable(source: DataSource, field: str, failure: Exception) -> SpecError:
-    given = source.description.fields[field]
+    given = source.fields[field]
     return source.wrong("E0610", f"{given} cannot be read: {getattr(failure, 'strerror', None) or failure}", field)
 
 
@@ -77,7 +77,7 @@ def read_corpus(source: DataSource, field: str) -> Corpus:
 
     A byte order mark is dropped; line ends stay as they are.  Raises E0610 (unreadable), E0612 (not UTF-8), E0613 (empty).
     """
-    given = source.description.fields[field]
+    given = source.fields[field]
     path = find_file(source, field)
     try:
         data = path.read_bytes()

@@ -173,7 +173,7 @@ class FilePairs(PairSource):
 
     def read(self) -> Pairs:
         """E0610-E0613, E0618 as for a text; E0619 for a line that is no pair, or files that do not match."""
-        path, source_path, target_path = (bool(self.description.fields[name]) for name in ("path", "source_path", "target_path"))
+        path, source_path, target_path = (bool(self.fields[name]) for name in ("path", "source_path", "target_path"))
         if source_path != target_path or (path and source_path):
             raise self.wrong("E0616", "data.pairs takes data.path, or both data.source_path and data.target_path")
         if path:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from graphspec.build.describe import Description, Schema
+from graphspec.build.describe import Description, Fielded, Schema
 from graphspec.data.vocabulary import LEVELS, Vocabulary
-from graphspec.errors import Origin, SpecError
+from graphspec.errors import Origin
 
 Array = np.ndarray[Any, Any]
 
@@ -30,19 +30,22 @@ class Batch:
     """How many targets it has: the weight of its mean loss among other batches, and what tokens a second count."""
 
 
-class DataSource(ABC):
-    """An opened ``data.*`` description.
+class DataSource(Fielded, ABC):
+    """An opened ``data.*`` description, with its fields.
 
     Nothing in a source moves: batches are a function of their number, so that the position of a run is one integer, a resumed run
     reads exactly what an uninterrupted one would have, and any thread may fetch ahead.
     """
 
     schema: ClassVar[Schema]
+    group = "data"
+    out_of_range = "E0616"
 
     def __init__(self, description: Description, roots: Sequence[Path], stored: Mapping[str, Any] | None = None) -> None:
         """``roots``: where paths that a spec names must lie.  ``stored``: what ``to_json`` gave, out of a checkpoint; what it holds
         (a vocabulary) is taken from there, and the data themselves are read only when a batch is asked for."""
         self.description = description
+        self.fields, self.origin, self.trusted = description.fields, description.origin, description.trusted
         self.roots = tuple(roots)
         self.stored = stored
 
@@ -99,7 +102,7 @@ class DataSource(ABC):
         """What a checkpoint keeps, so that sampling needs no data and a resumed run knows whether they are still the same: ``name`` and
         ``sha256`` of the data, and what the source needs besides."""
 
-    def check_stream(self, name: str, origin: Origin, classes: bool) -> None:  # noqa: B027  (most streams are made here, and fit)
+    def check_stream(self, name: str, origin: Origin, classes: bool) -> None:  # most streams are made here, and fit
         """An error at the input, at ``origin``, that reads what nothing can be trained on; ``classes``: as the classes of a criterion."""
 
     def check_recorded(self, what: str, name: str, sha256: str, notes: Sequence[str] = ()) -> None:
@@ -125,23 +128,3 @@ class DataSource(ABC):
             helps = ["give more of them, or hold none out: data.valid=0"]
             raise self.wrong("E0614", f"{name} has one example only, which cannot be trained on and held out", helps=helps)
         return count
-
-    def wrong(self, code: str, message: str, field: str = "", **more: Any) -> SpecError:
-        """An error at the description, or, for a ``field`` given from outside the spec, one that says so."""
-        return self.description.wrong(code, message, field, **more)
-
-    @property
-    def origin(self) -> Origin:
-        return self.description.origin
-
-    def whole(self, field: str, least: int = 1) -> int:
-        """A field that counts something; E0616 when it is no whole number or too small."""
-        return self.description.whole(field, least)
-
-    def one_of(self, field: str, known: Collection[str]) -> str:
-        """A field that names one of several things; E0616 for anything else."""
-        return self.description.one_of(field, known)
-
-    def fraction(self, field: str) -> float:
-        """A field that is a part of the whole; E0616 when it is below 0, or 1 and more."""
-        return self.description.fraction(field)

@@ -42,7 +42,7 @@ class TextSource(DataSource):
     @cached_property
     def corpus(self) -> Corpus:
         """The text; E0617 when it is not the one that is on record for this path."""
-        given = self.description.fields["path"]
+        given = self.fields["path"]
         corpus = read_corpus(self, "path") if given else default_corpus()
         self.check_recorded("text", corpus.name, corpus.sha256, [] if given else ["it differs between versions of Python"])
         return corpus
@@ -64,7 +64,7 @@ class TextSource(DataSource):
 
     @property
     def measure(self) -> str:
-        return "bits_per_char" if self.description.fields["level"] == "char" else "perplexity"
+        return "bits_per_char" if self.fields["level"] == "char" else "perplexity"
 
     @property
     def streams(self) -> frozenset[str]:
