@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from graphspec.errors import NOWHERE, Origin, Source, SpecError, error, fail
@@ -75,8 +75,18 @@ def read_text(path: Path, display: str, origin: Origin | None = None) -> str:
         data = path.read_bytes()
     except OSError as failure:
         raise fail("E0801", f"{display} cannot be read: {failure.strerror or failure}", origin) from None
+    return spec_text(data, display, origin)
+
+
+def spec_text(data: bytes, display: str, origin: Origin | None = None) -> str:
+    """The text of a spec file's bytes, with ``\\n`` at the ends of lines; E0102 when it is not UTF-8."""
+    return decoded(data, lambda told: fail("E0102", f"{display} {told}", origin)).replace("\r\n", "\n")
+
+
+def decoded(data: bytes, wrong: Callable[[str], SpecError]) -> str:
+    """Text of bytes in UTF-8, without a byte order mark; raises what ``wrong`` makes of what is said about bytes that are no such text."""
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
         line = data[: failure.start].count(b"\n") + 1
-        raise fail("E0102", f"{display} is not UTF-8 text: byte {data[failure.start]:#04x} in line {line}", origin) from None
+        raise wrong(f"is not UTF-8 text: byte {data[failure.start]:#04x} in line {line}") from None

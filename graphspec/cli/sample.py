@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from graphspec.build.files import decoded
 from graphspec.cli.common import place
 from graphspec.cli.eval import load
 from graphspec.cli.output import Output
-from graphspec.data.corpus import decoded, lines_of
+from graphspec.data.corpus import lines_of
 from graphspec.errors import fail
 from graphspec.training.decoding import Hypothesis
 from graphspec.training.decoding.settings import LENGTH, SOURCE_LENGTH, TEMPERATURE

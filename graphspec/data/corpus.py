@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from pathlib import Path
 
+from graphspec.build.files import decoded
 from graphspec.data.source import DataSource
 from graphspec.errors import SpecError
 from graphspec.suggest import did_you_mean
@@ -61,15 +61,6 @@ def find_file(source: DataSource, field: str) -> Path:
 def _unreadable(source: DataSource, field: str, failure: Exception) -> SpecError:
     given = source.fields[field]
     return source.wrong("E0610", f"{given} cannot be read: {getattr(failure, 'strerror', None) or failure}", field)
-
-
-def decoded(data: bytes, wrong: Callable[[str], SpecError]) -> str:
-    """Text of bytes in UTF-8, without a byte order mark; raises what ``wrong`` makes of what is said about bytes that are no such text."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as failure:
-        line = data[: failure.start].count(b"\n") + 1
-        raise wrong(f"is not UTF-8 text: byte {data[failure.start]:#04x} in line {line}") from None
 
 
 def read_corpus(source: DataSource, field: str) -> Corpus:

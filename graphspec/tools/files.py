@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphspec.build.files import MAX_BYTES
+from graphspec.build.files import MAX_BYTES, spec_text
 from graphspec.errors import Source, fail
 from graphspec.tools.format import format_source
 
@@ -32,11 +32,7 @@ def format_bytes(data: bytes, path: str) -> Formatted:
     A byte order mark goes.  Lines end as the first one does, in ``\\r\\n`` or ``\\n``.  E0102 for what is not UTF-8, else as
     :func:`graphspec.tools.format.format_source`.
     """
-    try:
-        before = data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as failure:
-        line = data[: failure.start].count(b"\n") + 1
-        raise fail("E0102", f"{path} is not UTF-8 text: byte {data[failure.start]:#04x} in line {line}") from None
+    before = spec_text(data, path)
     after = format_source(Source(path, before))
     end = b"\r\n" if data.partition(b"\n")[0].endswith(b"\r") else b"\n"
     return Formatted(path, before, after, data, after.encode().replace(b"\n", end))
