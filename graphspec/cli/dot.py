@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphspec.cli.shapes import kind_of
 from graphspec.graph import Node, leaves
 from graphspec.program import Typed
 from graphspec.shapes.infer import Use
@@ -49,9 +50,8 @@ def _graph(model: Typed, use: Use, prefix: str, lines: list[str], pad: str) -> N
 
 
 def _label(model: Typed, node: Node, use: Use) -> str:
-    what = f"nn.{node.module.record.name}" if node.module else f"piece {node.piece[0] + 1} of {node.piece[1]}" if node.piece else ""
     shape = model.types.show(use.y)
-    parts = [*([node.name] if node.name else []), what, shape if len(shape) <= 60 else shape[:57] + "..."]
+    parts = [*([node.name] if node.name else []), kind_of(node), shape if len(shape) <= 60 else shape[:57] + "..."]
     return "\\n".join(part.replace('"', "'") for part in parts)
 
 

@@ -16,7 +16,7 @@ def shape_report(model: Typed) -> list[dict[str, Any]]:
     return [
         {
             "node": name,
-            "module": _kind(node),
+            "module": kind_of(node),
             "shape": model.types.show(use.y),
             "fixed_by": _reasons(model, node, use),
         }
@@ -24,7 +24,8 @@ def shape_report(model: Typed) -> list[dict[str, Any]]:
     ]
 
 
-def _kind(node: Node) -> str:
+def kind_of(node: Node) -> str:
+    """``nn.Linear``, or ``piece 1 of 2``."""
     if node.piece:
         return f"piece {node.piece[0] + 1} of {node.piece[1]}"
     return f"nn.{node.module.record.name}" if node.module else ""
