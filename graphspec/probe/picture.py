@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 REACH = 300.0
 """Powers of ten that a picture shows at most: floating-point numbers end soon after."""
 MARKERS = ("", "o", "s", "^", "D")
-"""For the second seven lines, the third ..."""
+"""Of the first lines, as many as there are colours, of the next ones ..."""
 TICKS, DECADES = 9, (1, 2, 5, 10, 20, 50, 100)
 """Marks on the axis of norms, at most, and how many powers of ten they may be apart."""
 FEW = 3
@@ -40,7 +40,7 @@ def norms_over_time(measured: Sequence[Measured], title: str = "") -> Figure:
         axes.axhline(1.0, color=FAINT, linewidth=0.8, zorder=0.9)
         _scales(axes, measured)
         axes.set_title(printable(title))
-        handles = [_key(color=COLOURS[i % 7], marker=MARKERS[i // 7 % 5], label=printable(one.label)) for i, one in enumerate(measured)]
+        handles = [_key(**_look(i), label=printable(one.label)) for i, one in enumerate(measured)]
         picture.legend(handles=handles, loc="outside upper left", ncols=columns)
         kinds = [_key(color=FAINT, label="median over sequences, shaded from least to largest")]
         if any(one.bound for one in measured):
@@ -50,13 +50,18 @@ def norms_over_time(measured: Sequence[Measured], title: str = "") -> Figure:
 
 
 def _lines(axes: Axes, one: Measured, position: int) -> None:
-    look: dict[str, Any] = {"color": COLOURS[position % len(COLOURS)]}
+    look = _look(position)
     lags = np.arange(1, one.steps + 1)
     every = math.ceil(one.steps / 12)
-    axes.fill_between(lags, _norms(one.least), _norms(one.largest), alpha=0.2, linewidth=0, **look)
-    axes.plot(lags, _norms(one.median), marker=MARKERS[position // len(COLOURS) % len(MARKERS)], markevery=every, **look)
+    axes.fill_between(lags, _norms(one.least), _norms(one.largest), alpha=0.2, linewidth=0, color=look["color"])
+    axes.plot(lags, _norms(one.median), markevery=every, **look)
     if one.bound:
-        axes.plot(lags, _norms(one.bound), **look, **BOUND)
+        axes.plot(lags, _norms(one.bound), color=look["color"], **BOUND)
+
+
+def _look(position: int) -> dict[str, Any]:
+    """The colour and the marker of a line."""
+    return {"color": COLOURS[position % len(COLOURS)], "marker": MARKERS[position // len(COLOURS) % len(MARKERS)]}
 
 
 def _norms(logarithms: Sequence[float]) -> Array:
