@@ -227,3 +227,8 @@ def index_type() -> TensorType:
 def stacked(type: TensorType, trip: SizeLike) -> TensorType:
     """The type of ``trip`` values of ``type`` on a new leading axis."""
     return TensorType((size(trip), *type.shape), type.dtype)
+
+
+def inverse(axes: Sequence[int]) -> list[int]:
+    """The permutation that undoes ``axes``."""
+    return [axes.index(i) for i in range(len(axes))]

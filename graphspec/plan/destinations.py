@@ -6,10 +6,10 @@ is one, and otherwise copies later; so a wish that cannot be granted costs a cop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from graphspec.ir.core import Block, Op, Value
+from graphspec.ir.core import Block, Op, Value, inverse
 from graphspec.ir.ops import primitive
 from graphspec.plan.liveness import Liveness
 from graphspec.plan.place import Place
@@ -141,8 +141,3 @@ def _reshape(v: Value) -> Callable[[Place], Place | None]:
 
 def _untranspose(axes: tuple[int, ...]) -> Callable[[Place], Place | None]:
     return lambda place: place.transpose(inverse(axes))
-
-
-def inverse(axes: Sequence[int]) -> list[int]:
-    """The permutation that undoes ``axes``."""
-    return [axes.index(i) for i in range(len(axes))]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from graphspec.ir.core import Block, Op, ScanParts, Value, scan_parts
-from graphspec.plan.destinations import Root, at, inverse
+from graphspec.ir.core import Block, Op, ScanParts, Value, inverse, scan_parts
+from graphspec.plan.destinations import Root, at
 from graphspec.plan.emit import ACCUMULATES, BlockEmitter, Code
 from graphspec.plan.place import ONE, ZERO, Place
 from graphspec.sizes import Size, product

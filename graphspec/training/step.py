@@ -13,7 +13,7 @@ from graphspec.graph import GModule, Node, gmodule
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.lower import flatten
-from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, lower_module, open_frame, pack
+from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, leaves, lower_module, open_frame, pack
 from graphspec.states import Memory, hand_in, handed_out, kept, remembered
 from graphspec.training.feeding import Feeding
 from graphspec.training.fields import check_fields
@@ -89,8 +89,8 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
             data[stem] = node
             types[stem] = type
         else:
-            carried.update(zip(leaf_names(stem, type), _flat(type), strict=True))
-    ends = [leaf for type in outputs[1:] for leaf in _flat(type)]
+            carried.update(zip(leaf_names(stem, type), leaves(type), strict=True))
+    ends = [leaf for type in outputs[1:] for leaf in leaves(type)]
     if list(carried.values()) != ends:
         raise fail(
             "E0609",
@@ -100,7 +100,7 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
         )
     read = {letter for type in types.values() for n in type.shape for letter in n.letters}
     for node, type in zip(ins, inputs, strict=True):
-        for leaf in _flat(type) if node in spec.carry else ():
+        for leaf in leaves(type) if node in spec.carry else ():
             if unknown := sorted({letter for n in leaf.shape for letter in n.letters} - read):
                 text = f"experiment: a carried state begins as zeros, and nothing says how many: {leaf}"
                 told = f"no stream has {', '.join(unknown)}: write a number where the state is made, such as `nn.Identity{{'B', 8}}()`"
@@ -117,10 +117,6 @@ def _one_number(loss: Any) -> list[str]:
         one = [n.value for n in loss.shape] == [1]
         helps.append("of a vector of one: `nn.Select(1, 1)`" if one else "the mean of it: `nn.Select(1, 1)(nn.Mean(1)(nn.View(-1)(...)))`")
     return helps
-
-
-def _flat(tree: Any) -> list[TensorType]:
-    return [leaf for item in tree for leaf in _flat(item)] if isinstance(tree, tuple) else [tree]
 
 
 def _forward(setup: Setup, training: bool, judged: bool) -> tuple[Frame, Value, list[tuple[Port, Value]]]:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from graphspec.ir.core import Block, Op, TensorType, Value
+from graphspec.ir.core import Block, Op, TensorType, Value, inverse
 from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
 from graphspec.sizes import Size, product, size
 
@@ -94,8 +94,7 @@ def _infer_transpose(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorT
 
 
 def _transpose(b: Builder, op: Op, g: Given) -> list[Value | None]:
-    axes = op.attrs["axes"]
-    return [b.transpose(only(g), [axes.index(i) for i in range(len(axes))])]
+    return [b.transpose(only(g), inverse(op.attrs["axes"]))]
 
 
 define(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphspec.ir.builder import Builder
-from graphspec.ir.core import Port, Program, TensorType, Value, tensor
+from graphspec.ir.core import Port, Program, TensorType, Value, inverse, tensor
 from graphspec.lower import Lowering, Scope, flatten, unflatten
 from graphspec.program import open_frame
 from graphspec.sizes import Size
@@ -232,5 +232,5 @@ def _gathered(b: Lowering, leaf: Value, rows: Value, axis: int) -> Value:
     """The rows of a leaf in another order."""
     order = [axis, *(i for i in range(leaf.type.rank) if i != axis)]
     moved = b.gather(b.transpose(leaf, order), rows)
-    return b.transpose(moved, [order.index(i) for i in range(leaf.type.rank)])
+    return b.transpose(moved, inverse(order))
 
