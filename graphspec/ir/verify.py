@@ -8,10 +8,13 @@ of some input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
 
-from graphspec.ir.core import Block, Op, Program, Value
+from graphspec.ir.core import Block, Op, Program, TensorType, Value
 from graphspec.ir.ops import IRError, check_attributes, primitive
+from graphspec.ir.ops.record import Attrs
 from graphspec.sizes import Size
 
 
@@ -30,8 +33,7 @@ def verify(program: Program) -> None:
     _updates(program)
     known = {letter for v in block.params for n in v.shape for letter in n.letters}
     for guard in program.guards:
-        if extra := _unknown((guard.left, guard.right), known):
-            raise IRError(f"V6: nothing fixes the size {extra} in a guard of {guard.origin}")
+        _known(_letters((guard.left, guard.right)), known, f"in a guard of {guard.origin}")
     _block(block, set(), known)
 
 
@@ -55,12 +57,11 @@ def _block(block: Block, everywhere: set[Value], letters: set[str]) -> None:
     def define(value: Value, op: Op | None = None) -> None:
         if value in everywhere:
             raise IRError(f"V1: {value} is defined twice{_place(op)}")
-        if extra := _unknown(value.shape, letters):
-            raise IRError(f"V6: nothing fixes the size {extra} of {value}{_place(op)}")
         everywhere.add(value)
         defined.add(value)
 
     for param in block.params:
+        _known(_letters(param.shape), letters, f"of {param}")
         define(param)
     for op in block.ops:
         for value in op.inputs:
@@ -69,10 +70,7 @@ def _block(block: Block, everywhere: set[Value], letters: set[str]) -> None:
                 raise IRError(f"{rule} {value}{_place(op)}")
         for inner in op.blocks:
             _block(inner, everywhere, letters)
-        _types(op)
-        for attr in op.attrs.values():
-            if extra := _unknown(attr if isinstance(attr, tuple) else (attr,), letters):
-                raise IRError(f"V6: nothing fixes the size {extra}{_place(op)}")
+        _known(_types(op), letters, f"in {op.name}", op)
         for value in op.outputs:
             define(value, op)
     for value in block.results:
@@ -84,18 +82,44 @@ def _place(op: Op | None) -> str:
     return f" in {op.name} at {op.origin}" if op is not None else ""
 
 
-def _unknown(sizes: Iterable[object], known: set[str]) -> str:
-    """The letters of these sizes that are not known."""
-    return ", ".join(sorted({letter for n in sizes if isinstance(n, Size) for letter in n.letters if letter not in known}))
+def _letters(sizes: Iterable[object]) -> frozenset[str]:
+    return frozenset(letter for n in sizes if isinstance(n, Size) for letter in n.letters)
 
 
-def _types(op: Op) -> None:
+def _known(letters: frozenset[str], known: set[str], what: str, op: Op | None = None) -> None:
+    if not letters <= known:
+        raise IRError(f"V6: nothing fixes the size {', '.join(sorted(letters - known))} {what}" + (f" at {op.origin}" if op else ""))
+
+
+def _types(op: Op) -> frozenset[str]:
+    """Check what an op takes and gives; the letters of its attributes and results."""
+    types = tuple(v.type for v in op.inputs)
     try:
-        rule = primitive(op.name)
-        check_attributes(rule, op.attrs)
-        wanted = rule.infer([v.type for v in op.inputs], op.attrs, op.blocks)
+        if op.blocks:
+            wanted, letters = _given(op.name, types, op.attrs, op.blocks)
+        else:
+            wanted, letters = _remembered(op.name, types, tuple((key, value.__class__, value) for key, value in op.attrs.items()))
     except IRError as failure:
         raise IRError(f"V3: {failure}{_place(op)}") from None
     given = [v.type for v in op.outputs]
     if wanted != given:
         raise IRError(f"V3: outputs {', '.join(map(str, given))}; the rule gives {', '.join(map(str, wanted))}{_place(op)}")
+    return letters
+
+
+def _given(name: str, types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> tuple[list[TensorType], frozenset[str]]:
+    """The types that a primitive's rule gives, and the letters of those and of the attributes; IRError where it takes no such operands or
+    attributes."""
+    rule = primitive(name)
+    check_attributes(rule, attrs)
+    wanted = rule.infer(list(types), attrs, blocks)
+    sizes = [n for value in attrs.values() for n in (value if isinstance(value, tuple) else (value,))]
+    return wanted, _letters([*sizes, *(n for t in wanted for n in t.shape)])
+
+
+@lru_cache(maxsize=1 << 14)
+def _remembered(
+    name: str, types: tuple[TensorType, ...], attrs: tuple[tuple[str, type, Any], ...]
+) -> tuple[list[TensorType], frozenset[str]]:
+    """The same of an op without a body: the same few come again after every pass.  True is no 1 here, so kinds of attributes count."""
+    return _given(name, types, {key: value for key, _, value in attrs}, [])
