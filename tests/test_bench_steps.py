@@ -10,6 +10,7 @@ import pytest
 from graphspec.bench import STEP_PEERS, Settings, StepCase, make_steps, measure, peers_named
 from graphspec.bench.sampled import SampledStep
 from graphspec.bench.work import product_flops
+from graphspec.errors import SpecError
 
 
 def a_step(cell: str = "lstm") -> StepCase:
@@ -42,6 +43,21 @@ def test_the_loop_does_all_of_a_layer_at_each_step(cell: str) -> None:
         np.testing.assert_allclose(other.carries[name], array, atol=1e-6)
     read = step.shared()[1]["inputs"]
     assert read.shape == (16, 2, 8) and len({row.tobytes() for row in read[:, 0]}) > 1  # what it chose, not always the same
+
+
+def test_the_inputs_product_of_few_symbols_is_done_on_the_table() -> None:
+    (case,) = make_steps("lstm", {"H": 8, "V": 8})
+    steps = [SampledStep(case.spec, case.options, 1, at_once=20, without=without) for without in ((), ("tables",))]
+    done, left = ([report.told for report in step.engine.notes if report.name == "tables"] for step in steps)
+    assert any(map(any, done[0].values())) and left == []
+    assert steps[0].measured() == pytest.approx(steps[1].measured(), abs=1e-5)
+    assert str(case) == "a step of lstm (B1 H8 L1 V8)"
+
+
+def test_a_layer_alone_has_a_symbol_for_each_unit() -> None:
+    for changed, said in ({"V": 100}, "1024 units"), ({"V": 7, "H": 8}, "8 units"):
+        with pytest.raises(SpecError, match=f"E0807.*V={changed['V']}.*{said}"):
+            make_steps("lstm", changed)
 
 
 def test_a_package_that_a_peer_needs_besides_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

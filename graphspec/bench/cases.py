@@ -39,7 +39,8 @@ DECODER = {"B": 32, "S": 30, "T": 30, "H": 256, "V": 500}
 UNITS = (128, 256, 512, 1024)
 """Of the layer whose step is timed, one after the other."""
 ROWS = 10_000
-"""Of the table that a step's inputs are looked up in: so many that no product of the layer can be done on the table instead."""
+"""Of the table that a step's inputs are looked up in, unless told otherwise: so many that no product of the layer can be done on the table
+instead."""
 
 GATES = {"lstm": 4, "gru": 3, "lnlstm": 4, "decoder": 4}
 KEPT = {"lstm": 7, "gru": 5, "lnlstm": 12, "decoder": 9}
@@ -125,11 +126,13 @@ class Case:
 
 
 class StepCase(Case):
-    """Layers alone, a step at a time: ``sizes`` are B, H, L.  It is bound by nothing but how fast weights come from a cache."""
+    """Layers alone, a step at a time: ``sizes`` are B, H, L, and V where it was asked for.  It is bound by nothing but how fast weights come
+    from a cache."""
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"rnn_size": self.sizes["H"], "vocab": ROWS, "cell": self.cell, "n_layers": self.sizes["L"], "bare": True}
+        vocab = self.sizes.get("V", ROWS)
+        return {"rnn_size": self.sizes["H"], "vocab": vocab, "cell": self.cell, "n_layers": self.sizes["L"], "bare": True}
 
     @property
     def stem(self) -> str:
@@ -182,7 +185,10 @@ def make_steps(cell: str, changed: Mapping[str, int] | None = None) -> list[Step
         raise fail("E0807", "a decoder's step begins with what its encoder read, and is not timed", helps=["`--step --cell lstm`"])
     case, sizes = make_case("char", cell, changed), changed or {}
     for name in sizes:
-        if name not in "BHL":
-            raise fail("E0807", f"--at {name}={sizes[name]} says nothing to a step", helps=["its sizes are B, H, L"])
-    units = (sizes["H"],) if "H" in sizes else UNITS
-    return [StepCase("", case.cell, {"B": sizes.get("B", 1), "H": n, "L": sizes.get("L", 1)}) for n in units]
+        if name not in "BHLV":
+            raise fail("E0807", f"--at {name}={sizes[name]} says nothing to a step", helps=["its sizes are B, H, L, V"])
+    units, symbols = (sizes["H"],) if "H" in sizes else UNITS, {"V": sizes["V"]} if "V" in sizes else {}
+    if symbols and sizes["V"] < max(units):
+        helps = [f"`--at H={sizes['V']},V={sizes['V']}`"]
+        raise fail("E0807", f"--at V={sizes['V']}: each of a layer's {max(units)} units is a symbol", helps=helps)
+    return [StepCase("", case.cell, {"B": sizes.get("B", 1), "H": n, "L": sizes.get("L", 1), **symbols}) for n in units]
