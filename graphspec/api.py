@@ -38,7 +38,7 @@ from graphspec.program import (
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
 from graphspec.suggest import did_you_mean
-from graphspec.views import Kept, Views, check_matching, on_host, resident
+from graphspec.views import Kept, Views, check_matching, on_host, put, resident
 
 Array = np.ndarray[Any, Any]
 
@@ -200,7 +200,7 @@ class Model:
 
     def zero_gradients(self) -> None:
         """Forget what ``backward`` has added up."""
-        self.flat_gradients[...] = 0
+        put(self.flat_gradients, 0, self._device)
 
     def training(self) -> Model:
         """Training mode: dropout drops, batch normalisation uses the batch."""

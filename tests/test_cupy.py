@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 
 import fakecupy
+import graphspec
 import graphspec_runtime.devices.cupy as adapter
 import graphspec_runtime.kernels as kernels
 from graphspec.plan import make_plan
 from graphspec.reference import interpret
+from graphspec.shipped import SPECS
+from graphspec.views import on_host
 from graphspec_runtime import Executable, PlanError, open_device
 from random_programs import Generator, draw_arguments
 from test_plan_random import SIZES, agree
@@ -80,6 +83,43 @@ def test_donated_host_array_is_an_error(device: Any) -> None:
     arguments = draw_arguments(program, SIZES[0], 1)
     with pytest.raises(PlanError, match="C-contiguous float64 array on cuda:0"):
         Executable(make_plan(program), device).run(arguments)
+
+
+# -- models and experiments ----------------------------------------------------------------------------------------------------
+
+SMALL = {"rnn_size": 6, "data.batch": 2, "data.seq_len": 5, "data.path": "corpus.txt"}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_experiment_trains_as_on_numpy(device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int) -> None:
+    """All that is written between programs keeps the order of the device's stream: gradients set to zero, states carried, a checkpoint
+    restored."""
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.txt").write_text("a text that is said again and again. " * 20)
+    losses = {}
+    for name in ("cuda", "numpy"):
+        ours = graphspec.experiment(SPECS / "char_lm.spec", device=name, **SMALL, **{"experiment.accumulate": accumulate})
+        first = [ours.train_step() for _ in range(3)]
+        ours.save(tmp_path / f"{name}.safetensors")
+        again = graphspec.Experiment.load(tmp_path / f"{name}.safetensors", device=name)
+        losses[name] = [*first, again.train_step(), ours.evaluate()["valid_loss"]]
+        assert ours.sample(5, temperature=0.5, prime="a t", seed=1)
+    assert losses["cuda"] == pytest.approx(losses["numpy"], rel=1e-5)
+
+
+def test_a_model_and_its_gradients_as_on_numpy(device: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, state, dy = rng.standard_normal((2, 5)), [rng.standard_normal((2, 5)) for _ in range(4)], np.ones((2, 5))
+    found = []
+    for name in ("cuda", "numpy"):
+        model = graphspec.compile(SPECS / "lstm.spec", "network({rnn_size=5, n_layers=2})", device=name, dtype="float64")
+        model(x, state)
+        model.backward([x, state], [dy, [np.zeros((2, 5))] * 4])
+        model.zero_gradients()
+        model.backward([x, state], [dy, [np.zeros((2, 5))] * 4])
+        found.append({key: on_host(value, open_device(name)) for key, value in model.gradients.items()})
+    for key, value in found[0].items():
+        np.testing.assert_allclose(value, found[1][key], rtol=1e-9, atol=1e-12)
 
 
 # -- one clear error for each cause ------------------------------------------------------------------------------------

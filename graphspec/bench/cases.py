@@ -126,8 +126,8 @@ class Case:
 
 
 class StepCase(Case):
-    """Layers alone, a step at a time: ``sizes`` are B, H, L, and V where it was asked for.  It is bound by nothing but how fast weights come
-    from a cache."""
+    """Layers alone, a step at a time: ``sizes`` are B, H, L, and V where it was asked for.  Such a step is bound by nothing but how fast
+    weights come from a cache."""
 
     @property
     def options(self) -> dict[str, Any]:

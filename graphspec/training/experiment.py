@@ -33,7 +33,7 @@ from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import EXACT, LOSS, Tally, best_measure, measured_by
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
-from graphspec.views import Kept, Views, check_matching, on_host, resident
+from graphspec.views import Kept, Views, check_matching, on_host, put, resident
 from graphspec.weights import load as load_weights
 
 Array = np.ndarray[Any, Any]
@@ -172,7 +172,7 @@ class Experiment:
             self._batches = Prefetch(self.source)
         rate, size = np.asarray(self.learning_rate, self.dtype), self.setup.accumulate
         for gradients in self._gradients.values():
-            gradients[...] = 0
+            put(gradients, 0, self._device)
         loss, self.symbols, self.answers = 0.0, 0, self._tally()
         for number in range(self.steps * size, (self.steps + 1) * size):
             batch = self._batches.batch(number)
@@ -354,7 +354,7 @@ class Experiment:
         check_matching(mine, rest, "the experiment", "the checkpoint")
         self._check_data(state["spec"]["sources"])
         for name, array in mine.items():
-            array[...] = self._resident(tensors[name].astype(self.dtype))
+            put(array, tensors[name].astype(self.dtype), self._device)
         self._carry = {n.partition(":")[2]: self._resident(np.array(a)) for n, a in tensors.items() if n.startswith("carry:")}
         self.steps = state["steps"]
         self.total_steps = state["total_steps"]

@@ -161,6 +161,9 @@ class CupyDevice(ArrayDevice):
 
     def copy(self, destination: Array, source: Any) -> None:
         with self._device, self.stream:
+            if np.isscalar(source):
+                destination.fill(destination.dtype.type(source))
+                return
             if not isinstance(source, self._cupy.ndarray):
                 host = np.empty(destination.shape, destination.dtype)
                 np.copyto(host, source, casting="same_kind")
