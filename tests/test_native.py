@@ -176,18 +176,18 @@ def test_an_index_out_of_range_is_told_as_elsewhere(device: native.NativeDevice)
     assert told[0] == told[1] and "index 5 of `words` at position [1, 1]" in told[0][1]
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-def test_whole_numbers_below_zero_in_a_kernel(device: native.NativeDevice, dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "number"), [("int32", -1), ("int64", -1), ("float32", -np.inf), ("float64", -np.inf)])
+def test_constants_below_zero_in_a_kernel(device: native.NativeDevice, dtype: str, number: float) -> None:
     """Minus a constant of -1 is no decrement."""
     b = Builder()
     x = b.param(tensor([3], dtype), "x")
-    c = b.full(-1, [3], dtype)
+    c = b.full(number, [3], dtype)
     b.block.results = [b.add(b.neg(c), x), b.sub(x, c), b.mul(b.abs(c), x), b.maximum(b.sign(c), x), b.where(b.compare(x, c, "gt"), x, c)]
     program = Program(b.block, [Port("x", "input")], [Port(f"y{i}", "output") for i in range(5)])
     fused = copy_program(program)
     optimise(fused, kernels=True)
     assert any(op.name == "fused" for op in fused.block.ops)
-    arguments = {"x": np.array([-3, 0, 2], dtype)}
+    arguments = {"x": np.array([-3, 1, 2], dtype)}
     agree(interpret(program, arguments), Executable(make_plan(fused, "c"), device).call(arguments), 0.0)
 
 

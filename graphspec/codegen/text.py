@@ -41,7 +41,7 @@ def number(value: float, dtype: str) -> str:
     if math.isnan(value):
         return "NAN"
     if math.isinf(value):
-        return "INFINITY" if value > 0 else "-INFINITY"
+        return "INFINITY" if value > 0 else "(-INFINITY)"
     text = repr(float(value))
     return f"({text}{mark})" if value < 0 else f"{text}{mark}"
 
