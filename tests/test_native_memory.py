@@ -75,3 +75,19 @@ def test_a_kept_library_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(compiler, "_whole", lambda library: looked.append(library) or whole(library))
     Executable(plan, open_device("native")).call(given)
     assert len(looked) == 1
+
+
+def test_rows_of_a_table_of_more_than_two_to_the_31_numbers() -> None:
+    """Where a row begins is not cut off at 32 bits.  Of the table's eight gigabytes two pages are touched."""
+    rows, n = 2**21 + 1, 1024
+    try:
+        given = {"table": np.zeros((rows, n), "float32"), "index": np.array([rows - 1, 0], "int32")}
+    except MemoryError:
+        pytest.skip("the system promises less memory than that")
+    given["table"][-1] = 1
+    b = Builder(dtype="float32")
+    table, index = b.param(tensor([rows, n], "float32"), "table"), b.param(tensor([2], "int32"), "index")
+    b.block.results = [b.gather(table, index)]
+    program = Program(b.block, [Port("table", "parameter"), Port("index", "input")], [Port("y", "output")])
+    y = Executable(make_plan(program, "c"), open_device("native")).call(given)["y"]
+    np.testing.assert_array_equal(y, np.repeat([[1], [0]], n, 1))

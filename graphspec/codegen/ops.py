@@ -185,12 +185,17 @@ def _overlap(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: 
     _loops(out, [*lead, "p"], o.shape[: axis + 1], row if rest else alone)
 
 
+def _row_of(index: Operand, lead: Sequence[str]) -> str:
+    """An index as a number whose product with a row's size is not cut off at 32 bits."""
+    return f"(gs_int){index.load(at(lead, index.strides))}"
+
+
 def _gather(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:
     (table, index), (o,) = inputs, outputs
     lead, rest = _axes("i", len(index.shape)), _axes("j", len(table.shape) - 1)
 
     def row() -> None:
-        out.add(f"const {table.type} *row = {table.pointer} + {index.load(at(lead, index.strides))} * {size(table.strides[0])};")
+        out.add(f"const {table.type} *row = {table.pointer} + {_row_of(index, lead)} * {size(table.strides[0])};")
         body = lambda: out.add(f"{o.pointer}[{at([*lead, *rest], o.strides)}] = row[{at(rest, table.strides[1:])}];")
         _loops(out, rest, table.shape[1:], body, False, simd=True)
 
@@ -205,7 +210,7 @@ def _scatter_add(out: Lines, step: Instruction, inputs: Sequence[Operand], outpu
         _loops(out, ["i", *rest], o.shape, lambda: out.add(f"{o.pointer}[{at(['i', *rest], o.strides)}] = 0;"), False)
 
     def row() -> None:
-        out.add(f"{o.type} *to = {o.pointer} + {index.load(at(lead, index.strides))} * {size(o.strides[0])};")
+        out.add(f"{o.type} *to = {o.pointer} + {_row_of(index, lead)} * {size(o.strides[0])};")
         body = lambda: out.add(f"to[{at(rest, o.strides[1:])}] += {rows.load(at([*lead, *rest], rows.strides))};")
         _loops(out, rest, o.shape[1:], body, False, simd=True)
 
