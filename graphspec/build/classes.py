@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from graphspec.build.bindings import GraphHost, ModuleHost, NodeHost, located, nodes_of, unwrap
-from graphspec.build.interpreter import Thrown
+from graphspec.build.env import Thrown
 from graphspec.build.limits import LimitError
 from graphspec.build.stdlib import argument
 from graphspec.build.values import Builtin, Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, type_name
@@ -99,14 +99,14 @@ class ObjectHost(GraphHost):
         """Whether ``updateOutput`` does more than compose modules, found by trying it on a node that leads nowhere."""
         if not self.has_output(lua):
             return False
-        frames, depth, span = len(lua.frames), lua.depth, lua.span
+        frames, span = len(lua.frames), lua.span
         try:
             self.output(lua, NodeHost(_source(lua)))
         except LimitError:
             raise
         except (SpecError, Thrown):
             del lua.frames[frames:]
-            lua.depth, lua.span = depth, span
+            lua.span = span
             return True
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphspec.build.values import Value
+from graphspec.errors import SpecError
 
 
 class Env:
@@ -26,6 +27,15 @@ class Env:
 
 class BreakLoop:
     """What a block hands up for ``break``."""
+
+
+class Thrown(Exception):
+    """An error value on its way to a ``pcall``; without one around, ``problem`` is what the user is told."""
+
+    def __init__(self, value: Value, problem: SpecError) -> None:
+        super().__init__(value)
+        self.value = value
+        self.problem = problem
 
 
 BREAK = BreakLoop()

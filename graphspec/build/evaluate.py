@@ -198,7 +198,7 @@ class Session:
         env = env or Env()
         if not self.forgiving:
             return self.lua.run(parsed.block, env)
-        frames, depth = len(self.lua.frames), self.lua.depth
+        frames = len(self.lua.frames)
         for stat in parsed.block.body:
             try:
                 results = self.lua.run(ast.Block(stat.span, (stat,)), env)
@@ -209,7 +209,6 @@ class Session:
                 text = f"this statement is left out: {problem.message}"
                 self.warnings.append(replace(problem, code="W0217", severity="warning", message=text))
                 del self.lua.frames[frames:]
-                self.lua.depth = depth
                 continue
             if isinstance(stat, ast.Return):
                 return results

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphspec.build.bindings import by_module
-from graphspec.build.env import Env, Flow
+from graphspec.build.env import Env, Flow, Thrown
 from graphspec.build.fields import MadeUpFields
 from graphspec.build.limits import CALL, TABLE, Budget, LimitError, Limits, over
 from graphspec.build.operators import binary, unary
@@ -24,15 +24,6 @@ from graphspec.lang import FROM_ONE, PYTHON, PYTHON_FUNCTIONS, ast
 from graphspec.suggest import did_you_mean
 
 _serial = itertools.count()
-
-
-class Thrown(Exception):
-    """An error value on its way to a ``pcall``."""
-
-    def __init__(self, value: Value, problem: SpecError) -> None:
-        super().__init__(value)
-        self.value = value
-        self.problem = problem
 
 
 class Interpreter:
@@ -366,7 +357,7 @@ class Interpreter:
 
     def protected(self, function: Value, args: list[Value]) -> list[Value]:
         """``pcall``: (true, results...) or (false, error value); limits pass through."""
-        frames, depth = len(self.frames), self.depth
+        frames = len(self.frames)
         try:
             return [True, *self.call(function, args)]
         except LimitError:
@@ -375,8 +366,7 @@ class Interpreter:
             value = thrown.value
         except SpecError as failure:
             value = f"{failure.diagnostics[0].span or ''}: {failure.diagnostics[0].message}"
-        del self.frames[frames:]
-        self.depth = depth
+        del self.frames[frames:]  # turns of loops that were left
         return [False, value]
 
 

@@ -6,6 +6,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
+from graphspec.build.env import Thrown
 from graphspec.build.limits import COMPARE
 from graphspec.build.operators import compare
 from graphspec.build.values import Host, LuaTable, NativeFunction, Value, to_number, to_text, truth, type_name
@@ -67,8 +68,6 @@ def _print(lua: Interpreter, args: list[Value]) -> list[Value]:
 
 
 def _error(lua: Interpreter, args: list[Value]) -> list[Value]:
-    from graphspec.build.interpreter import Thrown
-
     value = args[0] if args else None
     level = argument(lua, args, 2, "number", "error", 1.0)
     problem = lua.error("E0208", f"error: {text_of(lua, value)}")
@@ -77,8 +76,6 @@ def _error(lua: Interpreter, args: list[Value]) -> list[Value]:
 
 
 def _assert(lua: Interpreter, args: list[Value]) -> list[Value]:
-    from graphspec.build.interpreter import Thrown
-
     if args and truth(args[0]):
         return args
     message = args[1] if len(args) > 1 else "assertion failed!"
