@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from graphspec.draw.metrics import SMALL, summary, width
-from graphspec.draw.plan import HEADER, LABELS, Plan
+from graphspec.draw.placement import HEADER, LABELS, Placement
 from graphspec.draw.scene import Box, Edge, Item, Loop, Scene
 from graphspec.draw.wires import Points
 
@@ -80,14 +80,14 @@ def cuts(scene: Scene) -> list[int]:
 
 def drawing_of(scene: Scene, long: float, cut: int) -> Drawing:
     with columns(scene, cut):
-        plan = Plan(scene.root, scene.edges, long)
-        plan.run(TOP)
-        drawing = Drawing(scene, headings=plan.headings)
-        drawing.lines = [(edge, plan.line(edge)) for edge in scene.edges]
-        for box in plan.wires.boxes:
-            drawing.labels += labels(plan, box)
+        placement = Placement(scene.root, scene.edges, long)
+        placement.run(TOP)
+        drawing = Drawing(scene, headings=placement.headings)
+        drawing.lines = [(edge, placement.line(edge)) for edge in scene.edges]
+        for box in placement.wires.boxes:
+            drawing.labels += labels(placement, box)
             for loop in box.loops:
-                points = plan.loop(box, loop)
+                points = placement.loop(box, loop)
                 drawing.loops.append((loop, points))
                 right = max(x for x, _ in points)
                 drawing.labels.append(Text(right - 5, (points[0][1] + points[-1][1]) / 2, loop.text, upright=False))
@@ -124,11 +124,11 @@ def columns(scene: Scene, cut: int) -> Iterator[None]:
             item.parent = root
 
 
-def labels(plan: Plan, box: Box) -> Iterator[Text]:
+def labels(placement: Placement, box: Box) -> Iterator[Text]:
     """The names that a module gives to its ports."""
     for leaf, name in box.inlets.items():
-        if (box, ("in", leaf)) in plan.ports:
-            yield Text(box.x + plan.ports[box, ("in", leaf)][0] + 5, box.y + HEADER + LABELS - 4, name)
+        if (box, ("in", leaf)) in placement.ports:
+            yield Text(box.x + placement.ports[box, ("in", leaf)][0] + 5, box.y + HEADER + LABELS - 4, name)
     for leaf, name in box.outlets.items():
-        if (box, ("out", leaf)) in plan.ports:
-            yield Text(box.x + plan.ports[box, ("out", leaf)][0] + 5, box.y + box.h - 5, name)
+        if (box, ("out", leaf)) in placement.ports:
+            yield Text(box.x + placement.ports[box, ("out", leaf)][0] + 5, box.y + box.h - 5, name)

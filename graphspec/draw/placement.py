@@ -20,7 +20,7 @@ NEST = 5.0
 PASSES = 3
 
 
-class Plan:
+class Placement:
     """The layout of one scene; ``long`` is how long the text of a leaf with one row may be."""
 
     def __init__(self, root: Box, edges: list[Edge], long: float) -> None:
