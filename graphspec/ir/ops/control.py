@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from graphspec.ir.core import Block, TensorType, index_type, stacked
-from graphspec.ir.ops.record import Attrs, Primitive, define, need
+from graphspec.ir.core import TensorType, index_type, stacked
+from graphspec.ir.ops.record import Attrs, Blocks, Primitive, Types, define, need
 
 
-def _infer(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:
+def _infer(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     need(len(blocks) == 1, "scan owns one block")
     nc, nk, ny = attrs["consts"], attrs["carries"], attrs["ys"]
     body = blocks[0]
@@ -33,7 +31,7 @@ define(Primitive("scan", "runs its body once for each step; its gradient is in g
                  takes="trip reverse consts carries ys"))
 
 
-def _infer_fused(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:
+def _infer_fused(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     need(len(blocks) == 1, "fused owns one block")
     body, shape, rows = blocks[0], attrs["shape"], attrs["rows"]
     need([v.type for v in body.params] == list(types), "fused: its block takes what it is given")

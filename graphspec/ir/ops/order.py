@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from graphspec.ir.core import Block, Op, TensorType, Value
-from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
+from graphspec.ir.core import Op, TensorType, Value
+from graphspec.ir.ops.record import Attrs, Blocks, Case, Given, Primitive, Types, count, define, need, only
 from graphspec.sizes import size
 
 if TYPE_CHECKING:
     from graphspec.ir.builder import Builder
 
 
-def _infer_top_k(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:
+def _infer_top_k(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     count(types, 1, "top_k")
     need(types[0].rank > 0 and types[0].is_float, f"top_k of {types[0]}")
     left_out = (types[0].shape[-1] - attrs["size"]).value
@@ -22,7 +21,7 @@ def _infer_top_k(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Blo
     return [types[0].with_shape(shape), TensorType(shape, "int32")]
 
 
-def _top_k(b: Builder, op: Op, g: Sequence[Value | None]) -> list[Value | None]:
+def _top_k(b: Builder, op: Op, g: Given) -> list[Value | None]:
     (x,), (_, positions) = op.inputs, op.outputs
     if g[0] is None:
         return [None]
@@ -46,13 +45,13 @@ define(
 )
 
 
-def _infer_cumsum(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:
+def _infer_cumsum(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     count(types, 1, "cumsum")
     need(types[0].rank > 0 and types[0].is_float, f"cumsum of {types[0]}")
     return [types[0]]
 
 
-def _cumsum(b: Builder, op: Op, g: Sequence[Value | None]) -> list[Value | None]:
+def _cumsum(b: Builder, op: Op, g: Given) -> list[Value | None]:
     return [b.cumsum(only(g), not op.attrs["reverse"])]
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from graphspec.ir.core import Block, Op, TensorType, Value
-from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
+from graphspec.ir.core import Op, TensorType, Value
+from graphspec.ir.ops.record import Attrs, Blocks, Case, Given, Primitive, Types, count, define, need, only
 from graphspec.sizes import size
 
 if TYPE_CHECKING:
     from graphspec.ir.builder import Builder
-
-Types = Sequence[TensorType]
-Blocks = Sequence[Block]
-Given = Sequence[Value | None]
 
 
 def _infer_matmul(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from graphspec.ir.core import FLOATS, Block, TensorType
-from graphspec.ir.ops.record import Attrs, Case, Primitive, define, need
+from graphspec.ir.core import FLOATS, TensorType
+from graphspec.ir.ops.record import Attrs, Blocks, Case, Primitive, Types, define, need
 from graphspec.sizes import size
 
 
-def _infer(types: Sequence[TensorType], attrs: Attrs, blocks: Sequence[Block]) -> list[TensorType]:
+def _infer(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorType]:
     need(
         len(types) >= 2 and all(t.rank == 0 and t.dtype in ("int32", "int64") for t in types),
         "random wants seed, step and scan indices: integer scalars",

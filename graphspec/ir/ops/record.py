@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from graphspec.ir.builder import Builder
 
 Attrs = Mapping[str, Any]
-Infer = Callable[[Sequence[TensorType], Attrs, Sequence[Block]], "list[TensorType]"]
-Vjp = Callable[["Builder", Op, "Sequence[Value | None]"], "list[Value | None]"]
+Types = Sequence[TensorType]
+Blocks = Sequence[Block]
+Given = Sequence[Value | None]
+"""The cotangent of each output; None where nothing flows back."""
+Infer = Callable[[Types, Attrs, Blocks], "list[TensorType]"]
+Vjp = Callable[["Builder", Op, Given], "list[Value | None]"]
 
 
 class IRError(ValueError):
@@ -123,11 +127,11 @@ def need(condition: bool, message: str) -> None:
         raise IRError(message)
 
 
-def count(types: Sequence[TensorType], n: int, name: str) -> None:
+def count(types: Types, n: int, name: str) -> None:
     need(len(types) == n, f"{name} takes {n} inputs, got {len(types)}")
 
 
-def only(cotangents: Sequence[Value | None]) -> Value:
+def only(cotangents: Given) -> Value:
     """The cotangent of a one-output op (vjp rules run only when there is one)."""
     assert cotangents[0] is not None
     return cotangents[0]

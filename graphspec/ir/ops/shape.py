@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from graphspec.ir.core import Block, Op, TensorType, Value, inverse
-from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
+from graphspec.ir.core import Op, TensorType, Value, inverse
+from graphspec.ir.ops.record import Attrs, Blocks, Case, Given, Primitive, Types, count, define, need, only
 from graphspec.sizes import Size, product, size
 
 if TYPE_CHECKING:
     from graphspec.ir.builder import Builder
-
-Types = Sequence[TensorType]
-Blocks = Sequence[Block]
-Given = Sequence[Value | None]
 
 
 def _axis(types: Types, attrs: Attrs, name: str) -> int:

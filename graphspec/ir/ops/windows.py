@@ -5,18 +5,14 @@ Convolutions are products of windows with a weight, and poolings are reductions 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from graphspec.ir.core import Block, Op, TensorType, Value
-from graphspec.ir.ops.record import Attrs, Case, Primitive, count, define, need, only
+from graphspec.ir.core import Op, TensorType, Value
+from graphspec.ir.ops.record import Attrs, Blocks, Case, Given, Primitive, Types, count, define, need, only
 from graphspec.sizes import Size, size
 
 if TYPE_CHECKING:
     from graphspec.ir.builder import Builder
-
-Types = Sequence[TensorType]
-Blocks = Sequence[Block]
 
 
 def _reach(name: str, length: Size, k: Size, attrs: Attrs, n: Size) -> None:
@@ -34,7 +30,7 @@ def _infer_windows(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorTyp
     return [types[0].with_shape((*types[0].shape[:axis], length, k, *types[0].shape[axis + 1 :]))]
 
 
-def _windows(b: Builder, op: Op, g: Sequence[Value | None]) -> list[Value | None]:
+def _windows(b: Builder, op: Op, g: Given) -> list[Value | None]:
     a = op.attrs
     return [b.overlap(only(g), a["axis"], op.inputs[0].shape[a["axis"]], a["stride"], a["dilation"])]
 
@@ -66,7 +62,7 @@ def _infer_overlap(types: Types, attrs: Attrs, blocks: Blocks) -> list[TensorTyp
     return [types[0].with_shape((*types[0].shape[:axis], n, *types[0].shape[axis + 2 :]))]
 
 
-def _overlap(b: Builder, op: Op, g: Sequence[Value | None]) -> list[Value | None]:
+def _overlap(b: Builder, op: Op, g: Given) -> list[Value | None]:
     a = op.attrs
     length, k = op.inputs[0].shape[a["axis"] : a["axis"] + 2]
     return [b.windows(only(g), a["axis"], length, k, a["stride"], a["dilation"])]
