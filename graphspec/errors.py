@@ -242,6 +242,12 @@ def describe(frame: Frame) -> str:
     return f"in `{frame.text}`, {verb} at {frame.span}"
 
 
+def one_line(text: str, most: int) -> str:
+    """A text on one line, with at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
 def fail(code: str, message: str, at: Origin | Span | None = None, label: str = "", **more: Any) -> SpecError:
     """Shorthand for ``SpecError(error(...))``; write ``raise fail(...)``."""
     return SpecError(error(code, message, at, label, **more))

@@ -17,7 +17,7 @@ from graphspec.build.limits import CALL, TABLE, Budget, LimitError, Limits, over
 from graphspec.build.operators import binary, unary
 from graphspec.build.statements import STATEMENTS
 from graphspec.build.values import Host, LuaFunction, LuaTable, NativeFunction, Value, show_key, to_text, truth, type_name
-from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error
+from graphspec.errors import Diagnostic, Frame, Origin, Span, SpecError, error, one_line
 from graphspec.graph import Record
 from graphspec.graph.elsewhere import METHODS, module_for
 from graphspec.lang import FROM_ONE, PYTHON, PYTHON_FUNCTIONS, ast
@@ -252,7 +252,7 @@ class Interpreter:
             env.names[name] = args[position] if position < len(args) else None
         where = span or syntax.span
         text = where.text if where is not None else syntax.name
-        frame = Frame("call", shorten(text), where, name=syntax.name or "function", serial=next(_serial))
+        frame = Frame("call", one_line(text, 60), where, name=syntax.name or "function", serial=next(_serial))
         self.depth += 1
         try:
             with self.frame(frame):
@@ -368,12 +368,6 @@ class Interpreter:
             value = f"{failure.diagnostics[0].span or ''}: {failure.diagnostics[0].message}"
         del self.frames[frames:]  # turns of loops that were left
         return [False, value]
-
-
-def shorten(text: str) -> str:
-    """A call's text on one line, not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else line[:57] + "..."
 
 
 EXPRESSIONS: dict[type, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphspec.cli.shapes import kind_of
+from graphspec.errors import one_line
 from graphspec.graph import Node, leaves
 from graphspec.program import Typed
 from graphspec.shapes.infer import Use
@@ -50,8 +51,7 @@ def _graph(model: Typed, use: Use, prefix: str, lines: list[str], pad: str) -> N
 
 
 def _label(model: Typed, node: Node, use: Use) -> str:
-    shape = model.types.show(use.y)
-    parts = [*([node.name] if node.name else []), kind_of(node), shape if len(shape) <= 60 else shape[:57] + "..."]
+    parts = [*([node.name] if node.name else []), kind_of(node), one_line(model.types.show(use.y), 60)]
     return "\\n".join(part.replace('"', "'") for part in parts)
 
 

@@ -12,7 +12,7 @@ from graphspec.bench.step import CompiledStep
 from graphspec.build import ExperimentSpec
 from graphspec.cli.common import opened, place, precision_argument, sizes_given, spec_arguments, typed
 from graphspec.cli.output import Output
-from graphspec.errors import fail
+from graphspec.errors import fail, one_line
 from graphspec.plots.style import format_of, save
 from graphspec.render import line_numbers
 from graphspec.settings import DTYPES, check_settings
@@ -115,8 +115,7 @@ def words(ones: Sequence[Timed]) -> tuple[str, str]:
     if not ones[0].places:
         return "", ""
     origin = ones[0].places[0]
-    text = source_text(origin)
-    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "...", chain(origin)
+    return one_line(source_text(origin), WIDTH), chain(origin)
 
 
 def counted(ones: Sequence[Timed]) -> str:

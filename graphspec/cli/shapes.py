@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from graphspec.errors import Origin
+from graphspec.errors import Origin, one_line
 from graphspec.graph import Node
 from graphspec.program import Typed
 from graphspec.shapes.infer import Use
@@ -57,8 +57,7 @@ def _by(origin: Origin, node: Node, assumed: bool) -> dict[str, Any]:
     if origin.span is None or origin.span == node.origin.span:
         return {"by": "itself"}
     line, column = origin.span.source.position(origin.span.start)
-    text = " ".join(origin.span.text.split())
-    return {"by": text if len(text) <= 48 else text[:45] + "...", "file": origin.span.source.path, "line": line, "column": column}
+    return {"by": one_line(origin.span.text, 48), "file": origin.span.source.path, "line": line, "column": column}
 
 
 def shape_rows(report: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -70,6 +69,5 @@ def shape_rows(report: list[dict[str, Any]]) -> list[tuple[str, ...]]:
             place = f"{reason['by']} at line {reason['line']}" if "line" in reason else reason["by"]
             grouped.setdefault(place, []).append(reason["size"])
         said = [place if len(grouped) == 1 else f"{', '.join(dict.fromkeys(sizes))}: {place}" for place, sizes in grouped.items()]
-        shape = entry["shape"] if len(entry["shape"]) <= 40 else entry["shape"][:37] + "..."
-        rows.append((entry["node"], entry["module"], shape, "; ".join(said)))
+        rows.append((entry["node"], entry["module"], one_line(entry["shape"], 40), "; ".join(said)))
     return rows
