@@ -102,7 +102,8 @@ TABLES = (
         "A layer's next state for one sequence, in microseconds; in brackets how many times graphspec's. graphspec also looks up what the "
         "step reads and chooses a symbol; the others' inputs lie ready. Of V128, a character model's table, the inputs' product is done on "
         "the table, once a call.",
-        ["--step --cell lstm,gru --peers torch,jax,onnx", "--step --cell lstm,gru --at H=128,V=128 --without tables --peers jax,onnx"], "step"),
+        ["--step --cell lstm,gru --peers torch,jax,onnx", "--step --cell lstm,gru --at H=128,V=128 --without tables --peers jax,onnx"],
+        "step"),
     Job("memory", "Memory over 10,000 steps",
         "What the process has in memory after so many steps, in MB.", ["--config char --update --repeats 1 --memory 10000"], "memory"),
 )  # fmt: skip

@@ -9,8 +9,8 @@ import pytest
 
 from graphspec.bench import STEP_PEERS, Settings, StepCase, make_steps, measure, peers_named
 from graphspec.bench.sampled import SampledStep
-from graphspec.bench.work import product_flops
 from graphspec.errors import SpecError
+from graphspec.plan import make_plan, product_flops
 
 
 def a_step(cell: str = "lstm") -> StepCase:
@@ -36,7 +36,7 @@ def test_the_loop_does_all_of_a_layer_at_each_step(cell: str) -> None:
     case = a_step(cell)
     step, other = (SampledStep(case.spec, case.options, 2, at_once=n) for n in (20, 7))
     assert [report.told for report in step.engine.notes if report.name == "tables" and any(map(any, report.told.values()))] == []
-    assert case.work.flops == product_flops(step.engine.program, {"B": 2, "CHUNK": 1})
+    assert case.work.flops == product_flops(make_plan(step.engine.program), {"B": 2, "CHUNK": 1})
     for each in (step, other):
         each.steps(20)
     for name, array in step.carries.items():

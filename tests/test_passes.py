@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphspec.autodiff import gradients
-from graphspec.bench.work import product_flops
 from graphspec.check import choose_sizes
 from graphspec.errors import SpecError
 from graphspec.ir.builder import Builder
@@ -26,6 +25,7 @@ from graphspec.ir.verify import verify
 from graphspec.open import open_spec, pick_module
 from graphspec.passes import ARRAYS, KERNELS, PASSES, Pass, optimise
 from graphspec.passes.told import Count, PassReport, Told, told
+from graphspec.plan import make_plan, product_flops
 from graphspec.program import backward_program, forward_program, infer, named_parameters
 from graphspec.reference import interpret
 from graphspec.sizes import Size
@@ -309,5 +309,5 @@ def test_joined_inputs_take_no_more_work_than_inputs_apart() -> None:
         optimise(program, check=True, kernels=True)
         loops = [op.blocks[0] for op in program.block.ops if op.name == "scan"]
         inside = sorted(str(op.inputs[1].shape) for body in loops for op in body.ops if op.name == "matmul")
-        found[name] = product_flops(program, {"T": 7, "B": 3}), inside
+        found[name] = product_flops(make_plan(program), {"T": 7, "B": 3}), inside
     assert len(set(map(str, found.values()))) == 1, found

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from graphspec.bench.cases import Work
-from graphspec.bench.work import product_flops
 from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
 from graphspec.errors import SpecError, fail
 from graphspec.graph import initial_value, initial_values, load_plugin, name_parameters, views
 from graphspec.open import Opened, open_spec, with_tried_fixes
-from graphspec.passes import optimise
+from graphspec.plan import make_plan, product_flops
 from graphspec.settings import check_settings
 from graphspec.training.step import Setup, gradient_program, set_up, training_program
 from graphspec.views import resident
@@ -137,11 +136,10 @@ class CompiledStep:
         return array if isinstance(array, np.ndarray) else self.engine.to_host(array)
 
     def work(self) -> Work:
-        """Of forward and backward: the matrix products that passes leave, which is each done once where it need not be done again;
-        parameters read twice, and their gradients written once."""
-        program = gradient_program(self.setup)
-        optimise(program)
-        return Work(product_flops(program, self.sizes), 12 * len(self.flat))
+        """The matrix products of its plan, as ``profile`` counts them; parameters read twice, and their gradients written once."""
+        executable = self.engine.executable
+        plan = make_plan(self.engine.program) if executable is None else executable.plan
+        return Work(product_flops(plan, self.sizes), 12 * len(self.flat))
 
     def named(self) -> dict[str, Array]:
         """The parameters by canonical name."""

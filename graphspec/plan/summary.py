@@ -35,14 +35,16 @@ def summarise(plan: Plan, sizes: Mapping[str, int] | None = None) -> Summary:
     loops = _count_loops(plan.code)
     if sizes is None:
         return Summary(kernels, loops)
-    calls = flops = 0
-    for step, around in plan.walk():
-        turns, work = calls_and_flops(step, around, sizes)
-        calls, flops = calls + turns, flops + work
+    calls = sum(calls_and_flops(step, around, sizes)[0] for step, around in plan.walk())
     try:
-        return Summary(kernels, loops, calls, assign(plan, sizes)[1], flops)
+        return Summary(kernels, loops, calls, assign(plan, sizes)[1], product_flops(plan, sizes))
     except PlanError as failure:
         raise fail("E0702", failure.message) from None
+
+
+def product_flops(plan: Plan, sizes: Mapping[str, int]) -> int:
+    """Of all matrix products of one run, two a multiply-add."""
+    return sum(calls_and_flops(step, around, sizes)[1] for step, around in plan.walk())
 
 
 def calls_and_flops(step: Instruction, around: Sequence[Loop], sizes: Mapping[str, int]) -> tuple[int, int]:
