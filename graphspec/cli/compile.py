@@ -23,7 +23,7 @@ from graphspec.ir.text import print_program
 from graphspec.passes import optimise
 from graphspec.passes.kept import Kept
 from graphspec.passes.told import Count, PassReport
-from graphspec.plan import make_plan, print_plan, summarise
+from graphspec.plan import Summary, make_plan, print_plan, summarise
 from graphspec.program import Typed, backward_program, forward_program, leaf_names
 from graphspec.render import line_numbers
 from graphspec.settings import DTYPES, check_settings
@@ -181,7 +181,7 @@ def _print(
     after: int,
     said: list[PassReport],
     products: tuple[tuple[int, int], tuple[int, int]],
-    summary: Any,
+    summary: Summary,
     sizes: dict[str, int],
 ) -> None:
     out.text(f"{spec}: {what}, {model.dtype}\n")

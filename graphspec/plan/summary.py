@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from graphspec.errors import fail
 from graphspec_runtime import PlanError
@@ -15,31 +14,20 @@ from graphspec_runtime.plan import Instruction, Loop, Plan, evaluate
 
 @dataclass(frozen=True)
 class Summary:
-    """``kernels`` counts the instructions of the plan by kernel (those in a loop once).  With sizes: ``calls`` made by one run, turns
-    of loops counted, ``arena`` in bytes, and ``flops`` of the matrix products (two a multiply-add)."""
+    """How many instructions a plan has (those in a loop counted once) and how many loops, and the bytes of its arena."""
 
-    kernels: Mapping[str, int]
+    instructions: int
     loops: int
-    calls: int | None = None
-    arena: int | None = None
-    flops: int | None = None
-    instructions: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "instructions", sum(self.kernels.values()))
+    arena: int
 
 
-def summarise(plan: Plan, sizes: Mapping[str, int] | None = None) -> Summary:
-    """Count what a plan does; E0702 for sizes that no machine has memory for."""
-    kernels = Counter(step.kernel for step, _ in plan.walk())
-    loops = _count_loops(plan.code)
-    if sizes is None:
-        return Summary(kernels, loops)
-    calls = sum(calls_and_flops(step, around, sizes)[0] for step, around in plan.walk())
+def summarise(plan: Plan, sizes: Mapping[str, int]) -> Summary:
+    """What a plan has, and needs for these sizes; E0702 for sizes that no machine has memory for."""
     try:
-        return Summary(kernels, loops, calls, assign(plan, sizes)[1], product_flops(plan, sizes))
+        arena = assign(plan, sizes)[1]
     except PlanError as failure:
         raise fail("E0702", failure.message) from None
+    return Summary(sum(1 for _ in plan.walk()), _count_loops(plan.code), arena)
 
 
 def product_flops(plan: Plan, sizes: Mapping[str, int]) -> int:
