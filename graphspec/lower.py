@@ -79,7 +79,8 @@ class Reward:
 
 @dataclass(frozen=True)
 class Answers:
-    """Of a criterion's predictions, by rows: 1.0 where one is ``right``, and where one is ``counted``; ``target`` is None out of a loop."""
+    """A criterion's predictions, row by row: 1.0 where one is ``right``, and where one is ``counted``; ``target`` is what they are compared
+    with, None for what a loop hands out."""
 
     right: Value
     counted: Value

@@ -155,7 +155,7 @@ class Frame:
         return value
 
     def finish(self, name: str, outputs: Sequence[tuple[Port, Value]], holding: bool = False) -> Program:
-        """The program with these results.  ``holding``: what records hold constant is a stop_gradient still."""
+        """The program with these results.  ``holding``: the stop_gradients of what records hold constant stay."""
         self.b.block.results = [value for _, value in outputs]
         erase_stops(self.b.block, self.b.session.held if holding else ())
         types = self.typed.types

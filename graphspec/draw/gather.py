@@ -60,9 +60,9 @@ class Gather:
     # -- graphs ------------------------------------------------------------------------------------------------------
 
     def graph(self, use: Use, graph: GModule, box: Box, given: dict[Node, Ends], around: tuple[Key, ...]) -> tuple[Ends, dict[Node, Ends]]:
-        """Draw a graph's nodes in ``box``; ``given`` are the makers of its inputs' values, ``around`` the calls that box is in.
+        """Draw a graph's nodes in ``box``; ``given`` has the leaves that make its inputs, ``around`` the calls that box is in.
 
-        Returns the makers of its outputs, and those of every node.
+        Returns the leaves that make its outputs, and those of every node.
         """
         nodes = [node for node in graph.nodes if node in use.subs]
         paths = {node: _path(node.origin) for node in nodes}
@@ -263,7 +263,7 @@ def _call_box(frames: Sequence[Frame], position: int) -> Box:
 
 
 def _tidy(box: Box) -> None:
-    """A turn of a loop that holds one call is that call; a call that made one leaf needs no box."""
+    """Remove boxes that say nothing: of a call that made a single leaf, and of a loop's turn that holds a single call."""
     for position, child in enumerate(box.children):
         if not isinstance(child, Box):
             continue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Carried:
-    """What the step before has left: whatever reads it is where a loop ends."""
+    """The value that the previous step left, such as a recurrent state: the arrow of a loop leads to whatever reads it."""
 
     text: str
     start: Ends
@@ -36,7 +36,7 @@ def flatten(ends: Ends) -> list[Leaf]:
 
 
 def carried(ends: Ends) -> list[Carried]:
-    """What of a table the step before has left."""
+    """The values in a table that the previous step left."""
     if isinstance(ends, tuple):
         return [found for item in ends for found in carried(item)]
     return [ends] if isinstance(ends, Carried) else []
@@ -73,7 +73,8 @@ class Inside:
         return Carried(text, () if start is None else start)
 
     def carry(self, before: Carried, new: Ends) -> None:
-        """A loop in the box of the loop around; outside of any there is one step, from zeros."""
+        """Draw the arrow from a step's new state to its readers, in the box of the loop around; outside of loops there is one step, whose
+        state is zeros."""
         if not before.readers:
             return
         (target, *more), loops = before.readers, self.gather.loops

@@ -68,10 +68,10 @@ def igraph() -> Any:
 
 
 def layers_of(count: int, edges: Sequence[tuple[int, int]], fed: set[int], early: set[int]) -> list[int]:
-    """The layer of each vertex, from 0: lines go down, their total length is least.
+    """The layer of each vertex, from 0, such that edges lead down and their total length is least.
 
-    What nothing feeds stands right above its first reader (``fed`` are those that lines from outside feed), and ``early`` ones right
-    below their sources.
+    A vertex that no edge leads to is moved down to right above its first reader, unless a line from outside the box leads to it
+    (``fed``); those that are ``early`` are moved up to right below their sources.
     """
     if not edges:
         return [0] * count
@@ -81,7 +81,7 @@ def layers_of(count: int, edges: Sequence[tuple[int, int]], fed: set[int], early
     for i in range(count):
         if not above[i] and below[i] and i not in fed:
             found[i] = max(found[i], min(found[j] for j in below[i]) - 1)
-    for i in sorted(range(count), key=lambda i: (-found[i], i)):  # what reads lines that go on down goes down along them
+    for i in sorted(range(count), key=lambda i: (-found[i], i)):  # down along the lines that lead to other readers of its sources
         if above[i] and below[i] and i not in fed:
             lowest = min(max(found[k] for k in below[j]) for j in above[i])
             found[i] = max(found[i], min(lowest, min(found[k] for k in below[i]) - 1))
@@ -150,7 +150,7 @@ def _mean(values: list[float], otherwise: float) -> float:
 
 
 def _swap(layer: list[Vertex]) -> bool:
-    """Exchange neighbours where that uncrosses lines."""
+    """Exchange neighbours where fewer lines cross then."""
     done = False
     for i in range(len(layer) - 1):
         left, right = layer[i], layer[i + 1]

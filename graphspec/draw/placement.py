@@ -110,7 +110,7 @@ class Placement:
         return s.b.w / 2 if isinstance(s.b, Item) else 0.0
 
     def outside(self, box: Box, port: Port) -> float:
-        """Where the line comes from that comes in by a port (places of the pass before)."""
+        """The x of what feeds a port from outside, as the previous pass placed it."""
         item: Item | None = box
         while item is not None:
             s = self.wires.feeding.get((item, port[1]))
@@ -257,7 +257,7 @@ def _link(a: Vertex, b: Vertex, out: float, into: float) -> Link:
 
 
 def _spread(vertex: Vertex) -> None:
-    """The lines that end on a leaf, side by side in the order of where they come from."""
+    """Spread the ends of the lines that enter a leaf along its top, in the order of where they come from."""
     if isinstance(vertex.item, Leaf) and len(vertex.above) > 1:
         step = min(14.0, (vertex.w - 20) / (len(vertex.above) - 1))
         for i, link in enumerate(sorted(vertex.above, key=lambda k: (k.a.order, k.out))):

@@ -146,7 +146,7 @@ def add_scan_y(op: Op, value: Value) -> Value:
 
 
 def sum_terms(total: Op, members: set[Op], counts: dict[Value, int]) -> tuple[list[Op], list[Value]]:
-    """A sum as the additions it consists of, each read by the next alone, and what they add up."""
+    """The additions that a sum consists of, each of which only the next one reads, and the terms that they add up."""
     sums: list[Op] = [total]
     terms: list[Value] = []
     for op in sums:

@@ -47,7 +47,7 @@ def _nowhere() -> Place:
 
 
 OWN = Root(_nowhere)
-"""The end of a chain of parts whose whole has a storage of its own: nothing lies there."""
+"""Where a chain of parts leads to a value that will have a storage of its own: nothing is overwritten there."""
 
 
 class Destinations:
@@ -72,7 +72,7 @@ class Destinations:
         return True
 
     def spread(self, block: Block, scan_wishes: Callable[[Op], None]) -> None:
-        """From results to operands: parts of concats and pads, and through reshapes and transposes."""
+        """Hand wishes on from results to operands: parts of concats and pads, and through reshapes and transposes."""
         for op in reversed(block.ops):
             if op.name == "concat":
                 at = Size.const(0)

@@ -77,7 +77,7 @@ class Code:
         self.steps[-1].append(Instruction(kernel, views[0], views[1], attrs, self.origin(origin), self.serial))
 
     def touch(self, storage: Storage) -> None:
-        """Alive now; for the whole of a loop, if it was made outside it."""
+        """Extend a storage's lifetime to the present instruction; to the whole of a loop, if the storage was made outside of it."""
         depth = len(storage.path)
         if depth < len(self.path):
             storage.touch(self._starts[depth])

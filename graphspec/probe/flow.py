@@ -55,10 +55,10 @@ class Flow:
     gate: Place | None = None
     """Where it stands, if it is a gate: what a Sigmoid gives, a piece of that, or 1 less that."""
     kept: frozenset[tuple[int, Place]] = frozenset()
-    """Parts that it is a sum of, among others, each times a gate."""
+    """(part, gate) for each part of the state that is added up in it times a gate, as an LSTM does with its memory cell."""
 
     def after(self, gain: float, **more: Any) -> Flow:
-        """What comes of it in a module that stretches by at most ``gain``; only ``more`` is known besides."""
+        """The flow behind a module that makes differences at most ``gain`` times as large; nothing else is known of it but ``more``."""
         return Flow(tuple(gain * g if g else 0.0 for g in self.gains), self.parts, self.weights, **more)
 
 

@@ -312,7 +312,7 @@ class Types(Solver):
         self.same(self.table(use.x, count)[index], use.y)
 
     def _assume(self) -> bool:
-        """Type one thing nobody typed; False when there is none."""
+        """Assume the type of one value that nothing determines; False when there is none."""
         wished: dict[Cell, tuple[int, Use]] = {}
         for use in self.uses:
             for cell, rank in use.wishes:

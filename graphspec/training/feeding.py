@@ -83,7 +83,7 @@ class Feeding:
 
     @staticmethod
     def _letters(given: tuple[int, ...], wanted: list[int | None], kind: str) -> str:
-        """What to write in the place of a number that holds for some batches only: that of examples, or of steps."""
+        """Advice where the spec has a number for an axis that is not equally long in all batches: that of examples, or of steps."""
         if len(given) != len(wanted):
             return ""
         differing = {axis for axis, (n, m) in enumerate(zip(given, wanted, strict=True)) if m not in (None, n)}

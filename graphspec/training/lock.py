@@ -16,7 +16,7 @@ NAME = ".lock"
 """The file in a run's folder that is locked while the run goes on; it holds who has it."""
 
 TRIES, PAUSE = 6, 0.05
-"""How often a lock is asked for, and with how many seconds between: who looks whether it is held (:func:`holder`) has it for a moment."""
+"""Attempts to lock a folder, and the seconds between them: :func:`holder`, which tests a lock, has it for a moment itself."""
 
 
 class Lock:

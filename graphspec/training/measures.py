@@ -15,7 +15,7 @@ EXACT = "exact"
 LOSS = "valid_loss"
 """What a validation calls the held-out loss."""
 RIGHT, COUNTED = "right:", "counted:"
-"""What results of a program begin with that say how many of its predictions were right, and of how many."""
+"""Prefixes of a program's results: how many of its predictions were right, and how many were judged at all."""
 
 
 def is_share(name: str) -> bool:

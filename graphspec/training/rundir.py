@@ -26,7 +26,7 @@ TIMES_EVERY = 100
 MATTERS = {"threads": "threads of the matrix products", "blas": "library of matrix products", "numpy": "NumPy", "machine": "machine"}
 """What the last bits of a result depend on, in words."""
 FOLLOWS = {("data", "name")}
-"""What follows from other settings, such as a path, and is not told beside them."""
+"""Settings that follow from others, as the data's name does from their path: a difference is not reported twice."""
 
 
 class RunDir:

@@ -18,7 +18,7 @@ from graphspec.sizes import Size
 from graphspec.training.decoding.model import StepModel, is_shared
 
 LOWEST = -1e30
-"""The score of a hypothesis that is none; what is passed over scores still less."""
+"""In place of minus infinity: the score of an empty place in a beam.  Continuations that are ruled out score twice as much below zero."""
 
 CHUNK = Size.letter("CHUNK")
 RANKS = Size.letter("RANKS")
