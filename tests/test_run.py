@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 import graphspec
+from graphspec.cli.main import main
 from graphspec.errors import SpecError
 from graphspec.training.experiment import Experiment
 from graphspec.training.loop import Event, RunSettings, measures, run
@@ -244,6 +246,28 @@ def test_options_that_no_longer_fit_are_named(tmp_path: Path, corpus: Path) -> N
     with pytest.raises(SpecError) as caught:
         events(small(corpus, rnn_size=7), steps=8, out=tmp_path, resume=True)
     assert caught.value.code == "E0706" and caught.value.diagnostics[0].notes == ()
+
+
+def test_the_command_that_goes_on_is_told_where_it_is_wanted(tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With all that was given, the total of steps too; of a spec that is no longer there with its copy."""
+    settings: dict[str, Any] = {"optim.learningRate": 0.005, "one_hot": True}
+    events(small(corpus, **settings), steps=8, out=tmp_path / "whole")
+    folder = tmp_path / "a run"
+    events(small(corpus, **settings), steps=8, out=folder, stop=lambda: True)
+    line = RunDir(folder).command()
+    assert line is not None and shlex.split(line)[:3] == ["graphspec", "run", str(CHAR_LM)]
+    assert main(["run", str(folder)]) == 1 and line in capsys.readouterr().err
+    assert main(["run", str(CHAR_LM), "--out", str(folder), "--resume"]) == 1 and f"as it began: `{line}`" in capsys.readouterr().err
+    assert main(shlex.split(line)[1:]) == 0
+    assert f"graphspec sample '{folder}'" in capsys.readouterr().out
+    assert contents(folder)["metrics.jsonl"] == contents(tmp_path / "whole")["metrics.jsonl"]
+    told = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**told, "spec": "/nowhere/char_lm.spec", "roots": [], "steps": 10}))
+    line = RunDir(folder).command()
+    assert line is not None and shlex.split(line)[2] == str(folder / "spec" / "char_lm.spec")
+    assert main(shlex.split(line)[1:]) == 0 and graphspec.Experiment.load(folder, last=True).steps == 10
+    (folder / "run.json").write_text("[]")
+    assert RunDir(folder).command() is None
 
 
 def test_other_data_are_refused(tmp_path: Path, corpus: Path) -> None:

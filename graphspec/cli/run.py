@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     if args.steps is not None and args.steps < 1:
         raise fail("E0807", f"--steps must be at least 1, got {args.steps}")
+    if (again := RunDir(Path(args.spec)).command()) is not None:
+        raise fail("E0802", f"{args.spec} is a run's folder, not a spec", helps=[f"to go on with it: `{again}`"])
     if args.resume and not args.out:
         raise fail("E0807", "--resume needs the run's folder: `--out DIR`")
     more = {"experiment.seed": args.seed} if args.seed is not None else {}
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
             end = _json(events, out) if args.json else _show(events, out, args.spec, folder, experiment.source.counted)
     if end["event"] == "stopped":
         if not args.json:
-            out.note(f"stopped after step {end['step']:,}; go on with it: the same command with --out {folder} --resume")
+            out.note(f"stopped after step {end['step']:,}; go on with it: {RunDir(folder).command()}")
         return INTERRUPTED
     if not args.json:
         generates = experiment.spec.step is not None and all(warning.code != "W0622" for warning in warnings)
@@ -240,5 +243,6 @@ def _summary(end: Event, out: Output, folder: Path, experiment: Experiment, gene
         if name in ("bits_per_char", "perplexity"):
             rows += [(f"  {words(other)}", said(name, number)) for other, number in end["baselines"].items()]
         out.table(rows, right=(1,))
-    generate = f"Generate with it: graphspec sample {folder}    " if generates else ""
-    out.text(f"\n{generate}Look at it again: graphspec eval {folder}")
+    quoted = shlex.quote(str(folder))
+    generate = f"Generate with it: graphspec sample {quoted}    " if generates else ""
+    out.text(f"\n{generate}Look at it again: graphspec eval {quoted}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ MATTERS = {"threads": "threads of the matrix products", "blas": "library of matr
 """What the last bits of a result depend on, in words."""
 FOLLOWS = {("data", "name")}
 """Settings that follow from others, as the data's name does from their path: a difference is not reported twice."""
+
+USUAL = {"steps": None, "device": "cpu", "dtype": "float32", "precision": "float32", "lenient": False}
+"""What a command line need not say of a run, by the names of its options."""
 
 
 class RunDir:
@@ -81,7 +85,25 @@ class RunDir:
             return failure
         first, *rest = failure.diagnostics
         told = first.with_notes(f"not as when the run began: {'; '.join(found)}")
-        return SpecError(told.with_help("go on with what the run began with, or start another in a folder of its own"), *rest)
+        again = [f"as it began: `{line}`" for line in [self.command()] if line is not None]
+        return SpecError(told.with_help("go on with what the run began with, or start another in a folder of its own", *again), *rest)
+
+    def command(self) -> str | None:
+        """The command line that goes on with the run as run.json tells of it; None where it does not say.  A spec that is no longer
+        where it was is taken from its copy."""
+        known = self.read()
+        spec, given = known.get("spec"), known.get("given")
+        if self.out is None or not isinstance(spec, str) or not isinstance(given, dict):
+            return None
+        copy = self.out / "spec" / ("spec.spec" if spec == "<text>" else Path(spec).name)
+        words = ["graphspec", "run", str(copy) if copy.is_file() and not os.path.isfile(spec) else spec]
+        words += [f"{name}={str(value).lower() if isinstance(value, bool) else _plain(value)}" for name, value in given.items()]
+        own, roots = str(Path(spec).resolve().parent), known.get("roots", [])
+        words += [f"--root={root}" for root in roots if root != own] if isinstance(roots, list) else []
+        for name, usual in USUAL.items():
+            if (value := known.get(name, usual)) != usual:
+                words.append(f"--{name}" if value is True else f"--{name}={value}")
+        return shlex.join([*words, "--out", str(self.out), "--resume"])
 
     def read(self) -> dict[str, Any]:
         """What run.json holds; nothing where there is none that can be read."""
@@ -157,6 +179,8 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "plugin_files": {name: file for name in opened.plugins for file in [code_of(name)] if file is not None},
         "roots": [str(root.resolve()) for root in opened.roots],
         "given": {name: value if isinstance(value, (int, float, str, bool)) else str(value) for name, value in opened.options.items()},
+        "lenient": opened.lenient,
+        "steps": experiment.total_steps,
         "options": opened.evaluation.options,
         "experiment": experiment.fields,
         "optimizer": {"name": experiment.setup.optimizer.name, **experiment.setup.optimizer_fields},
@@ -190,9 +214,13 @@ def set_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
         then = before.get(part)
         if isinstance(then, dict):
             mine = {name: value for name, value in now[part].items() if then.get(name) != value and (part, name) not in FOLLOWS}
-            found += [f"{prefix}{name}: {_plain(then.get(name))}, now {_plain(value)}" for name, value in mine.items()]
+            found += [f"{prefix}{name}: {_shown(then.get(name))}, now {_shown(value)}" for name, value in mine.items()]
     return found
 
 
 def _plain(value: Any) -> Any:
     return f"{value:.10g}" if isinstance(value, float) else value  # Lua's numbers all are
+
+
+def _shown(value: Any) -> Any:
+    return "''" if value == "" else _plain(value)
