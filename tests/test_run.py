@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import json
 import math
@@ -120,6 +121,21 @@ def test_a_disk_that_fails_at_any_place_is_told_and_the_last_good_checkpoint_loa
         events(small(corpus), steps=4, out=folder, resume=True)
         assert graphspec.Experiment.load(folder, last=True).steps == 4
     assert place > 20 and told == {"E0805"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("name", ["metrics.jsonl", "times.jsonl"])
+def test_a_record_that_a_full_disk_does_not_take_is_told(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Once: what could not be written is tried again when the file is closed, and fails again."""
+    monkeypatch.setattr(
+        "graphspec.training.rundir.open",
+        lambda path, *more, **words: builtins.open("/dev/full" if path.name == name else path, *more, **words),  # noqa: SIM115
+        raising=False,
+    )
+    with pytest.raises(SpecError, match="cannot be written: No space left on device") as caught:
+        events(small(corpus, **{"experiment.valid_every": 1}), steps=2, out=tmp_path / "run")
+    assert caught.value.code == "E0805"
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 # -- stopping and going on -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,8 @@ class RunDir:
     def close(self) -> None:
         for file in (self._metrics, self._times):
             if file is not None:
-                file.close()
+                with suppress(OSError):  # of a full disk: what it could not take was told when it was written
+                    file.close()
         self._metrics = self._times = None
         if self._lock is not None:
             self._lock.release()
