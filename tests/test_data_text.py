@@ -122,6 +122,10 @@ def test_a_misspelt_name_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text(CORPUS)
     with pytest.raises(SpecError, match=r"did you mean `corpus.txt`"):
         TextSource(describe(path="corpsu.txt"), [tmp_path]).corpus  # noqa: B018
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "corpus.txt").write_text(CORPUS)
+    with pytest.raises(SpecError, match=r"did you mean `texts/corpus.txt`"):
+        TextSource(describe(path="texts/corpsu.txt"), [tmp_path]).corpus  # noqa: B018
 
 
 def test_a_later_root_is_looked_in(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from compiled import NEEDS_COMPILER
 from graphspec.passes import optimise
 from graphspec.passes.kept import kept
 from test_cli import elsewhere, run  # noqa: F401  (fixtures)
@@ -45,6 +47,31 @@ def test_why_products_stay_in_loops(run: Any, spec: str, wanted: list[tuple[str,
     said = run(f"compile {spec} --device numpy --why").out
     assert f"  {len(found)} products left in loops over time:" in said
     assert all(word in said for one in found for word in one)
+
+
+PAST = """
+local x, s = nn.Identity()(), nn.Identity()()
+local h, past = s:split(2)
+local weights = nn.SoftMax()(nn.MV()({past, nn.Linear(4, 4)(h)}))
+local next_h = nn.Tanh()(nn.CAddTable()({nn.Linear(3, 4)(x), nn.MV(true)({past, weights})}))
+local next_past = nn.JoinTable(2)({nn.Narrow(2, 2, 4)(past), nn.Replicate(1, 2)(next_h)})
+local cell = nn.gModule({x, s}, {nn.Identity()(next_h), nn.Identity()({next_h, next_past})})
+local xs, s0 = nn.Identity{'T', 'B', 3}(), nn.Identity()()
+local ys, _ = nn.Scan(cell)({xs, s0}):split(2)
+return nn.gModule({xs, s0}, {ys})
+"""
+
+
+@NEEDS_COMPILER
+def test_products_that_kernels_do_are_counted_once_each(run: Any) -> None:  # noqa: F811
+    """What is left in loops by the count of passes and by the list is the same number, but for those that kernels beside do."""
+    Path("past.spec").write_text(PAST.strip("\n") + "\n")
+    said = run("compile past.spec --why --backward --device native").out
+    form = r"waits for the one before: \d+ became (\d+)\n.* (\d+) products left in loops over time, (\d+) of them in the kernels beside:"
+    found = re.search(form, said, re.DOTALL)
+    assert found is not None
+    left, listed, beside = map(int, found.groups())
+    assert listed - beside == left and beside > 0 and said.count("waits for the step before") == listed
 
 
 def test_of_a_model_without_loops_nothing_is_left(run: Any) -> None:  # noqa: F811

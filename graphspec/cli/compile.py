@@ -120,7 +120,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
     _print(out, args.spec, what, model, model.module.all_parameters(), before, ops.total() - ops["fused"], said,
         (products, count_products(program.block)), summary, sizes)  # fmt: skip
     if args.why:
-        out.text(f"\n  {Count(len(reasons)):product} left in loops over time" + (":" if reasons else ""))
+        beside = len(reasons) - count_products(program.block)[1]
+        of_them = f", {beside} of them in the kernels beside" if beside > 0 else ""
+        out.text(f"\n  {Count(len(reasons)):product} left in loops over time{of_them}" + (":" if reasons else ""))
         out.table(reasons, indent="    ")
     return 0
 

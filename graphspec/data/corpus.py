@@ -50,7 +50,8 @@ def find_file(source: DataSource, field: str) -> Path:
         path = Path(given).expanduser() if field in source.trusted else _under_roots(source, field, given)
         if not path.is_file():
             reason = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
-            raise source.wrong("E0610", f"{given} {reason}", field, helps=did_you_mean(path.name, _names(path.parent)))
+            form = str(Path(given).parent / "{}")
+            raise source.wrong("E0610", f"{given} {reason}", field, helps=did_you_mean(path.name, _names(path.parent), form))
         if path.stat().st_size > MAX_BYTES:
             raise source.wrong("E0618", f"{given} is larger than {MAX_BYTES:,} bytes", field)
     except (OSError, ValueError) as failure:  # ValueError: a NUL in the path
