@@ -368,3 +368,12 @@ def test_a_root_is_searched_before_the_folder_of_the_spec(run: Any, elsewhere: P
     assert run("compile both.spec --root root").code == 0
     (elsewhere / "root" / "own.spec").write_text("return 7\n")
     assert "float32[B, 7]" in run("compile both.spec --root root").out
+
+
+@pytest.mark.parametrize("valid", ["0.05", "0"])
+def test_what_is_told_to_look_at_a_run_again_works(run: Any, valid: str) -> None:
+    """Of a run that holds nothing out, on all of its data."""
+    said = run(f"run {CHAR_LM} {SMALL} --steps 1 --out 'a run' data.valid={valid}")
+    line = said.out.split("Look at it again: graphspec ")[1].strip()
+    assert line.endswith("--whole") == (valid == "0")
+    assert run(line).code == 0

@@ -245,4 +245,5 @@ def _summary(end: Event, out: Output, folder: Path, experiment: Experiment, gene
         out.table(rows, right=(1,))
     quoted = shlex.quote(str(folder))
     generate = f"Generate with it: graphspec sample {quoted}    " if generates else ""
-    out.text(f"\n{generate}Look at it again: graphspec eval {quoted}")
+    whole = "" if LOSS in end else " --whole"  # nothing is held out
+    out.text(f"\n{generate}Look at it again: graphspec eval {quoted}{whole}")
