@@ -117,7 +117,7 @@ def layer_norm(gain: Tensor, x: Tensor) -> Tensor:
 
 
 def language_loss(case: Case, fused: bool, by_hand: bool) -> Any:
-    """Of weights, tokens and targets [T, B]."""
+    """The loss as a function of weights, tokens and targets [T, B]."""
     gates, normed, memory = GATES[case.cell], case.cell == "lnlstm", case.cell != "gru"
 
     def loss(weights: Weights, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -230,7 +230,7 @@ def gru_cell(_: Any, h: Tensor, from_x: Any, from_h: Any) -> Any:
 
 
 def decoder_loss(fused: bool) -> Any:
-    """Of weights, source [S, B], target_in and target_out [T, B]."""
+    """The loss as a function of weights, source [S, B], target_in and target_out [T, B]."""
 
     def loss(weights: Weights, source: Tensor, target_in: Tensor, target_out: Tensor) -> Tensor:
         e, (column,) = weights["ends"], weights["columns"]

@@ -52,7 +52,7 @@ class Machine:
 
 
 def measure_machine(threads: int) -> Machine:
-    """By a small C program, compiled on the spot as the native device does it; without a C compiler, by products and sums of NumPy's."""
+    """What the machine can do, measured by a small C program that is compiled here; without a C compiler, by NumPy's products and sums."""
     size = cache_bytes()
     found, measured = compiled(threads, size), "a C program"
     if found is None:
@@ -62,7 +62,7 @@ def measure_machine(threads: int) -> Machine:
 
 
 def cache_bytes() -> int:
-    """Of the last level of cache."""
+    """The size of the last level of cache."""
     try:
         found = max(os.sysconf(f"SC_LEVEL{level}_CACHE_SIZE") for level in (2, 3))
     except (ValueError, OSError, AttributeError):
@@ -88,7 +88,7 @@ def compiled(threads: int, cache: int) -> tuple[float, float, float] | None:
 
 
 def by_numpy(threads: int, cache: int) -> tuple[float, float, float]:
-    """The same by what NumPy does best: a large product, and sums of two arrays in place."""
+    """What :func:`compiled` measures, by what NumPy does best: a large product, and sums of two arrays in place."""
     from threadpoolctl import threadpool_limits
 
     def rate(amount: float, turns: int, work: Any) -> float:

@@ -146,7 +146,7 @@ def ends(case: Case, weights: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def sum_and_norm(leaves: Iterable[Any]) -> tuple[float, float]:
-    """Of all numbers of a state."""
+    """The sum of all numbers of a state, and their norm."""
     flat = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves])
     return float(flat.sum()), float(np.sqrt((flat**2).sum()))
 

@@ -72,7 +72,7 @@ class SampledStep:
         return np.concatenate([self.zeros[self.token][None], symbols[:-1]])
 
     def measured(self) -> tuple[float, float]:
-        """Of the state after the first steps: the sum, and the norm."""
+        """The sum and the norm of the state after the first steps."""
         self.compared()
         return sum_and_norm(self.carries[name] for name in self.model.state_names)
 

@@ -236,7 +236,7 @@ class NodeHost(GraphHost):
         raise lua.error("E0203", f"a node has no field {show_key(key)}", helps=helps or [by_module(does)])
 
     def arithmetic(self, lua: Interpreter, op: str, left: Value, right: Value) -> Value:
-        """That of modules alone; E0201 with the module to write, for a node with a node or a number."""
+        """Only what modules have; a node with a node or a number is E0201, which names the module to write instead."""
         result = super().arithmetic(lua, op, left, right)
         other = left if right is self else right
         if result is not NotImplemented or not (other is None or isinstance(other, (float, NodeHost))):

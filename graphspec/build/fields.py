@@ -9,7 +9,7 @@ from graphspec.suggest import did_you_mean
 
 
 class MadeUpFields:
-    """Those that were set, and the names of those that were read."""
+    """The fields that the spec has set on modules which have none of that name, and the names of those that it has read."""
 
     def __init__(self) -> None:
         self.asked: set[Value] = set()

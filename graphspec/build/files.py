@@ -84,7 +84,7 @@ def spec_text(data: bytes, display: str, origin: Origin | None = None) -> str:
 
 
 def decoded(data: bytes, wrong: Callable[[str], SpecError]) -> str:
-    """Text of bytes in UTF-8, without a byte order mark; raises what ``wrong`` makes of what is said about bytes that are no such text."""
+    """The text of bytes in UTF-8, without a byte order mark; for other bytes it raises ``wrong(reason)``."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as failure:

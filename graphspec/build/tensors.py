@@ -208,7 +208,7 @@ def _elementwise(name: str, change: Callable[[Array], Array]) -> Method:
 
 
 def _reduction(name: str, reduce: Callable[..., Any]) -> Method:
-    """Of everything, a number; along an axis, a tensor that keeps that axis with size 1."""
+    """Without an argument a number, reduced over all elements; along an axis a tensor, which keeps that axis with size 1."""
 
     def method(lua: Interpreter, owner: TensorHost, args: list[Value]) -> Value:
         charge(lua, owner.array.size)

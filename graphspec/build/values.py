@@ -151,7 +151,7 @@ def type_name(value: Value) -> str:
 
 
 def number_text(n: float) -> str:
-    """As ``%.14g`` prints it."""
+    """A number as Lua prints it, by ``%.14g``."""
     if n != n:
         return "nan" if str(n)[0] != "-" else "-nan"
     if n in (float("inf"), float("-inf")):

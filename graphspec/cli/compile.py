@@ -128,7 +128,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def why_rows(left: list[Kept]) -> list[tuple[str, str, str]]:
-    """Of each product left in a loop: its lines, what it multiplies, and why it is there."""
+    """A row for each product left in a loop: its lines, what it multiplies, and why it is there."""
 
     def lines(origins: Iterable[Origin]) -> str:
         return line_numbers(sorted({(o.span.source.path, o.span.line) for o in origins if o.span}))

@@ -151,7 +151,7 @@ class Pace:
         self.symbols = 0
 
     def text(self, event: Event) -> str:
-        """Of a step: how fast, and how long still."""
+        """How fast the run is after a step, and how long it will take still."""
         self.symbols += event["symbols"]
         seconds = max(time.perf_counter() - self.began, 1e-9)
         left = seconds / max(event["step"] - self.start["step"], 1) * (self.start["steps"] - event["step"])
@@ -227,7 +227,7 @@ def _bar(events: Iterator[Event], out: Output, pace: Pace) -> Event:
 
 
 def loss_unit(experiment: Experiment) -> str:
-    """Of a mean loss over what the data count; what an experiment on examples minimises may be no mean of logarithms at all."""
+    """The unit of a mean loss over symbols; none for an experiment on examples, whose loss may be no mean of logarithms."""
     return "nats a symbol" if experiment.source.counted == "symbol" else ""
 
 

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """E0807 for what does not go together, whatever the model is."""
+    """E0807 for options that do not go together, whatever the model is."""
     if args.source and args.source_file:
         raise fail("E0807", "--source and --source-file are both given", helps=["put all sources into the file"])
     for name, default in GENERATING.items():

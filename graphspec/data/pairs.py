@@ -57,7 +57,7 @@ class PairSource(DataSource):
 
     @cached_property
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        """Of sources and of targets: ``<s>``, ``</s>``, for words ``<unk>``, then what the training part (for characters: all) has."""
+        """For sources and for targets: ``<s>``, ``</s>``, for words ``<unk>``, then what the training part (for characters: all) has."""
         if self.stored:
             return self.recorded_vocabulary(self.stored["source_vocabulary"]), self.recorded_vocabulary(self.stored["target_vocabulary"])
         return self._vocabulary(self.pairs.source), self._vocabulary(self.pairs.target)
@@ -101,7 +101,7 @@ class PairSource(DataSource):
 
     @cached_property
     def order(self) -> Callable[[int], list[Array]]:
-        """By the number of a pass: its batches, each the numbers of its pairs."""
+        """A function from the number of a pass to its batches, each an array of the numbers of its pairs."""
         return lru_cache(2)(self._order)
 
     def _order(self, turn: int) -> list[Array]:

@@ -71,12 +71,12 @@ class Vocabulary:
         return Vocabulary([*first, *rest][:size], level)
 
     def index(self, symbol: str) -> int:
-        """Of a symbol that is there, from 1."""
+        """The index of a symbol that is in the vocabulary, from 1."""
         return self._indices[symbol]
 
     @cached_property
     def _codes(self) -> Array:
-        """By code point: the index of that character, or 0."""
+        """For each code point the index of that character, or 0."""
         single = [(ord(symbol), i) for i, symbol in enumerate(self.symbols, 1) if len(symbol) == 1]
         table = np.zeros(max((code for code, _ in single), default=0) + 1, np.int32)
         for code, index in single:
@@ -107,7 +107,8 @@ class Vocabulary:
         return indices
 
     def encode_each(self, texts: Iterable[str], what: str, first: int = 1) -> list[Array]:
-        """Of each text, without the white space around it; an error of :meth:`encode` says which ``what`` it is, counted from ``first``."""
+        """The indices of each text, without the white space around it; errors of `encode` name the text: ``what`` and its number, from
+        ``first`` on."""
         found = []
         for number, text in enumerate(texts, first):
             try:

@@ -97,7 +97,7 @@ def drawing_of(scene: Scene, long: float, cut: int) -> Drawing:
 
 @contextmanager
 def columns(scene: Scene, cut: int) -> Iterator[None]:
-    """The outermost items in two columns while it lasts; an item goes where what it needs, or what needs it, is."""
+    """Inside, the outermost items stand in two columns, cut at ``cut``; what only items of the second column read stands there too."""
     root, items = scene.root, scene.root.children
     if cut:
         second: set[Item] = set(items[cut:])

@@ -193,7 +193,7 @@ class Emitter(BlockEmitter):
 
 
 def _same(a: Value, b: Value) -> bool:
-    """The same value, or the same constant."""
+    """Whether two values are the same, or the same constant."""
     if a is b:
         return True
     return a.op is not None and b.op is not None and a.op.name == b.op.name == "full" and a.op.attrs["value"] == b.op.attrs["value"]

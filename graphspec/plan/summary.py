@@ -31,7 +31,7 @@ def summarise(plan: Plan, sizes: Mapping[str, int]) -> Summary:
 
 
 def product_flops(plan: Plan, sizes: Mapping[str, int]) -> int:
-    """Of all matrix products of one run, two a multiply-add."""
+    """The floating-point operations of all matrix products of one run, two a multiply-add."""
     return sum(calls_and_flops(step, around, sizes)[1] for step, around in plan.walk())
 
 

@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Place(NamedTuple):
-    """A tensor of what a use gives: the use's number among those of the model, the tensor's, and what to call it."""
+    """One tensor of a use's output: the number of the use in the model, that of the tensor in the output, and what to call it."""
 
     use: int
     tensor: int
@@ -37,7 +37,7 @@ SOMEWHERE = Place(-1, 0, "")
 
 @dataclass(frozen=True)
 class Flow:
-    """Of one tensor; ``parts`` are the floating-point tensors of the previous state, by number.
+    """What is known of one tensor; ``parts`` are the floating-point tensors of the previous state, by number.
 
     ``gains`` has for each part a Lipschitz constant of this tensor in it: 0 where it does not depend on it, infinite where the graph alone
     gives none.

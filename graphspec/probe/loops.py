@@ -49,7 +49,7 @@ class FoundLoop:
 
     @property
     def inputs(self) -> dict[str, TensorType]:
-        """What a step reads, by name: what is the same for all steps, the state before it, its own part of what goes over time."""
+        """What a step reads, by name: ``const``, the same for all steps; ``carry``, the state before it; ``x``, its part of a sequence."""
         parts = {"const": [v.type for v in self.ran.consts], "carry": self.state, "x": [_one(v.type) for v in self.ran.xs]}
         return {f"{part} {i}": t for part, types in parts.items() for i, t in enumerate(types)}
 
@@ -66,7 +66,7 @@ class FoundLoop:
 
     @property
     def batch_axes(self) -> list[int | None]:
-        """Of each of the inputs of a step."""
+        """The batch axis of each input of a step, None for one without."""
         return [next((a for a, n in enumerate(t.shape) if self.batch and n.lone == self.batch), None) for t in self.inputs.values()]
 
     @property

@@ -47,7 +47,7 @@ class Structure:
 
 
 def structure(loop: FoundLoop, parameters: Mapping[str, Array]) -> Structure:
-    """Of what a loop runs, with these parameters by name."""
+    """The structure of a loop's step, with these parameters by name."""
     walk = _Walk(loop, parameters)
     around = loop.use.module
     assert around is not None
@@ -98,16 +98,16 @@ class _Walk:
 
     @property
     def unmoved(self) -> Flow:
-        """Of what does not depend on the state."""
+        """The flow of a tensor that does not depend on the state."""
         return Flow((0.0,) * self.parts)
 
     @property
     def unknown(self) -> Flow:
-        """Of what depends on it in ways that nobody tells."""
+        """The flow of a tensor of which only this is known, that it may depend on all of the state."""
         return Flow((math.inf,) * self.parts, frozenset(range(self.parts)))
 
     def alike(self, cell: Cell, flow: Flow) -> Tree:
-        """The same for every tensor of a value."""
+        """A value of this type with the same flow for each of its tensors."""
         items = self.types.find(cell).items
         return flow if items is None else tuple(self.alike(item, flow) for item in items)
 

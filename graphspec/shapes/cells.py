@@ -157,7 +157,7 @@ class Solver:
             self.equate(equation.left, equation.right)
 
     def one_form(self, n: Size) -> Size:
-        """The same form for all sizes that undecided equations call equal: a number where there is one, else the shortest."""
+        """One form for all sizes that undecided equations call equal: a number where there is one, else the shortest."""
         equal = {self.resolve(n)}
         before = 0
         while len(equal) != before:

@@ -86,7 +86,7 @@ def family(record: Record) -> str:
 
 
 def chapters(records: Iterable[Record]) -> dict[str, dict[str, list[Record]]]:
-    """Records by chapter and family; what is in none, such as a plugin's, at the end, by what its file says it is about."""
+    """Records by chapter and family; those that belong to none, such as a plugin's, at the end, under the first words of their file."""
     places = {home: (chapter, title) for chapter, families in CHAPTERS.items() for home, title in families.items()}
     found: dict[str, dict[str, list[Record]]] = {chapter: {} for chapter in CHAPTERS}
     for home, (chapter, title) in places.items():

@@ -24,7 +24,7 @@ class Watched:
         self.program = engine.program
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """As :meth:`Engine.run`."""
+        """What :meth:`Engine.run` gives, after its loss and the norm of its gradient were seen to be finite."""
         before = {name: self.engine.to_host(value) for name, value in arguments.items()}
         results = self.engine.run(arguments)
         for name in ("loss", "gradient_norm"):

@@ -61,7 +61,7 @@ class Feeding:
         self.types = types
 
     def inputs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """By port; E0312 for floats where classes or indices are wanted, E0307 for another rank or size, at the input's place."""
+        """Arrays by port; E0312 for floats where classes or indices are wanted, E0307 for another rank or size, at the input's place."""
         return {port: self._fitting(port, arrays[stream.name]) for port, stream in self.streams.items()}
 
     def _fitting(self, port: str, array: Array) -> Array:

@@ -47,7 +47,7 @@ class History:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return self.path.resolve().name
 
     @property
@@ -90,7 +90,7 @@ class History:
         return {name: series[-1][1] for name, series in self.measures().items()}
 
     def best_step(self) -> int | None:
-        """Of the lowest held-out loss, or the most of the measure that is the run's ``best_by``: when the best checkpoint was written."""
+        """The step of the best checkpoint: of the lowest held-out loss, or of the highest of the measure that is the run's ``best_by``."""
         by = self.settings.get("experiment", {}).get("best_by")
         sign, name = (-1, str(by)) if is_share(str(by)) else (1, LOSS)
         values = [(sign * value, step) for step, value in self.measures().get(name, []) if not math.isnan(value)]
@@ -119,7 +119,7 @@ class History:
         return found
 
     def seconds(self) -> float:
-        """Of training in all."""
+        """How long it has trained in all."""
         return max((seconds for _, seconds in self.clock()), default=0.0)
 
     def pace(self) -> float | None:
@@ -200,7 +200,7 @@ def differing(tables: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _bytes(path: Path) -> bytes:
-    """Of a file; none where there is no file, E0801 for a folder or a device (which may have no end) in its place."""
+    """The bytes of a file, none where there is no file; E0801 for a folder or a device (which may have no end) in its place."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise fail("E0801", f"{path} cannot be read: it is not a file")
     try:

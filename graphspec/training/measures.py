@@ -42,7 +42,7 @@ class Tally:
             self.counts[name] = (right + next(more), counted + next(more))
 
     def shares(self) -> dict[str, float]:
-        """By measure, of those where anything counted."""
+        """The part that was right by measure, of the measures where anything counted."""
         return {name: right / counted for name, (right, counted) in self.counts.items() if counted}
 
 

@@ -167,7 +167,7 @@ def _adadelta(u: Update) -> tuple[Value, State]:
 
 
 def _adam_step(u: Update, g: Value, parameters: Value) -> tuple[Value, State]:
-    """In the order that section 2 of the paper gives last: both corrections are one factor of the rate, and one of epsilon."""
+    """The more efficient form at the end of section 2 of the paper: both corrections become a factor of the rate and one of epsilon."""
     b = u.b
     mean, square = u.mean("mean", g, u.fields["beta1"]), u.mean_square("square", g, u.fields["beta2"])
     correction = b.sqrt(u.missing(u.fields["beta2"]))

@@ -38,7 +38,7 @@ class TensorBoard:
         self._symbols, self._since = 0, clock()
 
     def follow(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        """The same events, each written first; E0805 when that fails.  Closing it closes them."""
+        """Write each event and hand it on; E0805 when writing fails.  Closing this closes ``events``."""
         try:
             with contextlib.closing(events):
                 for event in events:

@@ -86,7 +86,7 @@ def source_of(mapping: str | Path | Mapping[str, str] | None) -> Source:
 
 
 def parsed(source: Source) -> tuple[list[Line], list[Line]]:
-    """Lines for our parameters, and lines that say what of theirs is not used; E0722 for what makes no sense.
+    """The lines for our parameters, and those that name tensors of the file which are not used; E0722 for what makes no sense.
 
     A semicolon ends a line too.
     """

@@ -33,7 +33,7 @@ class StepModel:
 
     @property
     def state_names(self) -> list[str]:
-        """Of the program's inputs that hold the state."""
+        """The names of the program's inputs that hold the state."""
         return self.typed.input_names[1 : 1 + len(self.state)]
 
     @property
@@ -172,7 +172,7 @@ def _misfit(spec: ExperimentSpec, wanted: Any, typed: Typed) -> SpecError:
 
 
 def _alike(wanted: Any, found: Any) -> bool:
-    """The same nesting, ranks and types; sizes are checked when they are numbers."""
+    """Whether two types have the same nesting, ranks and dtypes, and the same sizes where both are numbers."""
     if isinstance(wanted, tuple) or isinstance(found, tuple):
         both: Sequence[Any] = (wanted, found)
         return all(isinstance(t, tuple) for t in both) and len(wanted) == len(found) and all(map(_alike, wanted, found))

@@ -72,7 +72,7 @@ def settings_of(
     has_encoder: bool, *, length: int | None = None, temperature: float | None = None, top_k: int | None = None, top_p: float = 1.0,
     beam: int | None = None, length_penalty: float = 0.0, seed: int = 1,
 ) -> Settings:  # fmt: skip
-    """How to choose symbols, from what a user gives; None is what is usual for the model.  E0624 for a beam or top_k that keeps nothing."""
+    """How to choose symbols, from what a user gives; None stands for the model's default.  E0624 for a beam or top_k that keeps nothing."""
     for name, value in (("top_k", top_k), ("beam", beam)):
         if value is not None and value == 0:
             raise fail("E0624", f"{name} must be at least 1, got {value!r}", helps=[f"leave {name} out to go without"])
