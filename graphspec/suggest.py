@@ -16,7 +16,7 @@ ELSEWHERE = {
     "clipnorm": "clip_norm", "gradientaccumulationsteps": "accumulate", "warmup": "schedule_warmup", "warmupsteps": "schedule_warmup",
     "earlystopping": "patience", "hiddensize": "rnn_size", "numlayers": "n_layers",
     # commands, devices, types of numbers
-    "train": "run", "fit": "run", "evaluate": "eval", "test": "eval", "generate": "sample", "predict": "sample", "convert": "weights",
+    "train": "run", "fit": "run", "evaluate": "eval", "test": "eval", "generate": "sample", "infer": "predict", "convert": "weights",
     "format": "fmt", "gpu": "cuda", "double": "float64", "float": "float32", "float16": "float32", "fp32": "float32",
     "bfloat16": "bf16",
 }  # fmt: skip

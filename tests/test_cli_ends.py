@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from graphspec.cli.main import COMMANDS, main
@@ -21,7 +22,7 @@ LINES = {
     "compile": "linear.spec", "run": f"{CHAR_LM} {SMALL} --steps 2 --out second", "eval": "first", "sample": "first --length 5",
     "probe": "first --steps 3", "plot": "first", "runs": ".", "draw": "linear.spec", "check": "linear.spec", "fmt": "--diff ugly.spec",
     "doctor": "", "explain": "E0301", "profile": f"{CHAR_LM} {SMALL} --steps 1", "cache": "", "modules": "Linear", "check-module": "Linear",
-    "weights": "first/checkpoints/best.safetensors",
+    "weights": "first/checkpoints/best.safetensors", "predict": "first new.npz --node tokens",
 }  # fmt: skip
 """A command line that prints something, for each command."""
 
@@ -34,6 +35,7 @@ def elsewhere(tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "ugly.spec").write_text(LINEAR.replace(" = ", "="))
     (tmp_path / "corpus.txt").write_text("the quick brown fox jumps over the lazy dog. " * 40)
     (tmp_path / "first").symlink_to(run_folder)
+    np.savez(tmp_path / "new.npz", tokens=np.ones((5, 2), np.int32))
     return tmp_path
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "compile": "infer shapes, compile, and say what came of it",
     "run": "train an experiment",
     "eval": "a trained model on its held-out data, or on others",
+    "predict": "what a trained model says of new arrays",
     "sample": "write with a trained model",
     "probe": "how gradients fare over time: norms of Jacobians against their bound",
     "bench": "how fast a training step is, against the machine's bound and other frameworks",
@@ -38,7 +39,7 @@ COMMANDS = {
     "explain": "what an error code means, with an example",
 }
 
-WITH_SPECS = ("compile", "run", "eval", "sample", "probe", "bench", "profile", "draw", "check", "weights")
+WITH_SPECS = ("compile", "run", "eval", "predict", "sample", "probe", "bench", "profile", "draw", "check", "weights")
 """Commands that evaluate a spec: they share options."""
 
 DEVICE_ERROR = "E0701"

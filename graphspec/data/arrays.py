@@ -49,19 +49,12 @@ class ArraySource(DataSource):
         return found
 
     def _read(self, path: Path) -> dict[str, Array]:
-        if not zipfile.is_zipfile(path):
-            raise self._unusable("it is no .npz file", helps=["numpy.savez writes one"])
         try:
-            with zipfile.ZipFile(path) as archive:
-                unpacked = sum(member.file_size for member in archive.infolist())
-            if unpacked > MAX_BYTES:
-                raise self.wrong("E0618", f"{self.fields['path']} is larger than {MAX_BYTES:,} bytes unpacked", "path")
-            with np.load(path, allow_pickle=False) as content:
-                return {name: self._stream(name, content[name]) for name in content.files}
-        except SpecError:
-            raise
-        except Exception as failure:  # NumPy and the packages below it raise about anything for a damaged file
-            raise self._unusable(str(failure) or type(failure).__name__) from None
+            found = read_npz(path, self.fields["path"])
+        except SpecError as failure:
+            problem = failure.diagnostics[0]
+            raise self.wrong(problem.code, problem.message, "path", helps=problem.helps) from None
+        return {name: self._stream(name, array) for name, array in found.items()}
 
     def _stream(self, name: str, array: Any) -> Array:
         """An array as its stream has it."""
@@ -153,6 +146,23 @@ class ArraySource(DataSource):
             "name": self.fields["path"], "sha256": _sha256(self.arrays),
             "streams": sorted(self.arrays), "attributes": dict(self.attributes),
         }  # fmt: skip
+
+
+def read_npz(path: Path, called: str) -> dict[str, Any]:
+    """What an ``.npz`` file holds, by name; E0620 for a file that is none, E0618 for one that is too large."""
+    if not zipfile.is_zipfile(path):
+        raise fail("E0620", f"{called} cannot be used: it is no .npz file", helps=["numpy.savez writes one"])
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > MAX_BYTES:
+            raise fail("E0618", f"{called} is larger than {MAX_BYTES:,} bytes unpacked")
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except SpecError:
+        raise
+    except Exception as failure:  # NumPy and the packages below it raise about anything for a damaged file
+        raise fail("E0620", f"{called} cannot be used: {failure or type(failure).__name__}") from None
 
 
 def _sha256(arrays: Mapping[str, Array]) -> str:

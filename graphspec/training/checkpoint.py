@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphspec.errors import Diagnostic, SpecError, error, fail
+from graphspec.errors import Diagnostic, Origin, SpecError, error, fail
 from graphspec.tensorfile import PART, read_tensors, write_tensors
 
 Array = np.ndarray[Any, Any]
@@ -125,3 +125,11 @@ def _first_good(paths: Iterable[Path]) -> tuple[Found | None, list[str]]:
         skipped = [error("W0705", f"{message}; it is skipped", severity="warning") for message in damaged]
         return found._replace(skipped=skipped), damaged
     return None, damaged
+
+
+def check_same_data(then: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]], origin: Origin) -> None:
+    """E0617 where a source is another than when the checkpoint was written; both by place, as sources are recorded."""
+    for place, old in then.items():
+        if place in now and now[place].get("sha256") != old.get("sha256"):
+            notes = [f"their SHA-256 is {now[place]['sha256'][:12]}..., and was {old['sha256'][:12]}..."]
+            raise fail("E0617", "the data are not those that the run began with", origin, notes=notes)

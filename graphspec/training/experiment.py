@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ from graphspec.settings import check_settings
 from graphspec.states import warnings_of
 from graphspec.tensorfile import write_tensors
 from graphspec.training.anomaly import Watched
-from graphspec.training.checkpoint import STATE, Found, load_checkpoint
+from graphspec.training.checkpoint import STATE, Found, check_same_data, load_checkpoint
 from graphspec.training.classonly import ClassOnly
 from graphspec.training.decoding import Decoder, Hypothesis, Settings, check_by_length, check_generation, check_given, settings_of
 from graphspec.training.decoding.model import cannot_generate, check_trained
 from graphspec.training.feeding import source_of
 from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import EXACT, LOSS, Tally, best_measure, measured_by
+from graphspec.training.predicting import Predictor
 from graphspec.training.schedules import Schedule
 from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
 from graphspec.views import Kept, Views, check_matching, on_host, put, resident
@@ -108,6 +109,8 @@ class Experiment:
         self._total_steps: int | None = None
         self._carry: dict[str, Any] = {}
         self._decoder: Decoder | None = None
+        settings: dict[str, Any] = {"dtype": dtype, "device": device, "precision": precision, "threads": threads}
+        self.predictor = cache(partial(Predictor, opened, self.spec, **settings))  # by node
 
     def __repr__(self) -> str:
         done = f"step {self.steps:,} of {self.total_steps:,}"
@@ -211,7 +214,7 @@ class Experiment:
             weight += batch.symbols
             self.answers.add(results)
             if decoded:
-                exact = self.exact(batch)
+                exact = self.decoder.exact(batch)
                 right, pairs = right + int(exact.sum()), pairs + len(exact)
         if not weight:
             return {}
@@ -224,6 +227,11 @@ class Experiment:
             self._train = Watched(self._train)
         if isinstance(self._accumulate, Engine):
             self._accumulate = Watched(self._accumulate)
+
+    def predict(self, *inputs: Any, node: str | None = None, **named: Any) -> Any:
+        """What the criterion compares with its target, or another ``node`` (by its local variable), for inputs by place or by name as a
+        Model takes them: those that it is computed from, so no targets; in evaluate mode.  E0319, E0807: it cannot be told which node."""
+        return self.predictor(node)({**self.parameters, **self.buffers}, inputs, named)
 
     # -- generating --------------------------------------------------------------------------------------------------
 
@@ -265,16 +273,12 @@ class Experiment:
             results += [found[:n_best] for found in self.decoder.generate(pairs, len(encoded), settings, number=start)]
         return results
 
-    def exact(self, batch: Batch) -> Array:
-        """Which of a batch of pairs come out without a mistake when the likeliest symbol is taken at each step; bool ``[B]``."""
-        return self.decoder.exact(batch)
-
     def exact_by_length(self, whole: bool = False) -> dict[int, tuple[int, int]]:
         """By the number of symbols of the source: how many held-out pairs come out without a mistake, and how many there are."""
         found: dict[int, tuple[int, int]] = {}
         check_by_length(self.spec.encode is not None)
         for batch in self._pairs.valid(whole):
-            for n, right in zip(batch.arrays["source_length"].tolist(), self.exact(batch).tolist(), strict=True):
+            for n, right in zip(batch.arrays["source_length"].tolist(), self.decoder.exact(batch).tolist(), strict=True):
                 before = found.get(n, (0, 0))
                 found[n] = before[0] + right, before[1] + 1
         return dict(sorted(found.items()))
@@ -352,20 +356,13 @@ class Experiment:
             mine.update({f"{key}:{name}": a for name, a in views(flat, order).items()})
         rest = {name: array for name, array in tensors.items() if not name.startswith("carry:")}
         check_matching(mine, rest, "the experiment", "the checkpoint")
-        self._check_data(state["spec"]["sources"])
+        check_same_data(state["spec"]["sources"], self.opened.library.sources.to_json(), self.source.origin)
         for name, array in mine.items():
             put(array, tensors[name].astype(self.dtype), self._device)
         self._carry = {n.partition(":")[2]: self._resident(np.array(a)) for n, a in tensors.items() if n.startswith("carry:")}
         self.steps = state["steps"]
         self.total_steps = state["total_steps"]
         self.schedule.restore(state["schedule"])
-
-    def _check_data(self, then: Mapping[str, Mapping[str, Any]]) -> None:
-        now = self.opened.library.sources.to_json()
-        for place, old in then.items():
-            if place in now and now[place].get("sha256") != old.get("sha256"):
-                notes = [f"their SHA-256 is {now[place]['sha256'][:12]}..., and was {old['sha256'][:12]}..."]
-                raise fail("E0617", "the data are not those that the run began with", self.source.origin, notes=notes)
 
     def load_weights(self, path: str | Path, mapping: str | Path | Mapping[str, str] | None = None) -> None:
         """Take parameters from a file of PyTorch or Torch, as a mapping says: :func:`graphspec.weights.load`."""

@@ -1,0 +1,78 @@
+"""What a trained model says of new data: the value of a node on the way to the loss, for which nobody needs to know the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphspec.api import Model
+from graphspec.build import ExperimentSpec
+from graphspec.errors import fail
+from graphspec.graph import GModule, Node, Parameter, gmodule, leaves
+from graphspec.graph.module import copy_module
+from graphspec.nn.criterion import Criterion
+from graphspec.open import Opened
+from graphspec.suggest import did_you_mean, one_of
+
+
+class Predictor:
+    """The part of an experiment's graph that leads to a node, as a model of its own in evaluate mode."""
+
+    def __init__(self, opened: Opened, spec: ExperimentSpec, node: str | None, **settings: Any) -> None:
+        """``node``: by its local variable; else what the loss's criterion compares with its target.  ``settings`` are a Model's."""
+        wanted = [_named(spec, node)] if node is not None else _predictions(spec)
+        reached = _before(wanted)
+        ins = [source for source in (*spec.inputs, *spec.carry) if source in reached]
+        self.streams = [spec.inputs[source].name if source in spec.inputs else None for source in ins]
+        """By inputs, in order: the stream that feeds it in training; None where a state is carried."""
+        trained = gmodule(ins, wanted, spec.origin, closed=False)
+        copies: dict[int, Parameter] = {}
+        copy = copy_module(trained, (), spec.origin, {}, copies)  # with names and numbers of its own
+        assert isinstance(copy, GModule)
+        self._model = Model(opened, copy, **settings).evaluate()
+        self._taken = [{copies[id(p)].name: p.name for p in trained.all_parameters(buffers)} for buffers in (False, True)]
+
+    def ordered(self, arrays: Mapping[str, Any], whose: str) -> list[Any]:
+        """The inputs among arrays that are named like streams of the data; E0807 where one is missing."""
+        for name in self.streams:
+            if name is None:
+                raise fail("E0807", "predict: this node reads a carried state, which no file of arrays has", helps=["in Python: `predict`"])
+            if name not in arrays:
+                raise fail("E0807", f"{whose} has no array {name}", helps=one_of(name, arrays))
+        return [arrays[name] for name in self.streams if name is not None]
+
+    def __call__(self, arrays: Mapping[str, Any], inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        """The value for inputs as a Model takes them, with an experiment's parameters and running statistics ``arrays``, by name."""
+        for held, taken in zip((self._model.parameters, self._model.buffers), self._taken, strict=True):
+            held.update({mine: arrays[name] for mine, name in taken.items()})
+        return self._model(*inputs, **named)
+
+
+def _before(nodes: list[Node]) -> list[Node]:
+    """The nodes, and all that they are computed from, in order of creation."""
+    return GModule([], nodes, nodes[0].origin).nodes
+
+
+def _named(spec: ExperimentSpec, name: str) -> Node:
+    """The node of a local variable, the first of that name; E0319 when there is none."""
+    known: dict[str, Node] = {}
+    for node in _before([spec.loss]):
+        known.setdefault(str(node.annotations.get("name") or node.name or ""), node)
+    if name not in known:
+        raise fail("E0319", f"there is no node named {name}", helps=did_you_mean(name, known))
+    return known[name]
+
+
+def _predictions(spec: ExperimentSpec) -> list[Node]:
+    """What the only criterion compares with its target; E0807 when there are several criterions, or none whose prediction can be told."""
+    found = [node.inputs[0] for node in _before([spec.loss]) if isinstance(node.inputs, tuple) and _is_criterion(node)]
+    if len(found) != 1:
+        there = f"the loss has {len(found)} criterions" if found else "the loss has no criterion of a prediction and its target"
+        names = [name for each in found for name in [node.name for node in leaves(each)] if name]
+        helps = [f"by the name of a local variable: `node={(names or ['scores'])[0]!r}`"]
+        raise fail("E0807", f"predict: {there}, so the node that is meant has to be named", spec.loss.origin, helps=helps)
+    return list(leaves(found[0]))
+
+
+def _is_criterion(node: Node) -> bool:
+    return node.module is not None and isinstance(node.module.record, Criterion)

@@ -1,0 +1,170 @@
+"""What a trained model says of new arrays: `Experiment.predict` and `graphspec predict`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphspec
+from graphspec.cli.main import main
+from graphspec.errors import SpecError
+
+CLASSIFIER = """
+local points = data.arrays { path = 'points.npz', batch = 8 }
+local x, weight, class = nn.Identity{'B', 3}(), nn.Identity{'B', 3}(), nn.Identity{'B', dtype = 'int32'}()
+local hidden = nn.Dropout(0.5)(nn.BatchNormalization(4)(nn.Linear(3, 4)(x)))
+local scores = nn.Linear(4, 2)(hidden)
+local loss = nn.CrossEntropyCriterion()({scores, class})
+"""
+ONE = CLASSIFIER + "return experiment { loss = loss, inputs = { [x] = points.x, [class] = points.y } }\n"
+SEVERAL = (
+    CLASSIFIER
+    + """
+local also = nn.MSECriterion()({scores, nn.Linear(3, 2)(weight)})
+return experiment { loss = nn.CAddTable()({loss, also}), inputs = { [x] = points.x, [weight] = points.x, [class] = points.y } }
+"""
+)
+LANGUAGE = """
+local text = data.text { path = 'book.txt', batch = 2, seq_len = 4 }
+local embedding, decoder = nn.LookupTable(text.vocab_size, 5), nn.Linear(5, text.vocab_size)
+local token, h = nn.Identity{'B', dtype = 'int32'}(), nn.Identity{'B', 5}()
+local next_h = nn.Tanh()(nn.CAddTable()({embedding(token), nn.Linear(5, 5)(h)}))
+local step = nn.gModule({token, h}, {nn.LogSoftMax()(decoder(next_h)), next_h})
+local tokens, targets = nn.Identity{'T', 'B', dtype = 'int32'}(), nn.Identity{'T', 'B', dtype = 'int32'}()
+local state = nn.Identity{'B', 5}()
+local log_p, next_state = nn.Scan(step)({tokens, state}):split(2)
+return experiment {
+  loss = nn.ClassNLLCriterion()({log_p, targets}),
+  inputs = { [tokens] = text.tokens, [targets] = text.targets },
+  carry = { [state] = next_state },
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((64, 3))
+    np.savez("points.npz", x=x, y=(x[:, 0] > 0) + 1)
+    Path("book.txt").write_text("to be or not to be. " * 20)
+    Path("one.spec").write_text(ONE)
+    return tmp_path
+
+
+def trained(text: str = ONE, steps: int = 20, **more: Any) -> graphspec.Experiment:
+    found = graphspec.experiment(text, roots=["."], **more)
+    for _ in range(steps):
+        found.train_step()
+    return found
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy", "reference"])
+def test_it_is_what_the_spec_says_with_the_weights_as_they_are(device: str) -> None:
+    """By hand, in evaluate mode; and again after more training."""
+    experiment = trained(device=device, dtype="float64")
+    x = np.random.default_rng(1).standard_normal((5, 3))
+    for _ in range(2):
+        p, b = experiment.parameters, experiment.buffers
+        y = x @ p["Linear[1].weight"].T + p["Linear[1].bias"]
+        y = (y - b["BatchNormalization.running_mean"]) / np.sqrt(b["BatchNormalization.running_var"] + 1e-5)
+        y = y * p["BatchNormalization.weight"] + p["BatchNormalization.bias"]
+        np.testing.assert_allclose(experiment.predict(x, node="hidden"), y, rtol=1e-9)
+        y = y @ p["Linear[2].weight"].T + p["Linear[2].bias"]
+        np.testing.assert_allclose(experiment.predict(x), y, rtol=1e-9)
+        np.testing.assert_array_equal(experiment.predict(x=x), experiment.predict(x))
+        experiment.train_step()
+
+
+def test_training_and_names_are_left_alone() -> None:
+    one, other = trained(), trained(steps=10)
+    names = list(one.parameters)
+    other.predict(np.ones((2, 3)))
+    for _ in range(10):
+        other.train_step()
+    assert list(other.parameters) == names
+    np.testing.assert_array_equal(one.flat_parameters, other.flat_parameters)
+
+
+def test_a_language_model_takes_its_state_like_an_input() -> None:
+    experiment = trained(LANGUAGE)
+    log_p = experiment.predict(np.ones((6, 3), np.int32), np.zeros((3, 5)))
+    assert log_p.shape[:2] == (6, 3)
+    np.testing.assert_allclose(np.exp(log_p).sum(-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "node", "said"),
+    [
+        (ONE, "score", "E0319.*no node named score.*did you mean `scores`"),
+        (SEVERAL, None, "E0807.*the loss has 2 criterions.*`node='scores'`"),
+        ("local x = nn.Identity{'B', 3}()\nlocal points = data.arrays { path = 'points.npz' }\n"
+         "return experiment { loss = nn.Select(1, 1)(nn.Mean(1)(nn.View(-1)(nn.Linear(3, 1)(x)))), inputs = { [x] = points.x } }\n",
+         None, "E0807.*no criterion of a prediction and its target"),
+    ],
+)  # fmt: skip
+def test_which_node_is_meant(text: str, node: str | None, said: str) -> None:
+    experiment = graphspec.experiment(text, roots=["."])
+    with pytest.raises(SpecError, match=f"(?s){said}"):
+        experiment.predict(np.ones((2, 3)), node=node)
+
+
+def test_a_node_of_several_criterions_by_name() -> None:
+    assert trained(SEVERAL, 2).predict(np.ones((2, 3)), node="scores").shape == (2, 2)
+
+
+# -- the command -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_folder(folder: Path) -> str:
+    assert main(["run", "one.spec", "--steps", "4", "--out", "runs/one"]) == 0
+    return "runs/one"
+
+
+def test_the_command_writes_and_shows_it(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("new.npz", x=np.random.default_rng(2).standard_normal((12, 3)), more=np.zeros(3))
+    wanted = graphspec.Experiment.load(run_folder).predict(np.load("new.npz")["x"])
+    capsys.readouterr()
+    assert main(["predict", run_folder, "new.npz", "-o", "made/scores.npz"]) == 0
+    np.testing.assert_array_equal(np.load("made/scores.npz")["prediction"], wanted)
+    assert main(["predict", run_folder, "new.npz", "--json", "--node", "scores"]) == 0
+    said = capsys.readouterr().out
+    assert "prediction  float32 [12, 2]" in said and "written to made/scores.npz" in said
+    found = json.loads(said[said.index("{") :])
+    np.testing.assert_allclose(found["scores"], wanted)
+    assert found["step"] == 4
+    assert main(["predict", run_folder, "new.npz"]) == 0
+    assert "and 2 more, which `-o FILE` writes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({}, "E0807.*new.npz has no array x"),
+        ({"X": np.ones((2, 3))}, "E0807.*no array x.*did you mean `X`"),
+        ({"x": np.ones((2, 4))}, "E0307.*x is \\[2, 4\\]"),
+        ({"x": np.array([{}])}, "E0620.*new.npz cannot be used"),
+        (None, "E0620.*it is no .npz file"),
+    ],
+)
+def test_files_that_do_not_fit(run_folder: str, arrays: dict[str, Any] | None, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if arrays is None:
+        Path("new.npz").write_text("1,2,3\n")
+    else:
+        np.savez("new.npz", **arrays)
+    assert main(["predict", run_folder, "new.npz"]) == 1
+    assert re.search(said, capsys.readouterr().err, re.S)
+
+
+def test_a_carried_state_is_not_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("lm.spec").write_text(LANGUAGE)
+    np.savez("new.npz", tokens=np.ones((4, 2), np.int32))
+    assert main(["run", "lm.spec", "--steps", "2", "--out", "runs/lm"]) == 0
+    assert main(["predict", "runs/lm", "new.npz"]) == 1
+    assert "carried state" in capsys.readouterr().err
