@@ -14,12 +14,13 @@ from graphspec.bench.cases import Work
 from graphspec.binding import bind_sizes, check_letters
 from graphspec.build import ExperimentSpec, Limits
 from graphspec.engine import Engine, device_named
-from graphspec.errors import SpecError, fail
-from graphspec.graph import initial_value, initial_values, load_plugin, name_parameters, views
-from graphspec.open import Opened, open_spec, with_tried_fixes
+from graphspec.errors import fail
+from graphspec.graph import initial_value, initial_values, load_plugin, views
+from graphspec.open import Opened, open_spec
 from graphspec.plan import make_plan, product_flops
 from graphspec.settings import check_settings
-from graphspec.training.step import Setup, gradient_program, set_up, training_program
+from graphspec.training.feeding import source_of
+from graphspec.training.step import gradient_program, training_program, training_setup
 from graphspec.views import resident
 
 Array = np.ndarray[Any, Any]
@@ -67,21 +68,14 @@ class CompiledStep:
     ) -> None:  # fmt: skip
         check_settings(dtype, precision, 1)
         opened = spec if isinstance(spec, Opened) else open_experiment(spec, options, roots, lenient, limits, plugins)
-        try:
-            self.setup: Setup = set_up(opened.result, dtype)
-        except SpecError as failure:
-            raise with_tried_fixes(opened, failure) from None
+        self.setup = training_setup(opened, dtype)
         if streams is None:
-            (source, *others) = {id(s.description): s.description for s in opened.result.inputs.values()}.values()
-            if others:
-                raise fail("E0606", "experiment: all inputs must be streams of one data source", opened.result.origin)
-            batch = opened.library.sources.open(source).batch(0)
+            batch = source_of(opened.result, opened.library.sources).batch(0)
             streams, self.symbols = batch.arrays, batch.symbols
         else:
             self.symbols = list(streams.values())[-1].size
-        given = {port: streams[opened.result.inputs[node].name] for port, node in self.setup.data.items()}
+        given = self.setup.feeding.inputs(streams)
         self.device = device_named(device, threads, precision)
-        name_parameters([self.setup.graph, *opened.result.models])
         order = self.setup.graph.all_parameters()
         seed = int(opened.result.fields["seed"])
         program = training_program(self.setup) if update else gradient_program(self.setup)

@@ -6,9 +6,10 @@ import argparse
 
 from graphspec.build import ExperimentSpec
 from graphspec.check import check, on_device
-from graphspec.cli.common import opened, spec_arguments, training_setup, typed
+from graphspec.cli.common import opened, spec_arguments, typed
 from graphspec.cli.output import OK, WRONG_GRADIENTS, Output
 from graphspec.engine import device_named
+from graphspec.training.step import training_setup
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:

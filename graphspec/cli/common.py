@@ -12,12 +12,11 @@ from typing import Any
 from graphspec.build import Limits
 from graphspec.cli.output import Output
 from graphspec.errors import Diagnostic, SpecError, fail
-from graphspec.graph import load_remembered, name_parameters
+from graphspec.graph import load_remembered
 from graphspec.open import Opened, open_spec, pick_module, with_tried_fixes
 from graphspec.passes.told import PassReport
 from graphspec.program import Typed, infer, named_parameters
 from graphspec.suggest import did_you_mean
-from graphspec.training.step import Setup, set_up
 
 POSITIONAL = ("command", "spec", "options")
 """Of a command line's arguments, those that stand without a dash."""
@@ -134,16 +133,6 @@ def beside(path: Path) -> list[str]:
     names = [other.name for other in path.parent.glob("*.spec")]
     form = f"{path.parent}/{{}}" if path.parent.name else "{}"
     return did_you_mean(path.name if path.suffix else f"{path.name}.spec", names, form)
-
-
-def training_setup(opened: Opened, dtype: str) -> Setup:
-    """An experiment's model with its loss, its parameters named; errors come with fixes that were tried."""
-    try:
-        setup = set_up(opened.result, dtype)
-    except SpecError as failure:
-        raise with_tried_fixes(opened, failure) from None
-    name_parameters([setup.graph, *opened.result.models])
-    return setup
 
 
 def pass_rows(reports: Sequence[PassReport]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 from graphspec.arguments import leaves_of, named_arguments
 from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, training_setup, typed
+from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, typed
 from graphspec.cli.dot import to_dot
 from graphspec.cli.output import Output, amount
 from graphspec.cli.shapes import shape_report, shape_rows
@@ -31,7 +31,7 @@ from graphspec.states import warnings_of
 from graphspec.training.feeding import source_of
 from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import best_measure, measured_by
-from graphspec.training.step import training_program
+from graphspec.training.step import training_program, training_setup
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:

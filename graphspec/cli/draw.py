@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 from graphspec.build import ExperimentSpec
-from graphspec.cli.common import opened, place, spec_arguments, training_setup, typed
+from graphspec.cli.common import opened, place, spec_arguments, typed
 from graphspec.cli.output import Output
 from graphspec.draw import is_page, make_scene, title_of, to_html, to_svg, write
 from graphspec.open import Opened
 from graphspec.program import Typed, assumptions
+from graphspec.training.step import training_setup
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:

@@ -56,9 +56,9 @@ def of_experiment(experiment: Experiment, label: str, sequences: int) -> Subject
     types = dict(zip(typed.input_names, leaves(typed.inputs), strict=True))
     letters = {loop.batch for loop in loops if loop.batch}
     batch = next(iter(experiment.source.valid()), None) or experiment.source.batch(0)
-    given = {port: batch.arrays[experiment.spec.inputs[node].name] for port, node in setup.data.items()}
+    given = setup.feeding.inputs(batch.arrays)
     given = {port: _first(array, types[port], letters, sequences) for port, array in given.items()}
-    streams = {experiment.spec.inputs[node].name: given[port] for port, node in setup.data.items()}
+    streams = {stream.name: given[port] for port, stream in setup.feeding.streams.items()}
     carry = experiment.zero_carry(replace(batch, arrays=streams)) if setup.carried else {}
     inputs = {**given, **{port: experiment.to_host(array) for port, array in carry.items() if port in types}}
     inputs = {port: array.astype(types[port].dtype) for port, array in inputs.items()}

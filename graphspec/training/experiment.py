@@ -17,9 +17,9 @@ from graphspec.data import Batch
 from graphspec.data.pairs import PairSource
 from graphspec.data.prefetch import Prefetch
 from graphspec.engine import Engine, device_named
-from graphspec.errors import Diagnostic, SpecError, fail
-from graphspec.graph import initial_value, initial_values, name_parameters, views
-from graphspec.open import Opened, open_spec, with_tried_fixes
+from graphspec.errors import Diagnostic, fail
+from graphspec.graph import initial_value, initial_values, views
+from graphspec.open import Opened, open_spec
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
 from graphspec.tensorfile import write_tensors
@@ -33,7 +33,7 @@ from graphspec.training.fields import measures_accuracy
 from graphspec.training.measures import EXACT, LOSS, Tally, best_measure, measured_by
 from graphspec.training.predicting import Predictor
 from graphspec.training.schedules import Schedule
-from graphspec.training.step import accumulation_program, evaluation_program, set_up, training_program
+from graphspec.training.step import accumulation_program, evaluation_program, training_program, training_setup
 from graphspec.views import Kept, Views, check_matching, on_host, put, resident
 from graphspec.weights import load as load_weights
 
@@ -76,17 +76,13 @@ class Experiment:
         self.fields = self.spec.fields
         self.steps = 0
         self.loaded_from: Path | None = None  # the checkpoint that it goes on from
-        try:
-            self.setup = set_up(self.spec, dtype)
-        except SpecError as failure:
-            raise with_tried_fixes(opened, failure) from None
+        self.setup = training_setup(opened, dtype)
         self.seed = int(self.fields["seed"])
         self.schedule = Schedule(self.fields)
         self.device_name = device
         self.precision = precision
         self._device = device_named(device, threads, precision)
         self._resident = partial(resident, device=self._device)
-        name_parameters([self.setup.graph, *self.spec.models])
         order = self.setup.graph.all_parameters()
         check_trained(self.spec, order)
         self.flat_parameters = self._resident(initial_values(order, self.seed, dtype))

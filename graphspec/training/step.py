@@ -8,11 +8,12 @@ from typing import Any
 
 from graphspec.autodiff import gradients
 from graphspec.build import ExperimentSpec
-from graphspec.errors import fail
-from graphspec.graph import GModule, Node, gmodule
+from graphspec.errors import SpecError, fail
+from graphspec.graph import GModule, Node, gmodule, name_parameters
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.lower import flatten
+from graphspec.open import Opened, with_tried_fixes
 from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, leaves, lower_module, open_frame, pack
 from graphspec.states import Memory, hand_in, handed_out, kept, remembered
 from graphspec.training.feeding import Feeding
@@ -23,13 +24,11 @@ from graphspec.training.optimizers import OPTIMIZERS, Optimizer, Update, check_o
 
 @dataclass
 class Setup:
-    """An experiment typed: which leaves of the graph's inputs are data, which are carried, and how the carried ones go on."""
+    """An experiment typed: which leaves of the graph's inputs the data feed, which are carried, and how the carried ones go on."""
 
     spec: ExperimentSpec
     graph: GModule
     typed: Typed
-    data: dict[str, Node]
-    """Input port name to the node that a stream feeds."""
     carried: dict[str, TensorType]
     """Input port name to type, for every carried tensor, in order."""
     memories: dict[str, Memory]
@@ -107,7 +106,17 @@ def set_up(spec: ExperimentSpec, dtype: str) -> Setup:
                 raise fail("E0313", text, node.origin, helps=[told])
     memories = remembered(typed)
     carried.update({name: memory.type for name, memory in memories.items()})
-    return Setup(spec, graph, typed, data, carried, memories, Feeding(spec, data, types))
+    return Setup(spec, graph, typed, carried, memories, Feeding(spec, data, types))
+
+
+def training_setup(opened: Opened, dtype: str) -> Setup:
+    """The experiment of a spec typed, its parameters named; errors come with fixes that were tried."""
+    try:
+        setup = set_up(opened.result, dtype)
+    except SpecError as failure:
+        raise with_tried_fixes(opened, failure) from None
+    name_parameters([setup.graph, *opened.result.models])
+    return setup
 
 
 def _one_number(loss: Any) -> list[str]:
