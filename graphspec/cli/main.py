@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, with a suggestion for a command, an option or a choice that does not exist, and all commands where none is named."""
 
     chosen: Parser | None = None
-    """Of the command that is used."""
+    """The parser of the command that is used."""
 
     def error(self, message: str) -> NoReturn:
         usage = self.format_help() if message.endswith("required: COMMAND") else self.format_usage()

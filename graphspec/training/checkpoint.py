@@ -19,6 +19,7 @@ from graphspec.tensorfile import PART, read_tensors, write_tensors
 
 Array = np.ndarray[Any, Any]
 KEPT = 2
+"""Checkpoints of steps that a run keeps."""
 BEST = "best.safetensors"
 STATE = "experiment"
 """Where a checkpoint's header keeps the state of its experiment."""
@@ -37,12 +38,12 @@ class Checkpoints:
         return sorted(found, reverse=True)
 
     def write(self, step: int, tensors: Mapping[str, Array], state: Mapping[str, Any], best: bool = False, stopped: bool = False) -> None:
-        """Write the checkpoint of this step; the older ones but the previous go, and what a killed write left.
+        """Write the checkpoint of this step, and delete what is no longer needed: all but the two newest, and what a killed write left.
 
-        So do those of later steps: the run went on from an earlier one because they are damaged, and they must not push out the
-        good one before this.  One that is written because the run was ``stopped`` pushes nothing out, and goes with the next: a run
-        that was stopped leaves, in the end, the files of one that was not.  The best is written first, so that a step's checkpoint is
-        never there without it.  E0805 when something cannot be written or removed; what was there before is still good.
+        Checkpoints of later steps are deleted too: they were damaged when the run went on from an earlier one, and would pass for the
+        newest.  One that is written because the run was ``stopped`` deletes no other, and is deleted by the next: in the end a run that
+        was stopped and resumed leaves the files of one that was not.  The best is written first, so that a step's checkpoint is
+        never there without it.  E0805 when something cannot be written or deleted; what was there before is still good.
         """
         if best:
             write_tensors(self.folder / BEST, tensors, {STATE: dict(state)})
