@@ -108,9 +108,8 @@ class Model:
         self._engines: dict[Any, Engine] = {}
         self._arguments: dict[int, list[Argument]] = {}
         self._lock = threading.Lock()
-        self._host = initial_values(order, seed, dtype)
-        self.flat_parameters = resident(self._host, self._device)
-        self.flat_gradients = resident(np.zeros_like(self._host), self._device)
+        self.flat_parameters = resident(initial_values(order, seed, dtype), self._device)
+        self.flat_gradients = resident(np.zeros(self.flat_parameters.size, dtype), self._device)
         self.parameters = Views(views(self.flat_parameters, order), "parameter", self._device)
         self.gradients = Views(views(self.flat_gradients, order), "gradient", self._device)
         buffers = {p.name: resident(initial_value(p, seed, dtype), self._device) for p in module.all_parameters(buffers=True)}
