@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphspec.build.env import BREAK, Env, Flow
 from graphspec.build.limits import TURN
+from graphspec.build.options import Pasted
 from graphspec.build.values import Host, LuaFunction, LuaTable, Value, show, to_number, truth, type_name
 from graphspec.errors import Frame, Span
 from graphspec.lang import PYTHON_FUNCTIONS, ast
@@ -27,7 +28,7 @@ def _assign(lua: Interpreter, stat: ast.Assign, env: Env) -> Flow:
                 owner.names[target.name] = value
             else:
                 pasted = lua.globals.get(target.name)
-                if isinstance(value, LuaTable) and isinstance(pasted, Host) and hasattr(pasted, "adopt"):
+                if isinstance(value, LuaTable) and isinstance(pasted, Pasted):
                     pasted.adopt(value)
                 lua.globals.set(target.name, value)
         else:

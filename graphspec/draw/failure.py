@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from graphspec.draw.gather import make_scene
-from graphspec.draw.scene import Leaf
 from graphspec.draw.svg import to_svg
 from graphspec.errors import SpecError
 from graphspec.tensorfile import write_bytes
@@ -23,7 +22,7 @@ def draw_failure(failure: SpecError) -> SpecError:
     scene = make_scene(failure.typed, f"{spec.name}: {failure.diagnostics[0].message}")
     wrong = {d.span for d in failure.diagnostics}
     for leaf in scene.root.leaves():
-        if isinstance(leaf, Leaf) and leaf.facts.span in wrong:
+        if leaf.facts.span in wrong:
             leaf.look = "wrong"
     write_bytes(path, to_svg(scene).encode())
     return SpecError(failure.diagnostics[0].with_notes(f"drawn in {path}"), *failure.diagnostics[1:])

@@ -58,6 +58,11 @@ class Bytes:
         return found
 
 
+def widened(words: Array) -> Array:
+    """Numbers in bf16, which are the upper halves of float32, as float32."""
+    return (words.astype(np.uint32) << 16).view(np.float32)
+
+
 def strided(storage: Array, offset: int, sizes: Sequence[int], strides: Sequence[int]) -> Array:
     """A view of a flat storage, read-only; Damaged where it would reach outside, or have more elements than there are.
 

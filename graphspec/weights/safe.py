@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphspec.weights.common import Array, Damaged, strided
+from graphspec.weights.common import Array, Damaged, strided, widened
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
@@ -49,7 +49,7 @@ def _tensor(name: str, entry: Any, data: bytes, base: int) -> Array:
     count = (end - start) // plain.itemsize
     flat = np.frombuffer(data, plain, count, base + start) if count else np.zeros(0, plain)
     if kind == "BF16":
-        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        flat = widened(flat)
     strides: list[int] = []
     total = 1
     for length in reversed(shape):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphspec.errors import fail
-from graphspec.weights.common import Array, Bytes, Damaged, named_tensors, strided
+from graphspec.weights.common import Array, Bytes, Damaged, named_tensors, strided, widened
 
 MAX_PICKLE = 2**26
 MAX_INSTRUCTIONS = 1_000_000
@@ -74,8 +74,8 @@ class Archive:
             raw = self.entry(f"data/{key}")
             plain = np.dtype(self.order + ("u2" if kind == "bf16" else kind))
             array = np.frombuffer(raw[: len(raw) // plain.itemsize * plain.itemsize], plain)
-            if kind == "bf16":  # the upper half of a float32
-                array = (array.astype(np.uint32) << 16).view(np.float32)
+            if kind == "bf16":
+                array = widened(array)
             self.arrays[kind, key] = array.astype(array.dtype.newbyteorder("="), copy=False)
         found = self.arrays[kind, key]
         if not 0 <= count <= len(found):
