@@ -73,6 +73,16 @@ def test_sizes_that_nobody_named_have_the_names_of_their_shape() -> None:
         infer(pick_module(open_spec(spec("nn.SpatialConvolution(1, 4, 3, 2)(nn.View(1, -1, 3):setNumInputDims(2)(x))"))))
 
 
+def test_a_size_that_a_window_needs_can_be_said_by_an_input() -> None:
+    body = "nn.TemporalMaxPooling(6)(nn.TemporalConvolution(3, 4, 2)(x))"
+    with pytest.raises(SpecError) as caught:
+        infer(pick_module(open_spec(spec(body))))
+    (problem,) = caught.value.diagnostics
+    assert "?" not in problem.message and "?" not in problem.labels[0].text
+    assert problem.helps == ("nothing says what size it is: an input can, where it is made, as `nn.Identity{'B', 7}()` does",)
+    assert infer(pick_module(open_spec(spec(body).replace("nn.Identity()()", "nn.Identity{'B', 7, 3}()", 1))))
+
+
 def test_where_nothing_fits_the_usual_rank_is_told() -> None:
     with pytest.raises(SpecError) as caught:
         shapes("nn.CAddTable()({nn.Linear(3, 2)(x), nn.Linear(3, 4)(x)})")

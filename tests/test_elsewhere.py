@@ -87,6 +87,9 @@ HABITS = {
     "nn.Mean(0)(x)": ("E0302", "dimension 0 of a tensor with 2 axes, which count from 1"),
     "nn.SelectTable(0)({x, x2})": ("E0302", "element 0 of a table of 2, which counts from 1"),
     "nn.Select(2, 0)(x)": ("E0302", "index 0 of an axis of 4, which counts from 1"),
+    # tensors of other shapes added, which Torch does where they have as many elements
+    "nn.CAddTable()({x, nn.Replicate(1, 2)(x2)})": ("E0301", "`nn.Select(2, 1)` after the larger one"),
+    "nn.CAddTable()({x, nn.Replicate(3, 2)(x2)})": ("E0301", "repeat the smaller one with `nn.Replicate(3, 2)`"),
     # another module of that name
     "nn.Add()({x, x2})": ("E0422", "nn.CAddTable()({a, b})"),
     "nn.Concat(2)({x, x2})": ("E0302", "nn.JoinTable"),

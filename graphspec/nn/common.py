@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Module, Record
 from graphspec.graph.record import MAX_SIZE
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.shapes.cells import Cell, Mismatch
+from graphspec.shapes.cells import UNKNOWN, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
@@ -135,9 +135,11 @@ def impossible(s: Types, m: Module, message: str, label: str, code: str, **more:
     return SpecError(s.explain(code, f"nn.{m.record.name}: {message}", label, **more))
 
 
-def unless_known(s: Types, m: Module, message: str, label: str) -> None:
-    """An error (E0313) if inference ends without knowing more than now."""
-    s.need(impossible(s, m, message, label, "E0313").diagnostics[0])
+def unless_known(s: Types, m: Module, message: str, label: str, size: Size | None = None) -> None:
+    """An error (E0313) if inference ends without knowing more than now, such as a ``size`` that nothing in the spec says."""
+    unsaid = size is not None and any(letter.startswith(UNKNOWN) for letter in size.letters)
+    helps = ["nothing says what size it is: an input can, where it is made, as `nn.Identity{'B', 7}()` does"] if unsaid else []
+    s.need(impossible(s, m, message, label, "E0313", helps=helps).diagnostics[0])
 
 
 class Pointwise(Record):

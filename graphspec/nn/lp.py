@@ -13,7 +13,7 @@ from graphspec.nn.common import only, unless_known
 from graphspec.nn.pointwise import power
 from graphspec.nn.pooling import PAGE, Pooling
 from graphspec.nn.windowed import Sweep, cut, kernel_arguments
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 
 
@@ -86,8 +86,8 @@ class FeatureLPPooling(Record):
         if dims[axis].value is None:
             s.at_most(sweep.reach, dims[axis])
         if count is None:
-            unless_known(s, m, f"a window that moves by more than 1 needs a size that is a number, and {dims[axis]} is none",
-                         f"dim {axis + 1} of the input is {dims[axis]}")
+            unless_known(s, m, f"a window that moves by more than 1 needs a size that is a number, and {show(dims[axis])} is none",
+                         f"dim {axis + 1} of the input is {show(dims[axis])}", dims[axis])
             count = s.unknown("out")
         s.set(y, [*dims[:axis], count, *dims[axis + 1 :]])
 

@@ -162,7 +162,7 @@ class View(BatchRule):
                 if m.args.sizes[0] == -1:
                     s.guess(lambda: self._trailing(s, inner, sizes))
                 told = f"views {s.show(x)}, so -1 would be {show(s.resolve(product(inner)))} / {show(s.resolve(known))}"
-                unless_known(s, m, "the size that -1 stands for is not known before the run", told)
+                unless_known(s, m, "the size that -1 stands for is not known before the run", told, s.resolve(product(inner)))
             return
         batch = product(inner).divide(product(sizes))
         if batch is not None:

@@ -12,7 +12,7 @@ from graphspec.nn.common import exchanged, of_rows, only, unless_known
 from graphspec.nn.convolution import LESS_BIAS, PAGE, Convolution
 from graphspec.nn.pooling import distinct
 from graphspec.nn.windowed import cut
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
@@ -124,7 +124,8 @@ class TemporalDynamicKMaxPooling(Record):
         elif steps.value < least:
             raise Mismatch(f"the {least} largest of {steps}")
         if steps.value is None and m.args.factor:
-            unless_known(s, m, f"a share of the frames needs a number of them, and {steps} is none", f"dim {len(dims) - 1} is {steps}")
+            told = f"a share of the frames needs a number of them, and {show(steps)} is none"
+            unless_known(s, m, told, f"dim {len(dims) - 1} is {show(steps)}", steps)
             return
         count = max(least, math.ceil(m.args.factor * (steps.value or 0)))
         s.set(y, [*dims[:-2], Size.const(count), dims[-1]])

@@ -12,7 +12,7 @@ from graphspec.graph import Argument, Module, Record
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering
 from graphspec.nn.common import unless_known
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
@@ -197,8 +197,8 @@ class Windowed(Record):
             if n.value is None:
                 self.bounds(s, m, i, n)
             if size is None:
-                unless_known(s, m, f"{self.unsized} needs a size that is a number, and {n} is none",
-                             f"dim {first + i + 1} of the input is {n}")
+                unless_known(s, m, f"{self.unsized} needs a size that is a number, and {show(n)} is none",
+                             f"dim {first + i + 1} of the input is {show(n)}", n)
                 size = s.unknown("out", i)
             out[first + i] = size
         s.set(y, out)

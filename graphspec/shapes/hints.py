@@ -26,6 +26,8 @@ def repeat_hint(a: Sequence[Size], b: Sequence[Size]) -> list[str]:
     if len(big) == len(small) + 1:
         axes = [*range(1, len(big)), 0]
         fits = [i for i in axes if big[:i] + big[i + 1 :] == small] or [i for i in axes if _may_equal(big[:i] + big[i + 1 :], small)]
+        if fits and big[fits[0]] == 1:
+            return [f"both have as many elements: `nn.Select({fits[0] + 1}, 1)` after the larger one leaves its axis of 1 out"]
         if fits:
             how = f"nn.Replicate({_argument(big[fits[0]])}, {fits[0] + 1})"
     elif len(big) == len(small):
