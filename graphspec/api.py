@@ -74,11 +74,10 @@ def compile(
 class Model:
     """A compiled gModule.
 
-    Called with its inputs, nested as in the spec (a table is a tuple or list), it returns arrays nested as in the spec.
-    Other ranks than those
-    inferred compile anew, by themselves.  ``parameters`` and ``gradients`` map canonical names to views of ``flat_parameters`` and
-    ``flat_gradients``; writing to them, or assigning to their items, is how to set them.  As in Torch a new model is in training mode.
-    Only a model in evaluate mode may be called from several threads.
+    Called with its inputs, nested as in the spec (a table is a tuple or list), it returns arrays nested as in the spec. For inputs
+    of other ranks than those inferred it compiles anew, by itself. ``parameters`` and ``gradients`` map canonical names to views of
+    ``flat_parameters`` and ``flat_gradients``; writing to them, or assigning to their items, is how to set them. As in Torch a new
+    model is in training mode. Only a model in evaluate mode may be called from several threads.
     """
 
     flat_parameters: Kept[Any] = Kept()

@@ -73,12 +73,12 @@ def leaf_names(stem: str, tree: Any) -> list[str]:
 
 def infer(module: Module, dtype: str = "float32", signature: Signature = None, index_base: int = 1, tries: int = MAX_TRIES) -> Typed:
     """Type every use in ``module``; SpecError with all that does not fit.  ``tries`` of 1 assumes nothing but the usual ranks."""
-    return search(lambda plan: _infer(module, dtype, signature, index_base, plan), tries)
+    return search(lambda choices: _infer(module, dtype, signature, index_base, choices), tries)
 
 
-def _infer(module: Module, dtype: str, signature: Signature, index_base: int, plan: tuple[int, ...]) -> Attempt[Typed]:
-    """One attempt, with assumed ranks by ``plan``."""
-    types = Types(plan)
+def _infer(module: Module, dtype: str, signature: Signature, index_base: int, choices: tuple[int, ...]) -> Attempt[Typed]:
+    """One attempt, with assumed ranks by ``choices``."""
+    types = Types(choices)
     use = Use(module, Cell(), Cell(), module.origin)
     try:
         if signature is not None:

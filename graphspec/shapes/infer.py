@@ -49,13 +49,13 @@ class Use:
 class Types(Solver):
     """The solver as records see it: the facts of one model, and which use is being looked at."""
 
-    def __init__(self, plan: tuple[int, ...] = ()) -> None:
+    def __init__(self, choices: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.uses: list[Use] = []
         self.problems: list[Diagnostic] = []
         self.current: Use
         self.assumed: list[tuple[Cell, Use]] = []
-        self.plan = plan
+        self.choices = choices
         """Which rank each assumption takes in turn (``shapes/ranks.py``); 0, the usual one, after its end."""
 
     # -- for records -----------------------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ class Types(Solver):
 
     def _default(self, cell: Cell, rank: int, use: Use) -> None:
         place = len(self.assumed)
-        rank = rank_of(rank, self.plan[place] if place < len(self.plan) else 0)
+        rank = rank_of(rank, self.choices[place] if place < len(self.choices) else 0)
         hints = ["B", *"nmkl", *"n" * rank][:rank]
         self.set(cell, [self.letter(h) for h in hints], None if self.find(cell).dtype else FLOAT)
         self.find(cell).note = "assumed"

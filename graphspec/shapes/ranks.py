@@ -37,7 +37,7 @@ def rank_of(usual: int, choice: int) -> int:
 
 @dataclass
 class Attempt(Generic[T]):
-    """What one plan came to: a result, or the error; how many ranks it had to assume, and how many uses it typed.
+    """What one attempt came to: a result, or the error; how many ranks it had to assume, and how many uses it typed.
 
     ``doubtful``: it left equations of sizes for the run to decide, or an assumed batch would have a fixed size.
     """
@@ -51,7 +51,7 @@ class Attempt(Generic[T]):
 def search(attempt: Callable[[tuple[int, ...]], Attempt[T]], most: int = MAX_TRIES) -> T:
     """The first attempt that fits; a doubtful one only if no other does.  Raises the error of the usual ranks if none fits.
 
-    A plan says which choice of :func:`rank_of` each assumption takes, in their order.
+    Its argument says which choice of :func:`rank_of` each assumption takes, in their order.
     """
     waiting: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, ())]
     serial = count()
@@ -61,8 +61,8 @@ def search(attempt: Callable[[tuple[int, ...]], Attempt[T]], most: int = MAX_TRI
     for tries in range(most):
         if not waiting or work > MAX_WORK or (doubtful and tries > MAX_DOUBT):
             break
-        cost, _, plan = heappop(waiting)
-        found = attempt(plan)
+        cost, _, choices = heappop(waiting)
+        found = attempt(choices)
         if isinstance(found.outcome, SpecError):
             failure = failure or found.outcome
         elif found.doubtful and found.assumed:
@@ -70,10 +70,10 @@ def search(attempt: Callable[[tuple[int, ...]], Attempt[T]], most: int = MAX_TRI
         else:
             return found.outcome
         work += found.uses if tries else 0
-        for place in range(max(len(plan) - 1, 0), found.assumed):
-            choice = plan[place] + 1 if place < len(plan) else 1
+        for place in range(max(len(choices) - 1, 0), found.assumed):
+            choice = choices[place] + 1 if place < len(choices) else 1
             if choice < CHOICES:
-                heappush(waiting, (cost + 1, next(serial), (*plan[:place], *(0,) * (place - len(plan)), choice)))
+                heappush(waiting, (cost + 1, next(serial), (*choices[:place], *(0,) * (place - len(choices)), choice)))
     if doubtful:
         return doubtful[0]
     assert failure is not None
