@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -99,6 +100,22 @@ def test_concat_within_concat_and_a_part_used_twice() -> None:
 
     _, kernels = check(program(build, x=(B, 3)))
     assert kernels == {"tanh": 1, "neg": 1, "copy": 1, "add": 1}
+
+
+def test_slices_of_what_is_computed_are_copied_at_once_and_free_its_memory() -> None:
+    """Rows of one product that lie apart in the whole: the next product is computed where it lay."""
+
+    def build(b: Builder, x: Value, y: Value, z: Value) -> Sequence[Value]:
+        first, rows = b.tanh(x), []
+        for v in (x, y, z):
+            product = b.matmul(x, v)
+            rows.append([b.reshape(b.slice(product, 0, at, 2), (8,)) for at in (0, 2)])
+        return [b.concat([b.reshape(first, (16,)), *(row[k] for k in (0, 1) for row in rows)], 0)]
+
+    plan, _ = check(program(build, x=(4, 4), y=(4, 4), z=(4, 4)))
+    assert [step.kernel for step, _ in plan.walk()] == ["tanh", *["matmul", "copy", "copy"] * 3]
+    _, *products = [buffer for buffer in plan.buffers if buffer.kind == "arena"]
+    assert len(products) == 3 and all(a.last < b.first for a, b in pairwise(products))
 
 
 def test_concat_of_arguments_copies() -> None:

@@ -58,13 +58,19 @@ class Destinations:
         self._places = places
         self._reserve = reserve
         self._wishes: dict[Value, Root | Part] = {}
+        self._copies: dict[Value, Part] = {}
+        """Slices that will be copied into a whole, as they are or in another shape."""
 
     def ask(self, v: Value, wish: Root | Part) -> bool:
         """Record a wish; False where v has one already or cannot be written where one likes."""
         source: Value | None = v
         while source is not None and source.op is not None and source.op.name in ("reshape", "transpose"):
             source = source.op.inputs[0] if self._live.defined(source) else None
-        if v in self._wishes or source is None or not self._live.defined(source) or source.op is None or source.op.name in NEVER:
+        if v in self._wishes or source is None or not self._live.defined(source) or source.op is None:
+            return False
+        if source.op.name in NEVER:
+            if source.op.name == "slice" and isinstance(wish, Part) and self._live.uses[v] == self._live.uses[source] == 1:
+                self._copies[source] = wish
             return False
         self._wishes[v] = wish
         if isinstance(wish, Part):
@@ -104,6 +110,15 @@ class Destinations:
         if place is None or not self._free(self._root(wish).over, v.op, place):
             return None
         return place
+
+    def copied(self, v: Value) -> Place | None:
+        """The place in a whole that a slice may be copied into at once, where some of the whole is there already: what it is cut from is
+        needed no longer then."""
+        wish = self._copies.get(v)
+        if wish is None or wish.whole not in self._places or v.op is None or not self._live.defined(v.op.inputs[0]):
+            return None
+        place = wish.window(self._places[wish.whole])
+        return place.reshape(v.shape) if place is not None and self._free(self._root(wish).over, v.op, place) else None
 
     def _root(self, wish: Root | Part) -> Root:
         while isinstance(wish, Part):

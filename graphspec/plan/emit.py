@@ -235,7 +235,12 @@ class BlockEmitter:
         self.places[op.output] = self.places[op.inputs[0]].broadcast(op.output.shape, op.attrs["axes"])
 
     def op_slice(self, op: Op) -> None:
-        self.places[op.output] = self.places[op.inputs[0]].slice(op.attrs["axis"], op.attrs["start"], op.attrs["length"])
+        place = self.places[op.inputs[0]].slice(op.attrs["axis"], op.attrs["start"], op.attrs["length"])
+        target = self.wishes.copied(op.output)
+        if target is not None and place.storage.kind == "arena" and place.storage is not target.storage:
+            self.code.emit("copy", [place], [target], op.origin)
+            place = target
+        self.places[op.output] = place
 
     def op_windows(self, op: Op) -> None:
         a = op.attrs
