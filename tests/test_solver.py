@@ -52,7 +52,7 @@ def test_what_an_equation_binds(left: Size, right: Size, bound: dict[str, Size])
 
 
 IMPOSSIBLE = [(Size.const(3), Size.const(4)), (2 * A, Size.const(5)), (A + 1, A + 2), (A + 8, Size.const(5)), (2 * A + 1, Size.const(4)),
-              (4 * A * B, Size.const(6)), (N + 2, Size.const(1))]  # fmt: skip
+              (4 * A * B, Size.const(6)), (N + 2, Size.const(1)), (6 * B, 36 * B), (N, 2 * N), (A + B, A)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("left", "right"), IMPOSSIBLE)

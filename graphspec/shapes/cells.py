@@ -97,9 +97,8 @@ class Solver:
         a, b = self.resolve(size(left)), self.resolve(size(right))
         if a == b:
             return
-        if not self._solve(a, b):
-            difference = (a - b).value
-            if difference is not None or _impossible(a, b):
+        if (nothing := _of_nothing(a, b)) or not self._solve(a, b):
+            if nothing or (a - b).value is not None or _impossible(a, b):
                 raise Mismatch(f"{show(a)} vs {show(b)}", axis, a, b)
             if not any({p.left, p.right} == {a, b} for p in self.pending):
                 self.pending.append(Pending(a, b, self.origin))
@@ -314,6 +313,12 @@ def _one_letter(n: Size) -> tuple[str, int, int] | None:
     if len(rest) != 1 or len(rest[0][0]) != 1 or rest[0][0][0][1] != 1:
         return None
     return rest[0][0][0][0], rest[0][1], dict(n.terms).get((), 0)
+
+
+def _of_nothing(a: Size, b: Size) -> bool:
+    """Whether ``a = b`` holds for a letter of 0 alone, which neither side says (6*B = 36*B): then there is no model of anything."""
+    alone = _one_letter(a - b)
+    return alone is not None and alone[2] == 0 and a.value is None and b.value is None
 
 
 def _impossible(a: Size, b: Size) -> bool:
