@@ -190,6 +190,17 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(tmp_path: Path, c
     assert [e["event"] for e in metrics].count("end") == 1
 
 
+def test_a_run_that_is_beyond_the_steps_that_are_asked_for_is_left_alone(tmp_path: Path, corpus: Path) -> None:
+    """It was called finished, under options that no step was done with."""
+    stops = iter([False, False, True])
+    events(small(corpus), steps=STEPS, out=tmp_path, stop=lambda: next(stops))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SpecError, match="the run is at step 3 already, and 2 are to be done in all") as caught:
+        events(small(corpus, **{"optim.learningRate": 0.5}), steps=2, out=tmp_path, resume=True)
+    assert caught.value.code == "E0807"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_resume_with_nothing_to_resume_starts_afresh(tmp_path: Path, corpus: Path, whole: dict[str, bytes]) -> None:
     assert events(small(corpus), steps=STEPS, out=tmp_path / "new", resume=True)[0]["step"] == 0
     assert contents(tmp_path / "new") == whole

@@ -78,7 +78,8 @@ def run(experiment: Experiment, settings: RunSettings) -> Generator[Event, None,
     ``"end"`` with ``step, train_loss``, what the last validation gave, ``best_step, best_loss, early`` (whether patience ended it),
     ``baselines``; losses in nats per symbol, other measures in their own units.  Where accuracy is measured, steps have it too, and its
     running mean ``train_accuracy``.  Closing the iterator early writes a checkpoint first.  Resuming a finished run changes nothing.  E0809
-    when another run uses the folder.  E0710 when a loss or a gradient is not finite; nothing is saved then.
+    when another run uses the folder, E0807 when the run is beyond the last step.  E0710 when a loss or a gradient is not finite; nothing is
+    saved then.
     """
     folder = RunDir(settings.out)
     try:
@@ -114,6 +115,9 @@ def _locked(experiment: Experiment, settings: RunSettings, folder: RunDir) -> Ge
         yield {**start, "finished": True}
         yield finished
         return
+    if experiment.steps > experiment.total_steps:
+        text = f"the run is at step {experiment.steps:,} already, and {experiment.total_steps:,} are to be done in all"
+        raise fail("E0807", text, helps=["`--steps` says how many there are to be, with those that are done"])
     if settings.detect_anomaly:
         experiment.watch()
     warnings = folder.open(experiment, resume=resumed is not None)
