@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -26,6 +27,22 @@ def page() -> Any:
 def test_the_page_is_what_its_records_say(page: Any) -> None:
     assert page.PAGE.read_text() == page.page()
     assert any(job.records() for job in page.TABLES)
+
+
+README_COLUMNS = ("bound", "graphspec", "torch nn", "torch eager", "jax scan")
+
+
+def test_the_readme_has_figures_of_the_page() -> None:
+    """Each from the first table of the page that has the model: one thread, all as they come."""
+    readme, page = ((ROOT / name).read_text().splitlines() for name in ("README.md", "docs/performance.md"))
+    rows = [line for line in readme if re.match(r"\| (lstm|gru|lnlstm|decoder)\b", line)]
+    assert len(rows) == 5
+    for row in rows:
+        model, *cells = [cell.strip() for cell in row.strip("|").split("|")]
+        at = next(i for i, line in enumerate(page) if line.startswith(f"| {model} ("))
+        heads = next(line for line in reversed(page[:at]) if line.startswith("| | ")).split("|")
+        found = {head.strip(): cell.partition("(")[0].strip() for head, cell in zip(heads[2:], page[at].split("|")[2:], strict=True)}
+        assert cells == [found.get(column, "") for column in README_COLUMNS], model
 
 
 def test_a_job_is_kept_told_and_drawn(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
