@@ -96,6 +96,7 @@ def test_what_is_wrong_is_said_and_has_its_exit_code(run: Any, line: str, code: 
         ("bench lineal.spec", "did you mean `linear.spec`?"),
         (f"run {CHAR_LM} --entry net", "`--entry` is an option of compile, probe, profile, draw, check, weights"),
         (f"run {CHAR_LM} --cell 3", "options of a spec have no dashes: `cell=3`"),
+        ("compile linear.spec size=3", "it has none at all"),
         ("cache clear", "did you mean `--clear`?"),
         ("help", "did you mean `--help`?"),
         ("version", "did you mean `--version`?"),

@@ -278,6 +278,10 @@ def test_an_entry_that_gives_nothing_is_told_what_was_left_out() -> None:
         opened("protos = {}\nprotos.rnn = torch.load('net.t7')\n" + NET, "protos.rnn", lenient=True)
     assert [d.code for d in caught.value.diagnostics] == ["E0431", "W0217"]
     assert caught.value.diagnostics[0].helps == ()  # the file needs no return
+    with pytest.raises(SpecError, match="this one gives a function") as caught:
+        opened(NET + "return {net = net}", "net")
+    assert caught.value.diagnostics[0].helps == ("call it: `--entry 'net(n)'`",)
+    assert caught.value.diagnostics[0].span is not None and caught.value.diagnostics[0].span.text == "return net"
 
 
 def test_a_local_without_a_value_is_not_taken_for_another_name() -> None:

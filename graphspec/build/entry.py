@@ -18,8 +18,13 @@ def entry_for(values: Mapping[str, Value]) -> str | None:
     """The last module by its name, else the last function as a call with the names of its parameters; None where there is neither."""
     if modules := [name for name, value in values.items() if isinstance(value, ModuleHost)]:
         return modules[-1]
-    calls = [f"{name}({', '.join(value.syntax.params)})" for name, value in values.items() if isinstance(value, LuaFunction)]
+    calls = [call_of(name, value) for name, value in values.items() if isinstance(value, LuaFunction)]
     return calls[-1] if calls else None
+
+
+def call_of(name: str, function: LuaFunction) -> str:
+    """``network(opt)``: a call with the names of the function's own parameters."""
+    return f"{name}({', '.join(function.syntax.params)})"
 
 
 def models_of(env: Env, table: LuaTable, given: Collection[str]) -> dict[str, Value]:

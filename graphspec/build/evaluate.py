@@ -14,7 +14,7 @@ from graphspec.build import methods  # noqa: F401  (gives modules and nodes thei
 from graphspec.build.bindings import ModuleHost, NodeHost
 from graphspec.build.cutorch import Cutorch
 from graphspec.build.describe import Description, Library, NoLibrary
-from graphspec.build.entry import LEAVES_OUT, entry_for, models_of, of_a_script
+from graphspec.build.entry import LEAVES_OUT, call_of, entry_for, models_of, of_a_script
 from graphspec.build.env import Env
 from graphspec.build.experiment import ExperimentFunction, ExperimentHost
 from graphspec.build.files import Files
@@ -267,6 +267,7 @@ def evaluate(
 def _entry(session: Session, value: Value, entry: str, env: Env) -> Value:
     """The value of an expression that sees the fields of the returned table; of an old file, its locals and globals too."""
     block = parse_entry(Source("<entry>", entry))
+    session.lua.span = block.span
     outer, env = env, Env(env)
     if isinstance(value, LuaTable):
         env.names.update(value.fields())
@@ -304,7 +305,8 @@ def _result(session: Session, value: Value, origin: Origin, entry: str | None, m
     what = "nothing" if value is None else "a node" if isinstance(value, NodeHost) else _kind(value)
     text = "a gModule, an experiment or a table of these, this one"
     if entry is not None:
-        raise SpecError(error("E0431", f"an entry gives {text} gives {what}", origin), *_left_out(session))
+        helps = [f"call it: `--entry '{call_of(entry, value)}'`"] if isinstance(value, LuaFunction) and entry.isidentifier() else []
+        raise SpecError(error("E0431", f"an entry gives {text} gives {what}", origin, helps=helps), *_left_out(session))
     pick = entry_for(models)
     helps = ["end the file with `return nn.gModule({inputs}, {outputs})`", *([LEAVES_OUT.format(f"'{pick}'")] if pick else [])]
     raise SpecError(error("E0431", f"a spec returns {text} returns {what}", origin, helps=helps))

@@ -42,6 +42,8 @@ class Overrides:
 
     def _meant(self, name: str) -> list[str]:
         trains = any(known.startswith("experiment.") for known in self.known)
+        if not self.known:
+            return ["it has none at all"]
         return [OPTIMIZER] if trains and name.rpartition(".")[2] == "optimizer" else one_of(name, sorted(set(self.known)))
 
 
