@@ -257,8 +257,18 @@ def test_a_script_is_told_of_the_entry_that_compiles_it(tmp_path: Path, statemen
     assert parameters(open_spec(path, "net(3)", lenient=True)) == [(2, 3), (2,)]
 
 
+def test_the_entry_is_what_the_script_runs(tmp_path: Path) -> None:
+    path = tmp_path / "train.lua"
+    path.write_text("local model, criterion = nn.Linear(3, 2), nn.MSECriterion()\nlocal y = model:forward(torch.ones(2, 3))")
+    with pytest.raises(SpecError) as caught:
+        open_spec(path)
+    assert "`--lenient --entry 'model'`" in caught.value.diagnostics[0].helps[-1]
+    assert parameters(open_spec(path, "model", lenient=True)) == [(2, 3), (2,)]
+
+
 def test_an_entry_that_no_old_script_needs_is_not_told_of(tmp_path: Path) -> None:
-    for name, text in (("a.spec", "return missing.size"), ("a.lua", "return nn.Linear(2)"), ("a.lua", "local 3")):
+    nodes = "local a, b = nn.Identity()(), nn.Identity()()\nreturn a + b"
+    for name, text in (("a.lua", nodes), ("a.spec", "return missing.size"), ("a.lua", "return nn.Linear(2)"), ("a.lua", "local 3")):
         (tmp_path / name).write_text(text)
         with pytest.raises(SpecError) as caught:
             open_spec(tmp_path / name)

@@ -28,7 +28,7 @@ def call_of(name: str, function: LuaFunction) -> str:
 
 
 def models_of(env: Env, table: LuaTable, given: Collection[str]) -> dict[str, Value]:
-    """Locals and globals of a file, without the globals that are ``given``, that are modules or functions that close a graph."""
+    """Locals and globals of a file, without the globals that are ``given``, and without functions that close no graph."""
     own = {**{name: value for name, value in table.fields().items() if name not in given}, **env.names}
     return {name: value for name, value in own.items() if not isinstance(value, LuaFunction) or "gModule" in value.syntax.span.text}
 
@@ -37,11 +37,12 @@ def of_a_script(failure: SpecError, path: str, lenient: bool, models: Mapping[st
     """The failure of a whole file, told what an entry does for it, where training code stands beside the model: it runs a model, it is a
     file of Torch's that cannot run here, or ``lenient`` was given for it."""
     first, *rest = failure.diagnostics
+    of_nodes = first.code == "E0201" and first.helps  # arithmetic on nodes is a mistake of the model, and told of its module
     runs = first.code == "E0213" or path.endswith(".lua") and (first.code.startswith("E02") or first.code == "E0803")
-    if isinstance(failure, LimitError) or first.code.startswith("E01") or not (runs or lenient):
+    if isinstance(failure, LimitError) or first.code.startswith("E01") or of_nodes or not (runs or lenient):
         return failure
-    entry = entry_for(models)
+    said = first.span.text.partition(":")[0] if first.span is not None else ""  # what `net:forward(x)` runs is the model
+    entry = said if isinstance(models.get(said), ModuleHost) else entry_for(models)
     told = LEAVES_OUT.format(f"'{entry}'" if entry else "LUA")
     failure.diagnostics = (replace(first, helps=(*first.helps, told)), *rest)
-    failure.args = (failure.diagnostics,)
     return failure
