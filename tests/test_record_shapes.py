@@ -123,6 +123,8 @@ def test_indices_stay_indices(name: str) -> None:
 REFUSED = [
     # name, arguments, inputs, code, a part of what is said
     ("Select", (3, 1), [("B", 4)], "E0302", "dimension 3 of a tensor with 2 axes"),
+    ("Padding", (2, 1, 1), [("B", 4)], "E0302", "with 2 axes, of which the first is the batch's and does not count"),
+    ("JoinTable", (2, 1), [("B", 4), ("B", 4)], "E0302", "dimension 2 of a tensor with 2 axes, of which the first is the batch's"),
     ("Select", (2, 5), [("B", 4)], "E0302", "index 5 of an axis of 4"),
     ("Narrow", (2, 2, 4), [("B", 4)], "E0302", "elements 2 to 5 of an axis of 4"),
     ("View", (5,), [(2, 3)], "E0302", "6 elements cannot be viewed as 5"),

@@ -46,6 +46,8 @@ def axis_of(dimension: int, rank: int, input_dims: int | None = None) -> int:
         axis = dimension - 1 + (1 if input_dims is not None and rank == input_dims + 1 else 0)
     if not 0 <= axis < rank:
         counted = "" if dimension else ", which count from 1"
+        if axis >= dimension > 0:
+            counted = ", of which the first is the batch's and does not count"
         raise Mismatch(f"dimension {dimension} of a tensor with {rank} {'axis' if rank == 1 else 'axes'}{counted}")
     return axis
 

@@ -71,7 +71,7 @@ class Padding(Record):
     def _axis(a: SimpleNamespace, rank: int) -> int:
         if a.dim < 1:
             raise Mismatch(f"dimension {a.dim}")
-        return axis_of(a.dim + (1 if a.nInputDim is not None and rank != a.nInputDim else 0), rank)
+        return axis_of(a.dim, rank, rank - 1 if a.nInputDim is not None and rank != a.nInputDim else None)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         a, x = m.args, only(x)
