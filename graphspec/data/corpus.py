@@ -75,7 +75,8 @@ def read_corpus(source: DataSource, field: str) -> Corpus:
         data = path.read_bytes()
     except OSError as failure:
         raise _unreadable(source, field, failure) from None
-    text = decoded(data, lambda told: source.wrong("E0612", f"{given} {told}", field))
+    helps = ["`iconv -f LATIN1 -t UTF-8 OLD > NEW` makes one in UTF-8 of a text in Latin-1"]
+    text = decoded(data, lambda told: source.wrong("E0612", f"{given} {told}", field, helps=helps))
     if not text:
         raise source.wrong("E0613", f"{given} is empty", field)
     return Corpus(given, text, hashlib.sha256(data).hexdigest())
