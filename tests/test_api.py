@@ -187,6 +187,8 @@ def test_options_and_what_is_wrong_with_them() -> None:
         with pytest.raises(SpecError, match=text) as caught:
             graphspec.compile(OPTIONS, **given)
         assert caught.value.code == code
+    with pytest.raises(SpecError, match=r"made of sizes and size letters, got \{2, true, n = 'a'\}"):
+        graphspec.compile("return nn.gModule({nn.Identity{'B', {2, true, n = 'a'}}()}, {nn.Identity()()})")
 
 
 WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {

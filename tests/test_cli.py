@@ -81,6 +81,13 @@ def test_compile_json(run: Any) -> None:
     assert found["warnings"] == []
 
 
+def test_compile_shows_options_with_their_help(run: Any) -> None:
+    spec = ROOT / "specs" / "char_lm.spec"
+    assert re.search(r"options  rnn_size = 7 +units in each layer\n +n_layers = 2 +layers", run(f"compile {spec} rnn_size=7").out)
+    found = run(f"compile {spec} --json").json["options"]
+    assert found[0] == {"name": "rnn_size", "value": 128, "help": "units in each layer"}
+
+
 def test_compile_says_the_same_in_words(run: Any) -> None:
     said = run("compile linear.spec")
     assert said.err == ""

@@ -10,6 +10,7 @@ from typing import Any
 from graphspec.arguments import leaves_of, named_arguments
 from graphspec.binding import check_letters
 from graphspec.build import ExperimentSpec
+from graphspec.build.values import to_text
 from graphspec.cli.common import opened, pass_rows, precision_argument, sizes_given, spec_arguments, typed
 from graphspec.cli.dot import to_dot
 from graphspec.cli.output import Output, amount
@@ -102,7 +103,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
     ops = Counter(op.name for op in program.block.walk())
     sizes = binding(args.at, program)
     summary = summarise(plan, sizes)
+    told = found.evaluation
+    options = [{"name": name, "value": value, "help": told.option_help[name]} for name, value in told.options.items()]
     report = {
+        "options": options,
         "inputs": types(model, "input"),
         "outputs": types(model, "output"),
         "parameters": [{"name": p.name, "shape": list(p.shape), "count": p.size} for p in model.module.all_parameters()],
@@ -117,7 +121,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.json(report)
         return 0
     out.warnings(warnings)
-    _print(out, args.spec, what, model, model.module.all_parameters(), before, ops.total() - ops["fused"], said,
+    _print(out, args.spec, what, model, options, model.module.all_parameters(), before, ops.total() - ops["fused"], said,
         (products, count_products(program.block)), summary, sizes)  # fmt: skip
     if args.why:
         beside = len(reasons) - count_products(program.block)[1]
@@ -178,6 +182,7 @@ def _print(
     spec: str,
     what: str,
     model: Typed,
+    options: list[dict[str, Any]],
     parameters: list[Parameter],
     before: int,
     after: int,
@@ -197,7 +202,7 @@ def _print(
         for stem in ("inputs", "outputs")
         for i, t in enumerate(types(model, stem[:-1]))
     ]
-    out.table(rows)
+    out.table([*rows, *(("" if i else "options", f"{o['name']} = {to_text(o['value'])}", o["help"]) for i, o in enumerate(options))])
     out.text(f"\n  {count(sum(p.size for p in parameters))} parameters in {len(parameters)} tensors")
     shown = parameters if len(parameters) <= 40 else parameters[:36]
     out.table([(p.name, " x ".join(map(str, p.shape)), count(p.size)) for p in shown], right=(2,), indent="    ")

@@ -30,6 +30,15 @@ class Table:
     items: tuple[Any, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """As in Lua, for errors."""
+        return f"{{{', '.join([*map(_lua, self.items), *(f'{key} = {_lua(value)}' for key, value in self.fields.items())])}}}"
+
+
+def _lua(value: Any) -> str:
+    words = {None: "nil", True: "true", False: "false"}
+    return f"{value:g}" if isinstance(value, float) else words[value] if value is None or isinstance(value, bool) else repr(value)
+
 
 REQUIRED: Any = object()
 
