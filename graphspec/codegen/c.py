@@ -28,9 +28,6 @@ ROWWISE = frozenset({*POINTWISE, "fused", "gather", "pick", "place", "overlap"})
 PAIRS = "uint32_t"
 """What bf16 matrices are packed as."""
 
-FEW_TURNS = 3
-"""Loops of fewer turns than this multiply without packing first."""
-
 
 def print_c(plan: Plan, timed: bool = False, precision: str = "float32") -> str:
     """The C of a plan: ``int64_t gs_plan(char *const *m, const int64_t *n, gs_fault *fault)``.  It returns 0, or the number of the
@@ -192,7 +189,7 @@ class _Printer:
             real = PAIRS if mark == "bf16" else TYPES[dtype]
             bytes = f"gs_packed_{mark}({k}, {n}) * (gs_int)sizeof({real})"
             out = self.body
-            out.add(f"{real} *{name} = {trip} >= {FEW_TURNS} ? gs_reserve({bytes}) : NULL;")
+            out.add(f"{real} *{name} = {trip} >= gs_turns({size(step.outputs[0].shape[0])}, {bytes}) ? gs_reserve({bytes}) : NULL;")
             rs, cs = map(size, right.strides)
             out.add(f"if ({name}) gs_pack_{mark}({k}, {n}, {address(self.plan, right)}, {rs}, {cs}, {name});")
             self.packed[loop.id, right] = name

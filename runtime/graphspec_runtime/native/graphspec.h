@@ -93,6 +93,10 @@ double gs_clock(void);
 GS_INLINE gs_int gs_min(gs_int a, gs_int b) { return a < b ? a : b; }
 GS_INLINE gs_int gs_max(gs_int a, gs_int b) { return a > b ? a : b; }
 
+/* The turns from which on a loop that multiplies so many rows by a matrix, of so many bytes, packs it first.  One row by a matrix that no
+   second-level cache holds takes as long as reading it, packed or not, and packing as long as four such turns. */
+GS_INLINE gs_int gs_turns(gs_int rows, gs_int bytes) { return rows == 1 && bytes > 4 << 20 ? 64 : 3; }
+
 /* The larger and the smaller; NaN if either is. */
 #define GS_LARGER(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))
 #define GS_SMALLER(a, b) ((a) < (b) || (a) != (a) ? (a) : (b))
