@@ -101,11 +101,12 @@ def test_a_language_model_takes_its_state_like_an_input() -> None:
 @pytest.mark.parametrize(
     ("text", "node", "said"),
     [
+        (ONE, "", "E0319.*no node named"),
         (ONE, "score", "E0319.*no node named score.*did you mean `scores`"),
         (SEVERAL, None, "E0807.*the loss has 2 criterions.*`node='scores'`"),
         ("local x = nn.Identity{'B', 3}()\nlocal points = data.arrays { path = 'points.npz' }\n"
          "return experiment { loss = nn.Select(1, 1)(nn.Mean(1)(nn.View(-1)(nn.Linear(3, 1)(x)))), inputs = { [x] = points.x } }\n",
-         None, "E0807.*no criterion of a prediction and its target"),
+         None, "E0807.*no criterion of a prediction and its target.*make it a local variable"),
     ],
 )  # fmt: skip
 def test_which_node_is_meant(text: str, node: str | None, said: str) -> None:

@@ -57,7 +57,8 @@ def _named(spec: ExperimentSpec, name: str) -> Node:
     """The node of a local variable, the first of that name; E0319 when there is none."""
     known: dict[str, Node] = {}
     for node in _before([spec.loss]):
-        known.setdefault(str(node.annotations.get("name") or node.name or ""), node)
+        if title := node.annotations.get("name") or node.name:
+            known.setdefault(str(title), node)
     if name not in known:
         raise fail("E0319", f"there is no node named {name}", helps=did_you_mean(name, known))
     return known[name]
@@ -68,8 +69,8 @@ def _predictions(spec: ExperimentSpec) -> list[Node]:
     found = [node.inputs[0] for node in _before([spec.loss]) if isinstance(node.inputs, tuple) and _is_criterion(node)]
     if len(found) != 1:
         there = f"the loss has {len(found)} criterions" if found else "the loss has no criterion of a prediction and its target"
-        names = [name for each in found for name in [node.name for node in leaves(each)] if name]
-        helps = [f"by the name of a local variable: `node={(names or ['scores'])[0]!r}`"]
+        names = [node.name for each in found for node in leaves(each) if node.name]
+        helps = [f"by the name of a local variable: `node={names[0]!r}`" if names else "make it a local variable of the spec"]
         raise fail("E0807", f"predict: {there}, so the node that is meant has to be named", spec.loss.origin, helps=helps)
     return list(leaves(found[0]))
 
