@@ -229,8 +229,9 @@ def test_a_person_is_told_that_so_many_steps_are_done(run: Any, elsewhere: Path)
     run(f"{command} --steps 3")
     metrics = elsewhere / "first" / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))  # as if it had been stopped
-    said = run(f"{command} --steps 1 --resume").err
-    assert "step 3 is done already, and 1 step asked for: nothing is left to do" in said and "going on" not in said
+    assert "the run is at step 3 already, past the 1 asked for" in run(f"{command} --steps 1 --resume").err
+    said = run(f"{command} --steps 3 --resume").err
+    assert "step 3 is done already, and 3 steps asked for: nothing is left to do" in said and "going on" not in said
 
 
 def test_one_step_is_no_steps(run: Any) -> None:

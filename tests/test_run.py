@@ -195,7 +195,7 @@ def test_a_run_that_is_beyond_the_steps_that_are_asked_for_is_left_alone(tmp_pat
     stops = iter([False, False, True])
     events(small(corpus), steps=STEPS, out=tmp_path, stop=lambda: next(stops))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(SpecError, match="the run is at step 3 already, and 2 are to be done in all") as caught:
+    with pytest.raises(SpecError, match="the run is at step 3 already, past the 2 asked for") as caught:
         events(small(corpus, **{"optim.learningRate": 0.5}), steps=2, out=tmp_path, resume=True)
     assert caught.value.code == "E0807"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -116,7 +116,7 @@ def _locked(experiment: Experiment, settings: RunSettings, folder: RunDir) -> Ge
         yield finished
         return
     if experiment.steps > experiment.total_steps:
-        text = f"the run is at step {experiment.steps:,} already, and {experiment.total_steps:,} are to be done in all"
+        text = f"the run is at step {experiment.steps:,} already, past the {experiment.total_steps:,} asked for"
         raise fail("E0807", text, helps=["`--steps` says how many there are to be, with those that are done"])
     if settings.detect_anomaly:
         experiment.watch()
