@@ -195,7 +195,7 @@ class GModule(Module):
         super().__init__(GRAPH, SimpleNamespace(), origin)
         self.inputs = inputs
         self.outputs = outputs
-        self.nodes = _order(outputs, inputs)
+        self.nodes = leading_to(outputs, inputs)
         self.children = list({id(n.module): n.module for n in self.nodes if n.module}.values())
 
     def put(self, old: Module, new: Module) -> None:
@@ -284,7 +284,7 @@ def _nodes(values: Sequence[Any], what: str, origin: Origin) -> list[Node]:
     return found
 
 
-def _order(outputs: Sequence[Node], inputs: Sequence[Node]) -> list[Node]:
+def leading_to(outputs: Sequence[Node], inputs: Sequence[Node] = ()) -> list[Node]:
     """All nodes that reach an output (and the inputs), parents first, else in order of creation."""
     seen: dict[int, Node] = {id(n): n for n in inputs}
     stack = [*outputs]

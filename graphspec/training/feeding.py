@@ -12,7 +12,7 @@ from graphspec.build import ExperimentSpec
 from graphspec.data import DataSource, Sources
 from graphspec.data.pairs import PairSource
 from graphspec.errors import fail
-from graphspec.graph import Node, leaves
+from graphspec.graph import Node, leading_to, leaves
 from graphspec.ir.core import TensorType
 from graphspec.nn.classification import ClassNLLCriterion
 
@@ -40,14 +40,10 @@ def source_of(spec: ExperimentSpec, sources: Sources) -> DataSource:
 def _classes(loss: Node) -> set[Node]:
     """The nodes that a loss takes as the classes of a criterion, every one of which counts."""
     found: set[Node] = set()
-    seen, waiting = {loss}, [loss]
-    while waiting:
-        node = waiting.pop()
+    for node in leading_to([loss]):
         record = node.module.record if node.module else None
         if isinstance(record, ClassNLLCriterion) and node.module and getattr(node.module.args, "ignoreIndex", None) is None:
             found.update(leaves(node.inputs[1]) if isinstance(node.inputs, tuple) else ())
-        waiting += [n for n in leaves(node.inputs) if n not in seen]
-        seen.update(waiting)
     return found
 
 

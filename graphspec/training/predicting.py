@@ -8,7 +8,7 @@ from typing import Any
 from graphspec.api import Model
 from graphspec.build import ExperimentSpec
 from graphspec.errors import fail
-from graphspec.graph import GModule, Node, Parameter, gmodule, leaves
+from graphspec.graph import GModule, Node, Parameter, gmodule, leading_to, leaves
 from graphspec.graph.module import copy_module
 from graphspec.nn.criterion import Criterion
 from graphspec.open import Opened
@@ -21,7 +21,7 @@ class Predictor:
     def __init__(self, opened: Opened, spec: ExperimentSpec, node: str | None, **settings: Any) -> None:
         """``node``: by its local variable; else what the loss's criterion compares with its target.  ``settings`` are a Model's."""
         wanted = [_named(spec, node)] if node is not None else _predictions(spec)
-        reached = _before(wanted)
+        reached = leading_to(wanted)
         ins = [source for source in (*spec.inputs, *spec.carry) if source in reached]
         self.streams = [spec.inputs[source].name if source in spec.inputs else None for source in ins]
         """By inputs, in order: the stream that feeds it in training; None where a state is carried."""
@@ -48,15 +48,10 @@ class Predictor:
         return self._model(*inputs, **named)
 
 
-def _before(nodes: list[Node]) -> list[Node]:
-    """The nodes, and all that they are computed from, in order of creation."""
-    return GModule([], nodes, nodes[0].origin).nodes
-
-
 def _named(spec: ExperimentSpec, name: str) -> Node:
     """The node of a local variable, the first of that name; E0319 when there is none."""
     known: dict[str, Node] = {}
-    for node in _before([spec.loss]):
+    for node in leading_to([spec.loss]):
         if title := node.annotations.get("name") or node.name:
             known.setdefault(str(title), node)
     if name not in known:
@@ -66,7 +61,7 @@ def _named(spec: ExperimentSpec, name: str) -> Node:
 
 def _predictions(spec: ExperimentSpec) -> list[Node]:
     """What the only criterion compares with its target; E0807 when there are several criterions, or none whose prediction can be told."""
-    found = [node.inputs[0] for node in _before([spec.loss]) if isinstance(node.inputs, tuple) and _is_criterion(node)]
+    found = [node.inputs[0] for node in leading_to([spec.loss]) if isinstance(node.inputs, tuple) and _is_criterion(node)]
     if len(found) != 1:
         there = f"the loss has {len(found)} criterions" if found else "the loss has no criterion of a prediction and its target"
         names = [node.name for each in found for node in leaves(each) if node.name]
