@@ -28,10 +28,10 @@ NEEDS_COMPILER = pytest.mark.skipif(missing(), reason="there is no C compiler")
 
 
 @contextmanager
-def flags(*more: str, level: str = "-O3") -> Iterator[None]:
+def flags(*more: str, level: str = compiler.LEVEL) -> Iterator[None]:
     """What is compiled meanwhile is compiled with ``more`` flags, and optimised less with another ``level``."""
     before = compiler.FLAGS
-    compiler.FLAGS = (*(level if flag == "-O3" else flag for flag in before), *more)
+    compiler.FLAGS = (*(level if flag == compiler.LEVEL else flag for flag in before), *more)
     compiler.identity.cache_clear()
     try:
         yield

@@ -43,7 +43,7 @@ Case = tuple[Program, Arrays]
 
 def instrument(sanitizers: Sequence[str], level: str = "-O1") -> None:
     """All that is compiled from now on is instrumented."""
-    compiler.FLAGS = (*(flag for flag in compiler.FLAGS if flag != "-O3"), level, *sanitizers, "-fno-omit-frame-pointer", "-g1")
+    compiler.FLAGS = (*(flag for flag in compiler.FLAGS if flag != compiler.LEVEL), level, *sanitizers, "-fno-omit-frame-pointer", "-g1")
     native.KERNEL_FLAGS = ()
     compiler.identity.cache_clear()
 

@@ -32,7 +32,7 @@ BINDINGS = [{"B": 2, "T": 3}, {"B": 3, "T": 0}, {"B": 1, "T": 1}]
 
 @pytest.fixture(scope="module", autouse=True)
 def strict() -> Iterator[None]:
-    """Warnings are errors here; what a compiler makes of -O3, and warns of then, is for tests/test_native.py."""
+    """Warnings are errors here; what a compiler warns of as it optimises, is for tests/test_native.py."""
     with flags(*WARNINGS, level="-O0"):
         yield
 

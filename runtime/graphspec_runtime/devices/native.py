@@ -26,8 +26,8 @@ from graphspec_runtime.threads import default_threads
 CBLAS = (("scipy_cblas_{}gemm64_", True), ("cblas_{}gemm64_", True), ("scipy_cblas_{}gemm", False), ("cblas_{}gemm", False))
 """Names of the matrix product in the libraries that NumPy comes with, and whether integers have 64 bits there."""
 
-KERNEL_FLAGS = ("-O2", "-ffp-contract=fast")
-"""No slower here than with -O3, and compiled in half the time.  Matrix products multiply and add in one instruction; none is done again."""
+KERNEL_FLAGS = ("-ffp-contract=fast",)
+"""Matrix products multiply and add in one instruction; none is done again."""
 
 NO_MEMORY = -1
 """GS_NO_MEMORY of graphspec.h."""
