@@ -3,8 +3,8 @@
 The gradient of a weight is a sum over the steps of ``a_t b_t``, a product whose inner axis is the batch.  Over T steps it is one product
 whose inner axis is T times as long: the same arithmetic, at the speed of a large product instead of T small ones, and without reading and
 writing the whole sum at every step.  What the product needs of each step is stacked, unless a stack of it is there already.  The same
-holds for rows added up by index (the gradient of an embedding), and for sums over the batch (the gradient of a bias) of what is stacked
-anyway.
+holds for outer products of vectors, one for each sequence (the gradient of what an attention reads), for rows added up by index (the
+gradient of an embedding), and for sums over the batch (the gradient of a bias) of what is stacked anyway.
 
 A stack that would grow with more than one size besides the steps (scores over a source, say) is not made: a product with so long an
 inner axis is large enough inside the loop.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphspec.ir.builder import Builder
-from graphspec.ir.core import Block, Op, Program, Value, scan_parts
+from graphspec.ir.core import Block, Op, Program, Shape, Value, scan_parts
 from graphspec.ir.rewrite import add_scan_y, keep_scan_parts, substitute, uses
 from graphspec.passes.products import untransposed
 from graphspec.passes.told import Told, told
@@ -92,12 +92,15 @@ class _After:
         if op.name == "reduce_sum":
             return self._has_stack(op.inputs[0])
         if op.name == "matmul":
-            return op.output.type.rank == 2 and all(self._stackable(untransposed(w)) for w in op.inputs)
+            return (op.output.type.rank == 2 or _outer(op)) and all(self._stackable(untransposed(w)) for w in op.inputs)
         return op.name == "scatter_add" and all(map(self._stackable, op.inputs))
 
     def _has_stack(self, v: Value) -> bool:
         p = scan_parts(self.op)
-        return v in p.body_xs or v in p.body_ys
+        return v in p.body_xs or v in p.body_ys or (self._reshaped(v) and v.op is not None and self._has_stack(v.op.inputs[0]))
+
+    def _reshaped(self, v: Value) -> bool:
+        return v in self.inside and v.op is not None and v.op.name == "reshape"
 
     def _stackable(self, v: Value) -> bool:
         if self._has_stack(v):
@@ -117,6 +120,8 @@ class _After:
         for inner, outer in zip(p.body_xs, p.xs, strict=True):
             if inner is v:
                 return outer
+        if v.op is not None and self._reshaped(v) and v not in p.body_ys:
+            return self.b.reshape(self._stack(v.op.inputs[0]), (self.op.attrs["trip"], *v.shape))
         return add_scan_y(self.op, v)
 
     def _product(self, v: Value, views: Sequence[Op]) -> Value:
@@ -133,6 +138,10 @@ class _After:
         if op.name == "matmul":
             left, right = op.inputs
             b = self.b
+            if _outer(op):
+                *batch, m, n = op.output.shape
+                lines, rank = (self._line(left, (*batch, m)), self._line(right, (*batch, n))), op.output.type.rank
+                return b.matmul(b.transpose(lines[0], (*range(1, rank), 0)), b.transpose(lines[1], (*range(1, rank - 1), 0, rank - 1)))
             if parts := self._joined(right):
                 columns = self._columns(left)
                 return b.concat([b.matmul(columns, self._rows(v)) for v in parts], 1)
@@ -153,6 +162,10 @@ class _After:
         parts = v.op.inputs
         return parts if all(map(self._has_stack, parts)) and any(_looked_up(self._stack(part)) for part in parts) else ()
 
+    def _line(self, v: Value, shape: Shape) -> Value:
+        """Vectors of all steps, ``[T, *shape]``, that stand as a row or a column."""
+        return self.b.reshape(self._stack(untransposed(v)), (self.op.attrs["trip"], *shape))
+
     def _rows(self, v: Value) -> Value:
         """``v_t [k, n]`` of all steps above each other: ``[T * k, n]``."""
         base = untransposed(v)
@@ -168,6 +181,11 @@ class _After:
             return self.b.transpose(self._rows(base), (1, 0))
         stack = self.b.transpose(self._stack(v), (1, 0, 2))
         return self.b.reshape(stack, (stack.shape[0], product(stack.shape[1:])))
+
+
+def _outer(op: Op) -> bool:
+    """Whether a product, of each of a batch, is of a column and a row."""
+    return op.output.type.rank > 2 and op.inputs[0].shape[-1] == 1
 
 
 def _reduces(v: Value) -> bool:
