@@ -159,6 +159,27 @@ def test_every_spec(device: native.NativeDevice, name: str) -> None:
     run_spec(device, name)
 
 
+@pytest.mark.parametrize(("product", "parts"), [(False, {0}), (True, {0, 2})])
+def test_kernels_are_compiled_for_products_that_a_plan_has(
+    device: native.NativeDevice, monkeypatch: pytest.MonkeyPatch, product: bool, parts: set[int]
+) -> None:
+    """An optimizer's few numbers in float64 made every first run compile products in float64."""
+    b = Builder(dtype="float64")
+    x = b.param(tensor([3, 3], "float64"), "x")
+    b.block.results = [b.exp(b.matmul(x, x) if product else x)]
+    program = Program(b.block, [Port("x", "input")], [Port("y", "output")])
+    asked: set[int] = set()
+    found = native.kernels
+
+    def kernels(compiler: tuple[str, ...], part: int) -> Callable[[], object]:
+        asked.add(part)
+        return found(compiler, part)
+
+    monkeypatch.setattr(native, "kernels", kernels)
+    Executable(make_plan(program, device.language), device).call({"x": np.ones([3, 3])})
+    assert asked == parts
+
+
 # -- errors ------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ time.
 from __future__ import annotations
 
 import ctypes
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -75,7 +74,7 @@ class NativeDevice(NumpyDevice):
         if language not in plan.sources:
             raise PlanError("plan", f"the plan {plan.name} has no C in it; make it for this device")
         text = plan.sources[language]
-        needed = [kernels(self.compiler, part) for part, ending in enumerate(KERNELS) if re.search(rf"\bgs_\w+{ending}\(", text)]
+        needed = [kernels(self.compiler, part) for part, ending in enumerate(KERNELS) if part == 0 or f"gs_gemm{ending}(" in text]
         run = loaded(self.compiler, text, before=lambda: [load() for load in needed])[name]  # kernels may be compiled meanwhile
         run.restype = ctypes.c_int64
         addresses = [_address(memory, start) for memory, start in zip(layout.memory, layout.starts, strict=True)]
