@@ -107,6 +107,10 @@ def test_n10_nothing_dangles() -> None:
     assert code(text) == "E0409"
     (warning,) = model(text, lenient=True).warnings
     assert (warning.code, warning.span is not None) == ("W0409", True)
+    twice = A + "local y = nn.Tanh()(a)\nlocal unused = nn.CAddTable()({a, y})\nreturn nn.gModule({a}, {y})"
+    with pytest.raises(SpecError) as caught:  # told once, though it reads two nodes of the graph
+        model(twice)
+    assert [(d.code, d.message) for d in caught.value.diagnostics] == [("E0409", "'unused' is fed by this graph but reaches no output")]
     unconnected = A + "local loose = nn.Identity()()\nreturn nn.gModule({a}, {nn.Tanh()(a)})"
     assert model(unconnected)(np.ones((1, 3))).shape == (1, 3)
 
