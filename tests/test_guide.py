@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import graphspec
 from graphspec.cli.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +18,7 @@ ARRAYS = re.findall(r"```lua\n(.*?)```", GUIDE, re.S)
 SMALLER = {
     "char_lm": "data.batch=4 data.seq_len=12 rnn_size=12 n_layers=1", "word_lm": "data.batch=4 data.seq_len=8 rnn_size=12 n_layers=1",
     "translate": "embedding=8 hidden=8 cell=16 align=8 data.batch=8", "digits": "",
+    "signs": "",
 }  # fmt: skip
 
 
@@ -34,7 +36,9 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     draw = np.random.default_rng(1)
     np.savez(tmp_path / "digits.npz", pixels=draw.random((90, 8)), label=draw.integers(1, 11, 90))
     np.savez(tmp_path / "photos.npz", image=draw.random((90, 3, 16, 16)), label=draw.integers(1, 5, 90))
+    np.savez(tmp_path / "signs.npz", pixels=draw.random((90, 8)), label=draw.integers(1, 4, 90))
     (tmp_path / "digits.spec").write_text(ARRAYS[0])
+    (tmp_path / "signs.spec").write_text(ARRAYS[2])
     return tmp_path
 
 
@@ -61,10 +65,12 @@ def test_every_command_of_the_guide_works(mine: Path, capsys: pytest.CaptureFixt
         assert main(words) == 0, (line, capsys.readouterr().err)
     said = capsys.readouterr()
     assert "runs/book" in said.out and "runs/small" in said.out
+    given, held = (graphspec.weights.read(run) for run in ("runs/digits", "runs/signs"))
+    assert all((given[f"Linear.{part}"] == held[f"body.{part}"]).all() for part in ("weight", "bias"))
     assert (mine / "alignment.svg").stat().st_size > 1000 and (mine / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("block", ARRAYS, ids=["digits", "photos"])
+@pytest.mark.parametrize("block", ARRAYS, ids=["digits", "photos", "signs"])
 def test_arrays_of_the_guide(mine: Path, block: str) -> None:
     (mine / "model.spec").write_text(block)
     assert main(["run", "model.spec", "--steps", "5", "--out", "runs/model"]) == 0
