@@ -178,7 +178,8 @@ def test_a_node_by_name() -> None:
 
 
 def test_options_and_what_is_wrong_with_them() -> None:
-    assert str(graphspec.compile(OPTIONS, size=5).inputs) == "float32[B, 5]"
+    for five in (5, np.int64(5), np.float32(5), "5"):
+        assert str(graphspec.compile(OPTIONS, size=five).inputs) == "float32[B, 5]"
     for given, code, text in (
         ({"sise": 5}, "E0602", "did you mean `size`"),
         ({"size": "big"}, "E0601", "size is a number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def read_corpus(source: DataSource, field: str) -> Corpus:
         data = path.read_bytes()
     except OSError as failure:
         raise _unreadable(source, field, failure) from None
-    helps = ["`iconv -f LATIN1 -t UTF-8 OLD > NEW` makes one in UTF-8 of a text in Latin-1"]
+    kind, title = ("UTF-16", "UTF-16") if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ("LATIN1", "Latin-1")
+    helps = [f"`iconv -f {kind} -t UTF-8 OLD > NEW` makes one in UTF-8 of a text in {title}"]
     text = decoded(data, lambda told: source.wrong("E0612", f"{given} {told}", field, helps=helps))
     if not text:
         raise source.wrong("E0613", f"{given} is empty", field)

@@ -101,7 +101,8 @@ def _predictions(spec: ExperimentSpec) -> list[Node]:
     if len(found) != 1:
         there = f"the loss has {len(found)} criterions" if found else "the loss has no criterion of a prediction and its target"
         names = [node.name for each in found for node in leaves(each) if node.name]
-        helps = [f"by the name of a local variable: `--node {names[0]}`, in Python `node={names[0]!r}`" if names else "make it a local variable of the spec"]
+        named = f"by the name of a local variable: `--node {names[0]}`, in Python `node={names[0]!r}`" if names else ""
+        helps = [named or "make it a local variable of the spec"]
         raise fail("E0807", f"predict: {there}, so the node that is meant has to be named", spec.loss.origin, helps=helps)
     return list(leaves(found[0]))
 
