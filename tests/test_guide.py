@@ -77,6 +77,15 @@ def test_arrays_of_the_guide(mine: Path, block: str) -> None:
     assert main(["eval", "runs/model", "--whole"]) == 0
 
 
+def test_a_table_becomes_arrays(mine: Path) -> None:
+    rows = np.arange(90 * 8).reshape(90, 8).astype(str)
+    Path("digits.csv").write_text("a,b,c,d,e,f,g,h,class\n" + "".join(f"{','.join(row)},{i // 9 + 1}\n" for i, row in enumerate(rows)))
+    (text,) = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+    exec(text, {"np": np})
+    assert main(["run", "digits.spec", "--steps", "2", "--out", "runs/table"]) == 0
+    assert len(set(np.load("digits.npz")["label"][-9:])) > 1
+
+
 def test_what_the_readme_says_of_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Whichever 4 becomes a 5, the error is the one that the README names."""
     monkeypatch.chdir(tmp_path)
