@@ -17,7 +17,7 @@ ELSEWHERE = {
     "earlystopping": "patience", "hiddensize": "rnn_size", "numlayers": "n_layers",
     # commands, devices, types of numbers
     "train": "run", "fit": "run", "evaluate": "eval", "test": "eval", "generate": "sample", "infer": "predict", "convert": "weights",
-    "format": "fmt", "gpu": "cuda", "double": "float64", "float": "float32", "float16": "float32", "fp32": "float32",
+    "summary": "compile", "format": "fmt", "gpu": "cuda", "double": "float64", "float": "float32", "float16": "float32", "fp32": "float32",
     "bfloat16": "bf16",
 }  # fmt: skip
 """What PyTorch, Keras and their scripts call what has another name here, in the form of :func:`_plain`."""

@@ -188,6 +188,14 @@ def test_files_that_do_not_fit(run_folder: str, arrays: dict[str, Any] | None, s
     assert re.search(said, capsys.readouterr().err, re.S)
 
 
+def test_only_npz_files_are_written(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was called scores.csv had the bytes of an archive."""
+    np.savez("new.npz", x=np.ones((2, 3)))
+    assert main(["predict", run_folder, "new.npz", "-o", "scores.csv"]) == 1
+    assert "error[E0807]: scores.csv: predictions are written as .npz" in capsys.readouterr().err
+    assert not Path("scores.csv").exists()
+
+
 def test_a_carried_state_is_not_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("lm.spec").write_text(LANGUAGE)
     np.savez("new.npz", tokens=np.ones((4, 2), np.int32))

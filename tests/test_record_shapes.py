@@ -140,6 +140,7 @@ REFUSED = [
     ("MM", (), [(3,), (3, 2)], "E0302", "at least 2 axes"),
     ("MixtureTable", (), [("B", 3), ("B", 4, 5)], "E0302", "4 vs 3"),
     ("CSubTable", (), [(2,), (2,), (2,)], "E0302", "a table of 2 is wanted here"),
+    ("CTCCriterion", (), [(2, 3, 4), (3, 2)], "E0302", "`graphspec modules CTCCriterion` says what it takes"),
     ("SoftMax", (), [(2, 2, 2, 2, 2)], "E0302", "1 to 4 axes are wanted here"),
     ("Linear", (3, 4), [("B", 5)], "E0302", "dim 2: 5 vs 3"),
     ("MSECriterion", (), [("B", 5), ("B", 4)], "E0301", "MSECriterion inputs must have equal shapes"),
