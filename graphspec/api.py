@@ -37,7 +37,7 @@ from graphspec.program import (
 )  # fmt: skip
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
-from graphspec.suggest import did_you_mean
+from graphspec.suggest import did_you_mean, no_attribute
 from graphspec.views import Kept, Views, check_matching, on_host, put, resident
 
 Array = np.ndarray[Any, Any]
@@ -121,9 +121,7 @@ class Model:
         return f"<Model of {self.opened.source.path}: {types}, {self.flat_parameters.size:,} parameters, {self.device_name}>"
 
     def __getattr__(self, name: str) -> Any:
-        """What other frameworks call otherwise: an AttributeError that says what it is here."""
-        here = f"; here it is `{ELSEWHERE[name]}`" if name in ELSEWHERE else ""
-        raise AttributeError(f"a Model has no attribute {name!r}{here}", name=name, obj=self)
+        raise no_attribute(self, "Model", name)
 
     def __getstate__(self) -> Any:
         raise TypeError("a Model is neither pickled nor copied: save(path) keeps it, graphspec.load(path) makes another of it")
@@ -347,17 +345,6 @@ def fill(model: Model, tensors: Mapping[str, Array]) -> None:
     check_matching({**model.parameters, **model.buffers}, tensors, "the model", "the file")
     for held in (model.parameters, model.buffers):
         held.update({name: tensors[name] for name in held})
-
-
-ELSEWHERE = {
-    "eval": "evaluate()", "train": "training()", "zero_grad": "zero_gradients()", "zeroGradParameters": "zero_gradients()",
-    "state_dict": "{**parameters, **buffers}", "load_state_dict": "parameters.update(arrays)", "getParameters": "flat_parameters",
-    "named_parameters": "parameters.items()", "named_buffers": "buffers.items()",
-    "to": "graphspec.compile(spec, device=..., dtype=...)", "cuda": "graphspec.compile(spec, device='cuda')",
-    "cpu": "graphspec.compile(spec, device='cpu')", "double": "graphspec.compile(spec, dtype='float64')",
-    "updateOutput": "forward(inputs)", "updateGradInput": "backward(inputs, output_gradients)",
-}  # fmt: skip
-"""What PyTorch and Torch call otherwise."""
 
 
 def _ranks(tree: Any) -> Signature:

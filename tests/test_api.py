@@ -16,7 +16,7 @@ import pytest
 
 import graphspec
 from graphspec import SpecError
-from graphspec.api import ELSEWHERE
+from graphspec.suggest import ATTRIBUTES
 from graphspec.training.loop import RunSettings, run
 from graphspec_runtime import PlanError
 
@@ -229,13 +229,13 @@ def test_what_a_model_says_of_itself() -> None:
     assert repr(graphspec.compile(LINEAR)) == "<Model of <text>: float32[B, 3] -> float32[B, 2], 8 parameters, cpu>"
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_names_of_other_frameworks_lead_to_ours(name: str) -> None:
-    model = graphspec.compile(LINEAR)
-    with pytest.raises(AttributeError, match=f"no attribute '{name}'; here it is `{re.escape(ELSEWHERE[name])}`"):
-        getattr(model, name)
-    for ours in re.findall(r"[a-z_]+", re.sub(r"\(.*|^graphspec\.", "", ELSEWHERE[name])):
-        assert hasattr(model, ours) or ours in ("items", "update", "compile")
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in ATTRIBUTES.items() for name in names])
+def test_names_of_other_frameworks_lead_to_ours(kind: str, name: str) -> None:
+    made, here = graphspec.compile(LINEAR) if kind == "Model" else graphspec.experiment(SPECS / "adding.spec"), ATTRIBUTES[kind][name]
+    with pytest.raises(AttributeError, match=f"an? {kind} has no attribute '{name}'; here it is `{re.escape(here)}`"):
+        getattr(made, name)
+    for ours in re.findall(r"[a-z_]+", re.sub(r"\(.*|^graphspec\.", "", here)):
+        assert hasattr(made, ours) or ours in ("items", "update", "compile")
 
 
 def test_a_name_that_nobody_knows_is_a_plain_error() -> None:
