@@ -35,7 +35,7 @@ from graphspec.program import (
     named_parameters,
     noise_types,
 )  # fmt: skip
-from graphspec.settings import check_settings
+from graphspec.settings import check_seed, check_settings
 from graphspec.states import warnings_of
 from graphspec.suggest import did_you_mean, no_attribute
 from graphspec.views import Kept, Views, check_matching, on_host, put, resident
@@ -66,6 +66,7 @@ def compile(
     Raises SpecError for whatever is wrong with the spec, before anything runs.
     """
     check_settings(dtype, precision, index_base)
+    check_seed(seed)
     opened = open_spec(path_or_text, entry, lenient=lenient, roots=roots, options=options, seed=seed)
     module = pick_module(opened)
     return Model(opened, module, dtype=dtype, device=device, precision=precision, index_base=index_base, threads=threads, seed=seed)

@@ -202,6 +202,10 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "no thread": ({"threads": 0}, "E0807"),
     "half a thread": ({"threads": 1.5}, "E0807"),
     "threads as a text": ({"threads": "2"}, "E0807"),
+    "no seed": ({"seed": None}, "E0807"),
+    "a seed below 0": ({"seed": -1}, "E0807"),
+    "half a seed": ({"seed": 1.5}, "E0807"),
+    "a seed of 64 bits": ({"seed": 2**63}, "E0807"),
     "root": ({"roots": ["no/such/folder"]}, "E0802"),
     "entry without a library": ({"entry": "network()"}, "E0431"),
 }
