@@ -144,6 +144,11 @@ def test_inputs_that_do_not_fit_are_plain_errors(case: str, device: str) -> None
     assert caught.value.code == code
 
 
+def test_a_list_of_rows_of_other_lengths_is_told_so() -> None:
+    with pytest.raises(SpecError, match="the rows of this list are not all of one length"):
+        graphspec.compile(LINEAR)([[1, 2, 3], [4, 5]])
+
+
 def test_index_0_has_its_own_hint_and_index_base_shifts() -> None:
     with pytest.raises(SpecError, match="index_base=0") as caught:
         graphspec.compile(LOOKUP)(np.array([3, 0]))
