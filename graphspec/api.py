@@ -35,9 +35,9 @@ from graphspec.program import (
     named_parameters,
     noise_types,
 )  # fmt: skip
-from graphspec.settings import check_settings
+from graphspec.settings import check_seed, check_settings
 from graphspec.states import warnings_of
-from graphspec.suggest import did_you_mean
+from graphspec.suggest import did_you_mean, no_attribute
 from graphspec.views import Kept, Views, check_matching, on_host, put, resident
 
 Array = np.ndarray[Any, Any]
@@ -66,6 +66,7 @@ def compile(
     Raises SpecError for whatever is wrong with the spec, before anything runs.
     """
     check_settings(dtype, precision, index_base)
+    check_seed(seed)
     opened = open_spec(path_or_text, entry, lenient=lenient, roots=roots, options=options, seed=seed)
     module = pick_module(opened)
     return Model(opened, module, dtype=dtype, device=device, precision=precision, index_base=index_base, threads=threads, seed=seed)
@@ -121,9 +122,7 @@ class Model:
         return f"<Model of {self.opened.source.path}: {types}, {self.flat_parameters.size:,} parameters, {self.device_name}>"
 
     def __getattr__(self, name: str) -> Any:
-        """What other frameworks call otherwise: an AttributeError that says what it is here."""
-        here = f"; here it is `{ELSEWHERE[name]}`" if name in ELSEWHERE else ""
-        raise AttributeError(f"a Model has no attribute {name!r}{here}", name=name, obj=self)
+        raise no_attribute(self, "Model", name)
 
     def __getstate__(self) -> Any:
         raise TypeError("a Model is neither pickled nor copied: save(path) keeps it, graphspec.load(path) makes another of it")
@@ -347,17 +346,6 @@ def fill(model: Model, tensors: Mapping[str, Array]) -> None:
     check_matching({**model.parameters, **model.buffers}, tensors, "the model", "the file")
     for held in (model.parameters, model.buffers):
         held.update({name: tensors[name] for name in held})
-
-
-ELSEWHERE = {
-    "eval": "evaluate()", "train": "training()", "zero_grad": "zero_gradients()", "zeroGradParameters": "zero_gradients()",
-    "state_dict": "{**parameters, **buffers}", "load_state_dict": "parameters.update(arrays)", "getParameters": "flat_parameters",
-    "named_parameters": "parameters.items()", "named_buffers": "buffers.items()",
-    "to": "graphspec.compile(spec, device=..., dtype=...)", "cuda": "graphspec.compile(spec, device='cuda')",
-    "cpu": "graphspec.compile(spec, device='cpu')", "double": "graphspec.compile(spec, dtype='float64')",
-    "updateOutput": "forward(inputs)", "updateGradInput": "backward(inputs, output_gradients)",
-}  # fmt: skip
-"""What PyTorch and Torch call otherwise."""
 
 
 def _ranks(tree: Any) -> Signature:

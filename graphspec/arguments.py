@@ -121,7 +121,7 @@ def _arrays(values: Any, wanted: Any, what: str) -> Any:
     try:
         array = np.asarray(values)
     except ValueError:
-        array = np.asarray(None)
+        raise wanted.wrong("an array of numbers is wanted, and the rows of this list are not all of one length") from None
     if array.dtype == object or array.dtype.kind not in "fiub":
         raise wanted.wrong(f"an array of numbers is wanted, got {_kind(values)}")
     return array

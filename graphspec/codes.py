@@ -164,7 +164,7 @@ CODES: dict[str, str] = {
     "W0308": "a recurrent module is in no loop",
     "W0309": "a module remembers nothing between calls of a model",
     "W0311": "declared sizes are one size, or a number",
-    "W0315": "SoftMax or LogSoftMax on three axes normalises the first",
+    "W0315": "SoftMax or LogSoftMax on three or four axes normalises the planes of images",
     "W0320": "a reward for a module that is not in the graph",
     "W0321": "a criterion is given what it does not take",
     "W0622": "a step that cannot be generated with, before it is trained",

@@ -159,7 +159,7 @@ def pick_module(opened: Opened) -> GModule:
             "E0430",
             f"this spec returns a table ({', '.join(names) or 'empty'}): say which model to compile",
             origin,
-            helps=[f"with an entry, a Lua expression over those names: `--entry '{example}'`"],
+            helps=[f"with an entry, a Lua expression over those names: `--entry '{example}'`, in Python the second argument"],
         )
     if isinstance(result, Module):  # Torch's models without a graph: nn.Sequential():add(...)
         source = connect(new_module("Identity", [], result.origin), None, result.origin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Integral
 
 from graphspec.errors import fail
 from graphspec.suggest import did_you_mean
@@ -12,6 +13,9 @@ PRECISIONS = ("float32", "bf16")
 """Of matrix products of float32."""
 DEVICES = ("cpu", "native", "numpy", "cuda", "reference")
 """The names of devices; ``cuda`` may be followed by which one, as in ``cuda:1``."""
+
+LARGEST_SEED = 2**63 - 1
+"""Programs take it in 64 bits."""
 
 
 def check_settings(dtype: str, precision: str, index_base: int) -> None:
@@ -24,6 +28,12 @@ def check_settings(dtype: str, precision: str, index_base: int) -> None:
         raise fail("E0704", f"precision {precision} is of products of float32, not of {dtype}; leave out one of the two")
     if index_base not in (0, 1):
         raise fail("E0704", f"index_base must be 0 or 1, got {index_base!r}")
+
+
+def check_seed(seed: object, what: str = "seed") -> None:
+    """E0807 for what no random numbers are drawn from."""
+    if not isinstance(seed, Integral) or not 0 <= int(seed) <= LARGEST_SEED:
+        raise fail("E0807", f"{what} must be a whole number from 0 to {LARGEST_SEED}, got {seed!r}")
 
 
 def check_device(name: object) -> None:

@@ -17,7 +17,7 @@ ELSEWHERE = {
     "earlystopping": "patience", "hiddensize": "rnn_size", "numlayers": "n_layers",
     # commands, devices, types of numbers
     "train": "run", "fit": "run", "evaluate": "eval", "test": "eval", "generate": "sample", "infer": "predict", "convert": "weights",
-    "format": "fmt", "gpu": "cuda", "double": "float64", "float": "float32", "float16": "float32", "fp32": "float32",
+    "summary": "compile", "format": "fmt", "gpu": "cuda", "double": "float64", "float": "float32", "float16": "float32", "fp32": "float32",
     "bfloat16": "bf16",
 }  # fmt: skip
 """What PyTorch, Keras and their scripts call what has another name here, in the form of :func:`_plain`."""
@@ -60,3 +60,28 @@ def did_you_mean(name: str, known: Iterable[str], form: str = "{}") -> list[str]
     """A help line naming the closest known name, or none."""
     match = closest(name, known)
     return [f"did you mean `{form.format(match)}`?"] if match else []
+
+
+ATTRIBUTES = {
+    "Model": {
+        "eval": "evaluate()", "train": "training()", "zero_grad": "zero_gradients()", "zeroGradParameters": "zero_gradients()",
+        "state_dict": "{**parameters, **buffers}", "load_state_dict": "parameters.update(arrays)", "getParameters": "flat_parameters",
+        "named_parameters": "parameters.items()", "named_buffers": "buffers.items()",
+        "to": "graphspec.compile(spec, device=..., dtype=...)", "cuda": "graphspec.compile(spec, device='cuda')",
+        "cpu": "graphspec.compile(spec, device='cpu')", "double": "graphspec.compile(spec, dtype='float64')",
+        "updateOutput": "forward(inputs)", "updateGradInput": "backward(inputs, output_gradients)",
+    },
+    "Experiment": {
+        "fit": "train_step()", "train": "train_step()", "step": "train_step()", "eval": "evaluate()", "lr": "learning_rate",
+        "state_dict": "{**parameters, **buffers}", "load_state_dict": "parameters.update(arrays)",
+        "named_parameters": "parameters.items()", "named_buffers": "buffers.items()",
+    },
+}  # fmt: skip
+"""By class, what PyTorch, Torch and Keras call what has another name here."""
+
+
+def no_attribute(of: object, kind: str, name: str) -> AttributeError:
+    """For a Model or an Experiment without such an attribute; it says what that is called here."""
+    here = ATTRIBUTES[kind].get(name)
+    article = "an" if kind[0] in "AEIOU" else "a"
+    return AttributeError(f"{article} {kind} has no attribute {name!r}" + (f"; here it is `{here}`" if here else ""), name=name, obj=of)

@@ -16,7 +16,7 @@ import pytest
 
 import graphspec
 from graphspec import SpecError
-from graphspec.api import ELSEWHERE
+from graphspec.suggest import ATTRIBUTES
 from graphspec.training.loop import RunSettings, run
 from graphspec_runtime import PlanError
 
@@ -144,6 +144,11 @@ def test_inputs_that_do_not_fit_are_plain_errors(case: str, device: str) -> None
     assert caught.value.code == code
 
 
+def test_a_list_of_rows_of_other_lengths_is_told_so() -> None:
+    with pytest.raises(SpecError, match="the rows of this list are not all of one length"):
+        graphspec.compile(LINEAR)([[1, 2, 3], [4, 5]])
+
+
 def test_index_0_has_its_own_hint_and_index_base_shifts() -> None:
     with pytest.raises(SpecError, match="index_base=0") as caught:
         graphspec.compile(LOOKUP)(np.array([3, 0]))
@@ -178,7 +183,8 @@ def test_a_node_by_name() -> None:
 
 
 def test_options_and_what_is_wrong_with_them() -> None:
-    assert str(graphspec.compile(OPTIONS, size=5).inputs) == "float32[B, 5]"
+    for five in (5, np.int64(5), np.float32(5), "5"):
+        assert str(graphspec.compile(OPTIONS, size=five).inputs) == "float32[B, 5]"
     for given, code, text in (
         ({"sise": 5}, "E0602", "did you mean `size`"),
         ({"size": "big"}, "E0601", "size is a number"),
@@ -201,6 +207,10 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "no thread": ({"threads": 0}, "E0807"),
     "half a thread": ({"threads": 1.5}, "E0807"),
     "threads as a text": ({"threads": "2"}, "E0807"),
+    "no seed": ({"seed": None}, "E0807"),
+    "a seed below 0": ({"seed": -1}, "E0807"),
+    "half a seed": ({"seed": 1.5}, "E0807"),
+    "a seed of 64 bits": ({"seed": 2**63}, "E0807"),
     "root": ({"roots": ["no/such/folder"]}, "E0802"),
     "entry without a library": ({"entry": "network()"}, "E0431"),
 }
@@ -228,13 +238,13 @@ def test_what_a_model_says_of_itself() -> None:
     assert repr(graphspec.compile(LINEAR)) == "<Model of <text>: float32[B, 3] -> float32[B, 2], 8 parameters, cpu>"
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_names_of_other_frameworks_lead_to_ours(name: str) -> None:
-    model = graphspec.compile(LINEAR)
-    with pytest.raises(AttributeError, match=f"no attribute '{name}'; here it is `{re.escape(ELSEWHERE[name])}`"):
-        getattr(model, name)
-    for ours in re.findall(r"[a-z_]+", re.sub(r"\(.*|^graphspec\.", "", ELSEWHERE[name])):
-        assert hasattr(model, ours) or ours in ("items", "update", "compile")
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in ATTRIBUTES.items() for name in names])
+def test_names_of_other_frameworks_lead_to_ours(kind: str, name: str) -> None:
+    made, here = graphspec.compile(LINEAR) if kind == "Model" else graphspec.experiment(SPECS / "adding.spec"), ATTRIBUTES[kind][name]
+    with pytest.raises(AttributeError, match=f"an? {kind} has no attribute '{name}'; here it is `{re.escape(here)}`"):
+        getattr(made, name)
+    for ours in re.findall(r"[a-z_]+", re.sub(r"\(.*|^graphspec\.", "", here)):
+        assert hasattr(made, ours) or ours in ("items", "update", "compile")
 
 
 def test_a_name_that_nobody_knows_is_a_plain_error() -> None:

@@ -154,6 +154,16 @@ def test_a_file_that_cannot_be_used(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "made"), [("t.csv", "np.genfromtxt('t.csv', delimiter=',', skip_header=1)"), ("t.npy", "np.load('t.npy')")]
+)
+def test_how_another_file_becomes_one(name: str, made: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(SpecError) as caught:
+        opened("data.arrays", tmp_path, path=name).batch(0)
+    assert caught.value.diagnostics[0].helps == (f"`np.savez('data.npz', x={made})` makes one of it",)
+
+
+@pytest.mark.parametrize(
     ("fields", "words"),
     [({}, r"E0616.*data.arrays needs a path"), ({"path": "no.npz"}, r"E0610.*no.npz does not exist"), ({"path": "/etc/hosts"}, r"E0611")],
 )
@@ -175,6 +185,20 @@ def test_a_damaged_file_is_told_as_such(pack: Callable[..., None], data: st.Data
     (folder / "data.npz").write_bytes(content)
     with suppress(SpecError):
         opened("data.arrays", folder, path="data.npz").batch(0)
+
+
+def test_what_is_large_and_no_bomb_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """50,000 small photographs as float32 were refused, as what unpacks to much more than it is still is."""
+    monkeypatch.setattr("graphspec.data.arrays.MAX_BYTES", 1000)
+    (tmp_path / "data.npz").write_bytes(saved(x=np.random.default_rng(1).random((100, 30))))
+    assert opened("data.arrays", tmp_path, path="data.npz").batch(0).symbols == 64
+    np.savez_compressed(tmp_path / "data.npz", x=np.zeros((100, 300)))
+    with pytest.raises(SpecError, match=r"E0618.*data.npz is larger than 4,\d+ bytes unpacked"):
+        opened("data.arrays", tmp_path, path="data.npz").batch(0)
+    monkeypatch.setattr("graphspec.data.arrays.MAX_ARRAYS", 2000)
+    (tmp_path / "data.npz").write_bytes(saved(x=np.random.default_rng(1).random((100, 30))))
+    with pytest.raises(SpecError, match=r"E0618.*data.npz is larger than 2,000 bytes"):
+        opened("data.arrays", tmp_path, path="data.npz").batch(0)
 
 
 # -- what a checkpoint keeps -----------------------------------------------------------------------------------------------------

@@ -107,6 +107,15 @@ def test_a_path_in_the_spec_is_refused(case: str, tmp_path: Path) -> None:
     assert caught.value.diagnostics[0].span == HERE.span
 
 
+@pytest.mark.parametrize(("encoding", "told"), [("latin-1", "iconv -f LATIN1 "), ("utf-16", "iconv -f UTF-16 ")])
+def test_how_a_text_becomes_utf_8(encoding: str, told: str, tmp_path: Path) -> None:
+    """One in UTF-16, as Windows writes them, was told that it is Latin-1."""
+    (tmp_path / "corpus.txt").write_text("café\n", encoding=encoding)
+    with pytest.raises(SpecError) as caught:
+        TextSource(describe(path="corpus.txt"), [tmp_path]).corpus  # noqa: B018
+    assert told in caught.value.diagnostics[0].helps[0]
+
+
 def test_a_text_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graphspec.data.corpus.MAX_BYTES", 100)
     with pytest.raises(SpecError, match=r"E0618.*larger than 100 bytes"):

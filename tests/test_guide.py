@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import graphspec
 from graphspec.cli.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +18,7 @@ ARRAYS = re.findall(r"```lua\n(.*?)```", GUIDE, re.S)
 SMALLER = {
     "char_lm": "data.batch=4 data.seq_len=12 rnn_size=12 n_layers=1", "word_lm": "data.batch=4 data.seq_len=8 rnn_size=12 n_layers=1",
     "translate": "embedding=8 hidden=8 cell=16 align=8 data.batch=8", "digits": "",
+    "signs": "",
 }  # fmt: skip
 
 
@@ -34,7 +36,9 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     draw = np.random.default_rng(1)
     np.savez(tmp_path / "digits.npz", pixels=draw.random((90, 8)), label=draw.integers(1, 11, 90))
     np.savez(tmp_path / "photos.npz", image=draw.random((90, 3, 16, 16)), label=draw.integers(1, 5, 90))
+    np.savez(tmp_path / "signs.npz", pixels=draw.random((90, 8)), label=draw.integers(1, 4, 90))
     (tmp_path / "digits.spec").write_text(ARRAYS[0])
+    (tmp_path / "signs.spec").write_text(ARRAYS[2])
     return tmp_path
 
 
@@ -61,14 +65,25 @@ def test_every_command_of_the_guide_works(mine: Path, capsys: pytest.CaptureFixt
         assert main(words) == 0, (line, capsys.readouterr().err)
     said = capsys.readouterr()
     assert "runs/book" in said.out and "runs/small" in said.out
+    given, held = (graphspec.weights.read(run) for run in ("runs/digits", "runs/signs"))
+    assert all((given[f"Linear.{part}"] == held[f"body.{part}"]).all() for part in ("weight", "bias"))
     assert (mine / "alignment.svg").stat().st_size > 1000 and (mine / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("block", ARRAYS, ids=["digits", "photos"])
+@pytest.mark.parametrize("block", ARRAYS, ids=["digits", "photos", "signs"])
 def test_arrays_of_the_guide(mine: Path, block: str) -> None:
     (mine / "model.spec").write_text(block)
     assert main(["run", "model.spec", "--steps", "5", "--out", "runs/model"]) == 0
     assert main(["eval", "runs/model", "--whole"]) == 0
+
+
+def test_a_table_becomes_arrays(mine: Path) -> None:
+    rows = np.arange(90 * 8).reshape(90, 8).astype(str)
+    Path("digits.csv").write_text("a,b,c,d,e,f,g,h,class\n" + "".join(f"{','.join(row)},{i // 9 + 1}\n" for i, row in enumerate(rows)))
+    (text,) = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+    exec(text, {"np": np})
+    assert main(["run", "digits.spec", "--steps", "2", "--out", "runs/table"]) == 0
+    assert len(set(np.load("digits.npz")["label"][-9:])) > 1
 
 
 def test_what_the_readme_says_of_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

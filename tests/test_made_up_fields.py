@@ -23,13 +23,15 @@ UNUSED = "nn.Linear has no field 'tag', and nothing reads it"
         ("for i = 1, 3 do layer.tag = i end", [UNUSED], None),
         ("layer.tag = 'first'\nlocal _ = layer.tag", [], None),
         ("layer.tag = 1\nlayer:apply(function(m) m.tag = (m.tag or 0) + 1 end)", [], None),
+        ("layer.accGradParameters = function() end", ["nn.Linear has no field 'accGradParameters', and nothing reads it"],
+         "what is not to be trained stands before an `nn.ZeroGrad()`, which lets no gradient through"),
         ("layer.tag = nil", [], None),
         ("drop.p = 0.1", [], None),
         ("layer.gradWeight = nil", [], None),
         ("local Mine = torch.class('nn.Mine', 'nn.Sequential')\nlocal mine = nn.Mine()\nmine.tag = 3\nmine:add(layer)", [], None),
         ("local box = {}\nbox.tag = layer", [], None),
     ],
-)
+)  # fmt: skip
 def test_what_is_told(text: str, told: list[str], hint: str | None) -> None:
     warnings = [w for w in graphspec.compile(TEXT.format(text)).warnings if w.code == "W0221"]
     assert [w.message for w in warnings] == told

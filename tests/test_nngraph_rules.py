@@ -107,6 +107,10 @@ def test_n10_nothing_dangles() -> None:
     assert code(text) == "E0409"
     (warning,) = model(text, lenient=True).warnings
     assert (warning.code, warning.span is not None) == ("W0409", True)
+    twice = A + "local y = nn.Tanh()(a)\nlocal unused = nn.CAddTable()({a, y})\nreturn nn.gModule({a}, {y})"
+    with pytest.raises(SpecError) as caught:  # told once, though it reads two nodes of the graph
+        model(twice)
+    assert [(d.code, d.message) for d in caught.value.diagnostics] == [("E0409", "'unused' is fed by this graph but reaches no output")]
     unconnected = A + "local loose = nn.Identity()()\nreturn nn.gModule({a}, {nn.Tanh()(a)})"
     assert model(unconnected)(np.ones((1, 3))).shape == (1, 3)
 
@@ -242,13 +246,22 @@ def test_every_numbered_rule_has_a_line_and_a_test() -> None:
     assert written == tested
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_the_examples_of_the_page_compile_without_a_warning(number: int) -> None:
     blocks = re.findall(r"^```lua\n(.*?)^```", LANGUAGE.read_text(), re.M | re.S)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     found = graphspec.open.open_spec(blocks[number])
     assert found.warnings == []
     if isinstance(found.result, graphspec.build.ExperimentSpec):
         assert np.isfinite(graphspec.experiment(blocks[number], **{"data.batch": 4}).train_step())
     else:
         assert graphspec.compile(blocks[number]).flat_parameters.size >= 0
+
+
+def test_the_attention_of_the_page_sees_what_is_before() -> None:
+    (text,) = (block for block in re.findall(r"^```lua\n(.*?)^```", LANGUAGE.read_text(), re.M | re.S) if "MaskedSoftMax" in block)
+    attention, x = model(text), np.random.default_rng(1).standard_normal((2, 6, 16))
+    before = attention(x)
+    x[:, 4] += 1
+    moved = np.abs(attention(x) - before).max((0, 2))
+    assert (moved[:4] == 0).all() and (moved[4:] > 1e-3).all()

@@ -50,6 +50,26 @@ def call(name: str, fields: Mapping[str, Any]) -> str:
     return f"{name} {{ {', '.join(f'{k} = {str(v).lower()}' for k, v in fields.items())} }}"
 
 
+@pytest.mark.parametrize("held", ["nn.ZeroGrad()(body(x))", "nn.SelectTable(1)(nn.Scan(cell){xs = nn.View(1, -1, 5)(x)})"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("optimizer", ["adamw {}", "sgd { weightDecay = 0.5, momentum = 0.9 }"])
+def test_decay_leaves_what_no_gradient_reaches(optimizer: str, accumulate: int, held: str, points: Path) -> None:
+    """A layer behind nn.ZeroGrad that is not to be trained shrank all the same."""
+    text = SPEC.format(optimizer=optimizer, fields=f"accumulate = {accumulate}").replace(
+        "local hidden = nn.Dropout(0.3)(nn.BatchNormalization(6)(nn.Tanh()(nn.Linear(5, 6)(x))))",
+        "local body, now, before = nn.Linear(5, 6), nn.Identity()(), nn.Identity()()\n"
+        "local y1 = nn.ZeroGrad()(body(now))\n"
+        "local cell = nn.gModule({now, before}, {y1, nn.CAddTable()({before, y1})})\n"
+        f"local hidden = nn.View(-1, 6)({held})",
+    )
+    experiment = graphspec.experiment(text, device="numpy", **{"data.path": str(points)})
+    before = {name: array.copy() for name, array in experiment.parameters.items()}
+    for _ in range(3):
+        experiment.train_step()
+    moved = {name: bool((array != before[name]).all()) for name, array in experiment.parameters.items()}
+    assert moved == {"body.weight": False, "body.bias": False, "Linear.weight": True, "Linear.bias": True}
+
+
 # -- records ---------------------------------------------------------------------------------------------------------------------
 
 

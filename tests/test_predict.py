@@ -103,7 +103,7 @@ def test_a_language_model_takes_its_state_like_an_input() -> None:
     [
         (ONE, "", "E0319.*no node named"),
         (ONE, "score", "E0319.*no node named score.*did you mean `scores`"),
-        (SEVERAL, None, "E0807.*the loss has 2 criterions.*`node='scores'`"),
+        (SEVERAL, None, "E0807.*the loss has 2 criterions.*`--node scores`, in Python `node='scores'`"),
         ("local x = nn.Identity{'B', 3}()\nlocal points = data.arrays { path = 'points.npz' }\n"
          "return experiment { loss = nn.Select(1, 1)(nn.Mean(1)(nn.View(-1)(nn.Linear(3, 1)(x)))), inputs = { [x] = points.x } }\n",
          None, "E0807.*no criterion of a prediction and its target.*make it a local variable"),
@@ -117,6 +117,31 @@ def test_which_node_is_meant(text: str, node: str | None, said: str) -> None:
 
 def test_a_node_of_several_criterions_by_name() -> None:
     assert trained(SEVERAL, 2).predict(np.ones((2, 3)), node="scores").shape == (2, 2)
+
+
+@pytest.mark.parametrize("node", ["scores", "turned", "noisy", "all_of_them"])
+def test_many_examples_go_through_it_in_pieces(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once the memory of 12,000 images was two gigabytes.  What has no axis of examples is made of all of them."""
+    more = """
+local turned, noisy = nn.Transpose({1, 2})(scores), nn.Sampler()({scores, nn.Identity()(scores)})
+local all_of_them = nn.Mean(1)(scores)
+local drawn = nn.MSECriterion()({noisy, nn.Transpose({1, 2})(turned)})
+local loss = nn.CAddTable()({loss, drawn, nn.Select(1, 1)(all_of_them)})
+"""
+    experiment = trained(ONE.replace("return", more + "return"), 2)
+    x = np.random.default_rng(1).standard_normal((11, 3))
+    wanted, seen = experiment.predict(x, node=node), []
+    monkeypatch.setattr("graphspec.training.predicting.AT_ONCE", 4)
+    call = graphspec.Model.__call__
+    monkeypatch.setattr(graphspec.Model, "__call__", lambda model, *given: seen.append(given[0].shape) or call(model, *given))
+    found = experiment.predict(x, node=node)
+    assert seen == ([(11, 3)] if node == "all_of_them" else [(4, 3), (4, 3), (3, 3)])
+    assert found.shape == wanted.shape
+    if node == "noisy":
+        assert len(np.unique(found.round(4))) == found.size
+    else:
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    np.testing.assert_array_equal(experiment.predict(x, node=node), found)
 
 
 # -- the command -----------------------------------------------------------------------------------------------------------------
@@ -161,6 +186,14 @@ def test_files_that_do_not_fit(run_folder: str, arrays: dict[str, Any] | None, s
         np.savez("new.npz", **arrays)
     assert main(["predict", run_folder, "new.npz"]) == 1
     assert re.search(said, capsys.readouterr().err, re.S)
+
+
+def test_only_npz_files_are_written(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was called scores.csv had the bytes of an archive."""
+    np.savez("new.npz", x=np.ones((2, 3)))
+    assert main(["predict", run_folder, "new.npz", "-o", "scores.csv"]) == 1
+    assert "error[E0807]: scores.csv: predictions are written as .npz" in capsys.readouterr().err
+    assert not Path("scores.csv").exists()
 
 
 def test_a_carried_state_is_not_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:

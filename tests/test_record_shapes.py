@@ -140,6 +140,7 @@ REFUSED = [
     ("MM", (), [(3,), (3, 2)], "E0302", "at least 2 axes"),
     ("MixtureTable", (), [("B", 3), ("B", 4, 5)], "E0302", "4 vs 3"),
     ("CSubTable", (), [(2,), (2,), (2,)], "E0302", "a table of 2 is wanted here"),
+    ("CTCCriterion", (), [(2, 3, 4), (3, 2)], "E0302", "`graphspec modules CTCCriterion` says what it takes"),
     ("SoftMax", (), [(2, 2, 2, 2, 2)], "E0302", "1 to 4 axes are wanted here"),
     ("Linear", (3, 4), [("B", 5)], "E0302", "dim 2: 5 vs 3"),
     ("MSECriterion", (), [("B", 5), ("B", 4)], "E0301", "MSECriterion inputs must have equal shapes"),
@@ -246,14 +247,21 @@ def test_broadcast_hint_names_replicate(big: Any, small: Any, words: str) -> Non
         assert words in said(caught.value)
 
 
-def test_softmax_on_three_axes_is_a_warning() -> None:
-    x = source("A", "B", 4)
-    found = assumptions(typed([x], use("LogSoftMax", (), x)))
-    assert [d.code for d in found] == ["W0315"]
-    assert "normalises axis 1" in found[0].message
-    assert "nn.View" in " ".join(found[0].helps)
-    x = source("B", 4)
-    assert not assumptions(typed([x], use("LogSoftMax", (), x)))
+@pytest.mark.parametrize(("name", "dims", "told"), [
+    ("LogSoftMax", ("A", "B", 4), "nn.LogSoftMax on three axes normalises axis 1 (Torch's rule), here of [A, B, 4]"),
+    ("SoftMax", ("B", 2, "T", "T"), "nn.SoftMax on four axes normalises axis 2 (Torch's rule), here of [B, 2, T, T]"),
+    ("SoftMin", ("B", 2, "T", "T"), "nn.SoftMin on four axes normalises axis 2 (Torch's rule), here of [B, 2, T, T]"),
+    ("SoftMax", ("B", 4), None),
+    ("SpatialSoftMax", ("B", 2, "H", "W"), None),
+])  # fmt: skip
+def test_softmax_of_planes_is_a_warning(name: str, dims: tuple[Any, ...], told: str | None) -> None:
+    """Attention's scores went through it by heads, without a word."""
+    x = source(*dims)
+    found = assumptions(typed([x], use(name, (), x)))
+    assert [(d.code, d.message) for d in found] == ([("W0315", told)] if told else [])
+    assert all(f"nn.Bottle(nn.{name}())" in d.helps[0] for d in found)
+    x = source(*dims)
+    assert not assumptions(typed([x], use("Bottle", (new_module(name, [], NOWHERE),), x)))
 
 
 def test_softmax_over_time_is_an_error() -> None:

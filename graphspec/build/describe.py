@@ -49,8 +49,8 @@ class Fielded:
     def whole(self, field: str, least: int = 1) -> int:
         """A field that counts something; an error when it is no whole number or too small."""
         value = self.fields[field]
-        if not float(value).is_integer() or value < least:
-            raise self._must(field, f"be a whole number of at least {least}, got {value:g}")
+        if not float(value).is_integer() or not least <= value < 2**63:
+            raise self._must(field, f"be a whole number of at least {least}{', and below 2^63' * (value >= 2**63)}, got {value:g}")
         return int(value)
 
     def number(self, field: str, least: float = -math.inf, below: float = math.inf) -> float:

@@ -50,6 +50,8 @@ class Overrides:
 def convert(name: str, value: Any, default: Any) -> Any:
     """A value from outside (text from the command line, anything from Python) in the type of the default."""
     wanted = type_name(default) if default is not None else "any"
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()  # a number of NumPy's
     if isinstance(value, bool):
         found: Any = value
     elif isinstance(value, (int, float)):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from graphspec.build import ExperimentSpec
 from graphspec.check import check, on_device
 from graphspec.cli.common import opened, spec_arguments, typed
 from graphspec.cli.output import OK, WRONG_GRADIENTS, Output
 from graphspec.engine import device_named
+from graphspec.errors import fail
+from graphspec.settings import check_seed
 from graphspec.training.step import training_setup
 
 
@@ -20,6 +23,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
+    check_seed(args.seed, "--seed")
+    if not (math.isfinite(args.scale) and args.scale >= 0):
+        raise fail("E0807", f"--scale must be at least 0 and finite, got {args.scale:g}")
     found = opened(args)
     if isinstance(found.result, ExperimentSpec):
         model = training_setup(found, "float64").typed

@@ -17,6 +17,7 @@ from graphspec.passes.told import Count
 from graphspec.plots.style import format_of, save
 from graphspec.probe import Measured, Rescaling, Subject, measure, of_experiment, of_model
 from graphspec.probe.picture import norms_over_time
+from graphspec.settings import check_seed
 from graphspec.training.experiment import Experiment
 
 MAX_STEPS = 100_000
@@ -103,6 +104,7 @@ def _subject(args: argparse.Namespace, out: Output, path: str, options: list[str
     found = opened(own)
     out.warnings(found.warnings)
     if not isinstance(found.result, ExperimentSpec):
+        check_seed(1 if args.seed is None else args.seed, "--seed")
         return of_model(found, label, args.steps, args.sequences, 1 if args.seed is None else args.seed)
     if args.seed is not None:
         found = opened(own, **{"experiment.seed": args.seed})

@@ -21,6 +21,9 @@ Array = np.ndarray[Any, Any]
 KINDS = {"f": np.float32, "i": np.int32, "u": np.int32, "b": np.int32}
 """By NumPy's kind of an array: the dtype of its stream."""
 
+MAX_ARRAYS = 4_000_000_000
+"""Bytes of a file of arrays, packed or not: all of it is read into memory."""
+
 
 class ArraySource(DataSource):
     """The arrays of an ``.npz`` file, each a stream by its name; their first axis counts examples, and comes out as it is: [B, ...].
@@ -40,13 +43,17 @@ class ArraySource(DataSource):
         given = self.fields["path"]
         if not given:
             raise self.wrong("E0616", "data.arrays needs a path: `data.arrays { path = 'data.npz' }`", "path")
-        found = self._read(find_file(self, "path"))
+        found = self._read(find_file(self, "path", MAX_ARRAYS))
         counts = {name: len(array) for name, array in found.items()}
         if len(set(counts.values())) != 1:
             told = ", ".join(f"{name} has {count:,}" for name, count in counts.items()) or "there is none"
             raise self._unusable(f"the arrays must have as many examples each, and {told}")
         self.check_recorded("file of arrays", given, _sha256(found))
         return found
+
+    @cached_property
+    def sha256(self) -> str:
+        return _sha256(self.arrays)
 
     def _read(self, path: Path) -> dict[str, Array]:
         try:
@@ -143,20 +150,30 @@ class ArraySource(DataSource):
         if self.stored and "arrays" not in self.__dict__:
             return dict(self.stored)
         return {
-            "name": self.fields["path"], "sha256": _sha256(self.arrays),
+            "name": self.fields["path"], "sha256": self.sha256,
             "streams": sorted(self.arrays), "attributes": dict(self.attributes),
         }  # fmt: skip
+
+
+MADE_OF = {
+    ".npy": "np.load('{}')", ".csv": "np.genfromtxt('{}', delimiter=',', skip_header=1)",
+    ".tsv": "np.genfromtxt('{}', delimiter='\\t', skip_header=1)", ".txt": "np.loadtxt('{}')",
+}  # fmt: skip
+"""How files of other kinds are read into an array, by their endings."""
 
 
 def read_npz(path: Path, called: str) -> dict[str, Any]:
     """What an ``.npz`` file holds, by name; E0620 for a file that is none, E0618 for one that is too large."""
     if not zipfile.is_zipfile(path):
-        raise fail("E0620", f"{called} cannot be used: it is no .npz file", helps=["numpy.savez writes one"])
+        made = MADE_OF.get(path.suffix.lower(), "").format(path.name)
+        helps = [f"`np.savez('data.npz', x={made})` makes one of it" if made else "numpy.savez writes one"]
+        raise fail("E0620", f"{called} cannot be used: it is no .npz file", helps=helps)
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > MAX_BYTES:
-            raise fail("E0618", f"{called} is larger than {MAX_BYTES:,} bytes unpacked")
+        most = min(MAX_ARRAYS, max(MAX_BYTES, 10 * path.stat().st_size))  # a small file of a great many zeros fills no memory
+        if unpacked > most:
+            raise fail("E0618", f"{called} is larger than {most:,} bytes unpacked")
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
     except SpecError:
@@ -169,5 +186,6 @@ def _sha256(arrays: Mapping[str, Array]) -> str:
     """Of what the streams hold, so that it does not change with the file's packing."""
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
-        total.update(f"{name}:{array.dtype}:{array.shape};".encode() + array.tobytes())
+        total.update(f"{name}:{array.dtype}:{array.shape};".encode())
+        total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ def default_corpus() -> Corpus:
     return Corpus(DEFAULT, text, hashlib.sha256(text.encode()).hexdigest())
 
 
-def find_file(source: DataSource, field: str) -> Path:
-    """The file that a field of a source names.
+def find_file(source: DataSource, field: str, most: int | None = None) -> Path:
+    """The file that a field of a source names, of at most so many bytes (by default those that a text may have).
 
     A path that came from the command line or the API is the user's authority.  One that stands in the spec is looked up under the
     roots and must not leave them, links followed.  Raises E0610 (missing), E0611 (outside the roots), E0618 (too large).
@@ -52,8 +53,9 @@ def find_file(source: DataSource, field: str) -> Path:
             reason = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
             form = str(Path(given).parent / "{}")
             raise source.wrong("E0610", f"{given} {reason}", field, helps=did_you_mean(path.name, _names(path.parent), form))
-        if path.stat().st_size > MAX_BYTES:
-            raise source.wrong("E0618", f"{given} is larger than {MAX_BYTES:,} bytes", field)
+        most = MAX_BYTES if most is None else most
+        if path.stat().st_size > most:
+            raise source.wrong("E0618", f"{given} is larger than {most:,} bytes", field)
     except (OSError, ValueError) as failure:  # ValueError: a NUL in the path
         raise _unreadable(source, field, failure) from None
     return path
@@ -75,7 +77,8 @@ def read_corpus(source: DataSource, field: str) -> Corpus:
         data = path.read_bytes()
     except OSError as failure:
         raise _unreadable(source, field, failure) from None
-    helps = ["`iconv -f LATIN1 -t UTF-8 OLD > NEW` makes one in UTF-8 of a text in Latin-1"]
+    kind, title = ("UTF-16", "UTF-16") if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ("LATIN1", "Latin-1")
+    helps = [f"`iconv -f {kind} -t UTF-8 OLD > NEW` makes one in UTF-8 of a text in {title}"]
     text = decoded(data, lambda told: source.wrong("E0612", f"{given} {told}", field, helps=helps))
     if not text:
         raise source.wrong("E0613", f"{given} is empty", field)

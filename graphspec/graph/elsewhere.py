@@ -61,8 +61,8 @@ ELSEWHERE = {
     "TimeDistributed": "Bottle, or nn.Sequencer over the first axis",
     "Bidirectional": "BiSequencer, of steps; of whole sequences nn.SeqBRNN",
     "Masking": "MaskZero, around the module that reads zeros",
-    "MultiheadAttention": "written with nn.Linear, nn.MM and nn.SoftMax",
-    "MultiHeadAttention": "written with nn.Linear, nn.MM and nn.SoftMax",
+    "MultiheadAttention": "written with nn.Linear, nn.MM and nn.MaskedSoftMax or `nn.Bottle(nn.SoftMax())`",
+    "MultiHeadAttention": "written with nn.Linear, nn.MM and nn.MaskedSoftMax or `nn.Bottle(nn.SoftMax())`",
     # losses
     "L1Loss": "AbsCriterion", "MSELoss": "MSECriterion", "HuberLoss": "SmoothL1Criterion", "SmoothL1Loss": "SmoothL1Criterion",
     "CrossEntropyLoss": "CrossEntropyCriterion, of classes from 1", "NLLLoss": "ClassNLLCriterion, of classes from 1",

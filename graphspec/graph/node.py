@@ -297,12 +297,13 @@ def leading_to(outputs: Sequence[Node], inputs: Sequence[Node] = ()) -> list[Nod
 
 
 def _dangling(graph: GModule, origin: Origin) -> list[Diagnostic]:
-    inside = {id(n) for n in graph.nodes}
+    seen = {id(n) for n in graph.nodes}
     problems = []
     for node in graph.nodes:
         for reader in node.readers:
-            if id(reader) in inside or reader.discarded:
+            if id(reader) in seen or reader.discarded:
                 continue
+            seen.add(id(reader))  # what reads two nodes of the graph is told once
             if reader.piece:
                 index, count = reader.piece
                 if reader.readers and not all(r.discarded for r in reader.readers):

@@ -154,19 +154,25 @@ class MulConstant(Pointwise):
         return b.scale(x, m.args.constant_scalar)
 
 
+AXES = {3: "three", 4: "four"}
+
+
 class SoftMaxFamily(Record):
     """Base of modules that normalise one axis, by Torch's rule: the only axis of a vector, axis 2 of ``[B, n]``, axis 1 of
     ``[n, h, w]``, axis 2 of ``[B, n, h, w]``.
 
-    Three axes are a plane of Torch's, and in a spec much more often a sequence ``[T, B, n]``; so they are warned of (W0315), and
-    refused where the axis is a Scan's time axis (E0316).
+    Three and four axes are planes of Torch's, and in a spec much more often a sequence ``[T, B, n]`` or attention's
+    ``[B, heads, T, T]``; so they are warned of (W0315), and refused where the axis is a Scan's time axis (E0316).
     """
 
     source = TORCH + "transfer.md#softmax"
-    differs = "on three axes there is a warning (W0315), and an error where it would normalise the time axis of nn.Scan (E0316)"
+    differs = "on three and four axes there is a warning (W0315), and an error where it would normalise the time axis of nn.Scan (E0316)"
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((), (5,)), Sample((), (2, 3)), Sample((), (3, 2, 2)), Sample((), (2, 3, 2, 2)), Sample((), Leaf((3, 4), -9.0, 9.0)),
     )
+
+    planes: ClassVar[str | None] = None
+    """The module that normalises the planes of images alone, if there is one."""
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.like(x, y)
@@ -174,15 +180,16 @@ class SoftMaxFamily(Record):
         if dims is None:
             return
         axis = self.axis(len(dims))
-        if len(dims) != 3:
+        if len(dims) < 3:
             return
-        n = str(dims[2]) if dims[2].value is not None else "n"
-        helps = [f"for the last axis: put nn.{self.name} into the cell of the Scan, or write `nn.View(-1, {n})` before it and a View after"]
+        axes = f"on {AXES[len(dims)]} axes"
+        last = f"for the last axis: `nn.Bottle(nn.{self.name}())`, or put nn.{self.name} into the cell of the Scan"
         if is_time_axis(s, dims[axis]):
-            raise impossible(s, m, "on three axes it normalises axis 1, which is time here", s.show(x), "E0316", inputs=[(1, x)],
-                             helps=[*helps, "for the steps of each sequence: `nn.Select` or `nn.Transpose` to `[B, T]` first"])
-        s.warn(error("W0315", f"nn.{self.name} on three axes normalises axis 1 (Torch's rule), here of {s.show(x)}", s.current.origin,
-                     severity="warning", helps=[*helps, "for axis 1: nothing to do; on `[B, n]` or `[B, n, h, w]` there is no doubt"]))
+            raise impossible(s, m, f"{axes} it normalises axis {axis + 1}, which is time here", s.show(x), "E0316", inputs=[(1, x)],
+                             helps=[last, "for the steps of each sequence: `nn.Select` or `nn.Transpose` to `[B, T]` first"])
+        planes = f": `nn.{self.planes}()` says so" if self.planes else ": nothing to do"
+        s.warn(error("W0315", f"nn.{self.name} {axes} normalises axis {axis + 1} (Torch's rule), here of {s.show(x)}", s.current.origin,
+                     severity="warning", helps=[last, f"for axis {axis + 1}, the planes of images{planes}"]))
 
     @staticmethod
     def axis(rank: int) -> int:
@@ -214,6 +221,7 @@ class SoftMax(SoftMaxFamily):
 
     name = "SoftMax"
     doc = "y_i = exp(x_i) / sum_j exp(x_j)"
+    planes = "SpatialSoftMax"
 
     def apply(self, b: Lowering, x: Value, axis: int) -> Value:
         return softmax(b, x, axis)
@@ -227,6 +235,7 @@ class LogSoftMax(SoftMaxFamily):
     name = "LogSoftMax"
     doc = "y_i = x_i - log(sum_j exp(x_j))"
     source = TORCH + "transfer.md#logsoftmax"
+    planes = "SpatialLogSoftMax"
 
     def apply(self, b: Lowering, x: Value, axis: int) -> Value:
         return log_softmax(b, x, axis)

@@ -43,11 +43,12 @@ CellTree = Union[Cell, Sequence["CellTree"]]
 class Mismatch(Exception):
     """Two types that cannot be one.  ``axis`` (from 0) tells where two shapes differ; None when it is not about one size.
 
-    Of a tensor that has another rank ``cell`` is the tensor, and ``wanted`` what it should have been.
+    Of a tensor that has another rank ``cell`` is the tensor, and ``wanted`` what it should have been; ``table``: it is about how many
+    elements a table has.
     """
 
     def __init__(self, message: str, axis: int | None = None, left: Size | None = None, right: Size | None = None,
-                 cell: Cell | None = None, wanted: Sequence[Size] = ()) -> None:  # fmt: skip
+                 cell: Cell | None = None, wanted: Sequence[Size] = (), table: bool = False) -> None:  # fmt: skip
         super().__init__(message)
         self.message = message
         self.axis = axis
@@ -55,6 +56,7 @@ class Mismatch(Exception):
         self.right = right
         self.cell = cell
         self.wanted = wanted
+        self.table = table
 
 
 @dataclass
@@ -202,7 +204,7 @@ class Solver:
             self.find(cell).items = found
             self.changes += 1
         if len(found) != n:
-            raise Mismatch(f"a table of {n} is wanted here, got {self.show(cell)}")
+            raise Mismatch(f"a table of {n} is wanted here, got {self.show(cell)}", table=True)
         return found
 
     def set(self, cell: Cell, dims: Sequence[SizeLike] | None = None, dtype: str | None = None) -> None:

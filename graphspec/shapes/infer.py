@@ -268,7 +268,9 @@ class Types(Solver):
             if self._about_output(use, clash):
                 self.problems.append(self._unwanted(use, clash, what, text))
                 return
-            problem = self.explain("E0302", f"{what}: the input does not fit", text, parts)
+            ours = clash.table and use.module is not None and not isinstance(use.module, GModule)
+            helps = [f"`graphspec modules {what.removeprefix('nn.')}` says what it takes"] if ours else []
+            problem = self.explain("E0302", f"{what}: the input does not fit", text, parts, helps=helps)
             if clash.axis is not None:
                 dims = [self.resolve(n) for n in self.find(use.x).dims or ()]
                 fixes = rearranged(use.module, dims, clash.axis, clash.right)

@@ -22,6 +22,7 @@ from graphspec.graph import initial_value, initial_values, views
 from graphspec.open import Opened, open_spec
 from graphspec.settings import check_settings
 from graphspec.states import warnings_of
+from graphspec.suggest import no_attribute
 from graphspec.tensorfile import write_tensors
 from graphspec.training.anomaly import Watched
 from graphspec.training.checkpoint import STATE, Found, check_same_data, load_checkpoint
@@ -157,6 +158,9 @@ class Experiment:
         shapes = {port: array.shape for port, array in self.setup.feeding.inputs(batch.arrays).items()}
         letters = bind_sizes(self._evaluate.program, shapes, partial=True)
         return {name: self._resident(np.zeros([n.evaluate(letters) for n in t.shape], t.dtype)) for name, t in self.setup.carried.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(self, "Experiment", name)
 
     @property
     def learning_rate(self) -> float:

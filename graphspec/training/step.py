@@ -14,7 +14,7 @@ from graphspec.ir.builder import Builder
 from graphspec.ir.core import Port, Program, TensorType, Value, tensor
 from graphspec.lower import flatten
 from graphspec.open import Opened, with_tried_fixes
-from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, leaves, lower_module, open_frame, pack
+from graphspec.program import Frame, Typed, buffer_updates, infer, leaf_names, leaves, lower_module, open_frame, pack, unpack
 from graphspec.states import Memory, hand_in, handed_out, kept, remembered
 from graphspec.training.feeding import Feeding
 from graphspec.training.fields import check_fields
@@ -173,7 +173,8 @@ def gradient_program(setup: Setup) -> Program:
     Results: ``loss``, ``gradients`` (flat, of this batch's own), and the new values of running statistics and carried states, donated.
     """
     frame, loss, on = _forward(setup, True, False)
-    outputs = [(Port("loss", "loss"), loss), (Port("gradients", "output"), _gradient(setup, frame, loss))]
+    gradient = _flat(setup, frame, _gradients(setup, frame, loss))
+    outputs = [(Port("loss", "loss"), loss), (Port("gradients", "output"), gradient)]
     return frame.finish("gradient", [*outputs, *buffer_updates(frame), *on])
 
 
@@ -191,8 +192,9 @@ def training_program(setup: Setup) -> Program:
     rate = frame.input("learning_rate", tensor((), setup.typed.dtype), "input")
     state = {name: frame.input(f"optimizer.{name}", flat.type, "state") for name in optimizer.state(fields)}
     before = frame.input("gradients", flat.type, "gradient") if setup.accumulate > 1 else None
-    gradient = _gradient(setup, frame, loss)
+    found = _gradients(setup, frame, loss)
     with b.at(setup.spec.origin):
+        gradient = _flat(setup, frame, found)
         step = b.cast(frame.values["step"], "float64")
         if before is not None:
             gradient = b.scale(b.add(before, gradient), 1 / setup.accumulate)
@@ -200,6 +202,9 @@ def training_program(setup: Setup) -> Program:
         norm = gradient_norm(b, gradient)
         gradient = clipped(b, gradient, norm, setup.spec.fields)
         new, new_state = optimizer.rule(Update(b, flat, gradient, state, rate, step, fields))
+        if fields["weightDecay"] and None in found:  # decay leaves what no gradient reaches as it is, as torch.optim's does
+            before_and_after = zip(_tensors(setup, frame), unpack(b, new, setup.graph.all_parameters()), found, strict=True)
+            new = pack(b, [old if g is None else moved for old, moved, g in before_and_after])
     outputs = [
         (Port("loss", "loss"), loss),
         (Port("gradient_norm", "output"), norm),
@@ -217,7 +222,7 @@ def accumulation_program(setup: Setup) -> Program:
     """
     frame, loss, on = _forward(setup, True, setup.judged)
     before = frame.input("gradients", frame.values["parameters"].type, "gradient")
-    gradient = _gradient(setup, frame, loss)
+    gradient = _flat(setup, frame, _gradients(setup, frame, loss))
     with frame.b.at(setup.spec.origin):
         norm, total = gradient_norm(frame.b, gradient), frame.b.add(before, gradient)
     outputs = [
@@ -228,16 +233,26 @@ def accumulation_program(setup: Setup) -> Program:
     return frame.finish("accumulate", [*outputs, *buffer_updates(frame), *on])
 
 
-def _gradient(setup: Setup, frame: Frame, loss: Value) -> Value:
-    """The flat gradient of the loss, and of what is minimised beside it."""
-    b, parameters = frame.b, setup.graph.all_parameters()
-    if not parameters:
+def _tensors(setup: Setup, frame: Frame) -> list[Value]:
+    """The parameters, in the order of the flat buffer."""
+    return [frame.b.scope.parameters[id(p)] for p in setup.graph.all_parameters()]
+
+
+def _gradients(setup: Setup, frame: Frame, loss: Value) -> list[Value | None]:
+    """For each parameter the gradient of the loss, and of what is minimised beside it; None where there is no way from one to the other."""
+    b, tensors = frame.b, _tensors(setup, frame)
+    if not tensors:
         raise fail("E0606", "experiment: the model has no parameters, so there is nothing to train", setup.spec.origin)
-    tensors = [b.scope.parameters[id(p)] for p in parameters]
     with b.at(setup.spec.origin):
         results = [loss] if (terms := b.objective()) is None else [loss, terms]
-        found = gradients(b, {result: b.full_like(result, 1.0) for result in results}, tensors)
-        return pack(b, [g if g is not None else b.zeros(v.type) for g, v in zip(found, tensors, strict=True)])
+        return gradients(b, {result: b.full_like(result, 1.0) for result in results}, tensors)
+
+
+def _flat(setup: Setup, frame: Frame, found: list[Value | None]) -> Value:
+    """Gradients of the parameters as one flat buffer."""
+    b = frame.b
+    with b.at(setup.spec.origin):
+        return pack(b, [b.zeros(v.type) if g is None else g for g, v in zip(found, _tensors(setup, frame), strict=True)])
 
 
 def gradient_norm(b: Builder, gradient: Value) -> Value:

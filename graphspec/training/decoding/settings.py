@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphspec.errors import fail
+from graphspec.settings import LARGEST_SEED
 
 Array = np.ndarray[Any, Any]
 
@@ -26,8 +27,6 @@ LENGTH, SOURCE_LENGTH = 500, 200
 TEMPERATURE = 0.8
 """At which a language model draws, unless told otherwise; what is made of a source, and a beam, is the likeliest."""
 
-LARGEST_SEED = 2**63 - 1
-"""Programs take it in 64 bits."""
 LARGEST_TEMPERATURE = 1e30
 """More does not fit into float32; all symbols are equally likely long before."""
 
