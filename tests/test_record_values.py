@@ -145,6 +145,17 @@ def test_nothing_is_taken_from_beyond_an_axis(name: str, args: tuple[int, ...], 
     assert caught.value.code == "E0311"
 
 
+@pytest.mark.parametrize("device", ["numpy", "cpu"])
+def test_a_glimpse_at_no_place_stays_inside_the_image(device: str) -> None:
+    image, place = source("B", 1, 6, 6), source("B", 2)
+    program = forward_program(typed([image, place], use("SpatialGlimpse", (3, 1), [image, place])), False)
+    places = np.array([[np.nan, np.nan], [np.inf, -np.inf]])
+    given = {"input.1": np.ones((2, 1, 6, 6)), "input.2": places, "parameters": np.zeros(0), "seed": np.array(1), "step": np.array(0)}
+    found = Engine(program, open_device(device)).run(given)["output"]
+    corner = np.array([[0, 0, 0], [0, 1, 1], [0, 1, 1]])
+    np.testing.assert_array_equal(found[:, 0], [corner, corner[::-1]])
+
+
 def test_sizes_equal_by_a_guard_only() -> None:
     """Two forms of one size: the program runs where they agree, and says where not."""
     a, c = source("T", "B"), source("N", 2)

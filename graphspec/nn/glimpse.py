@@ -41,7 +41,7 @@ class SpatialGlimpse(Image):
 
     ``size`` is ``{h, w}``, or a number for both.  The location is (y, x), from (-1, -1) at the top left to (1, 1); what lies outside of the
     image is 0.  With a scale of 2 larger patches are averaged, else they are shrunk, linear in between, their corners staying corners.  The
-    location has no gradient.  Mnih, Heess, Graves and Kavukcuoglu (2014).
+    location has no gradient; NaN is taken for -1.  Mnih, Heess, Graves and Kavukcuoglu (2014).
     """
 
     name = "SpatialGlimpse"
@@ -104,7 +104,8 @@ class SpatialGlimpse(Image):
             x = b.pad(x, axis, margin, margin) if margin else x
             at = b.select(place, 1, axis - 2)
             room = b.broadcast(b.size_value(x.shape[axis] - side, "float64"), at.shape, ())
-            at = b.minimum(room, b.maximum(b.full_like(at, 0), b.mul(at, room)))
+            inside = b.compare(at, b.full_like(at, 0), "gt")  # not so where it is NaN, which is no place either
+            at = b.where(inside, b.minimum(room, b.mul(at, room)), b.full_like(at, 0))
             x = pieces(b, x, axis, b.cast(at, "int32"), side)
         first = m.args.patches[0]
         if sides == first:
