@@ -56,6 +56,13 @@ OPEN |= {("GatedLinearUnit", i) for i in range(4)}  # whether there are halves
 OPEN |= {("SpatialAutoCropMSECriterion", 0), ("SpatialAutoCropMSECriterion", 1)}  # how much is left out
 
 
+HIDING: set[Any] = {"ArgMax", "BinaryClassReward", "Constant", "Kmeans", "NarrowTable", "ReinforceBernoulli", "ReinforceCategorical",
+                    "SelectTable", "VRClassReward"}
+"""Records whose output is a choice or a constant: of a first input that is NaN they may hand on nothing."""
+HIDING |= {("MaskedLoss", 2), ("Power", 5)}  # all rows are left out; x ** 0
+HIDING |= {("SparseLinear", i) for i in range(3)}  # an index that is NaN is refused
+
+
 def without_samples(records: list[Record]) -> list[str]:
     return [r.name for r in records if not r.samples]
 
@@ -150,6 +157,18 @@ def test_tied_use(record: Record, sample: Sample) -> None:
     assert len(case.probe.parameters) == len(once.all_parameters())
     report = compare(case.probe.forward, case.probe.backward, case.point, case.parameter_names)
     assert report.ok, report.to_json()
+
+
+@pytest.mark.parametrize(("record", "sample"), params([(r, s, i) for r, s, i in SAMPLES if not {r.name, (r.name, i)} & HIDING]))
+def test_nan_is_handed_on(record: Record, sample: Sample) -> None:
+    """A number that is none must reach the loss: there a run finds out that it has gone astray."""
+    case = Case(record, sample)
+    first = case.typed.input_names[0]
+    if first not in case.probe.float_inputs:
+        return
+    with np.errstate(all="ignore"):
+        found = case.probe.results({**case.point, first: np.full_like(case.point[first], np.nan)})
+    assert any(np.isnan(found[name]).any() for name in case.probe.outputs)
 
 
 def planted(case: Case, scale: float) -> Any:

@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sampl
 from graphspec.graph.parameter import fill
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import INPLACE, TORCH, Pointwise, axis_of, only, unless_known, with_gradient_of
+from graphspec.nn.common import INPLACE, TORCH, Pointwise, axis_of, only, positive, unless_known, with_gradient_of
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -21,8 +21,8 @@ BENT = (Leaf((5,), -2.0, 2.0, gap=0.1), Leaf((2, 3), -2.0, 2.0, gap=0.1), Leaf((
 
 
 def above(b: Lowering, x: Value, limit: float, then: Value, otherwise: Value) -> Value:
-    """``then`` where x is more than the limit."""
-    return b.where(b.compare(x, b.full_like(x, limit), "gt"), then, otherwise)
+    """``then`` where x is more than the limit, or NaN."""
+    return b.where(b.compare(x, b.full_like(x, limit), "le"), otherwise, then)
 
 
 class Bounded(Pointwise):
@@ -38,7 +38,7 @@ class Bounded(Pointwise):
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         low, high = self.bounds(m.args)
-        inside = b.where(b.compare(x, b.full_like(x, high), "lt"), x, b.full_like(x, high))
+        inside = b.where(b.compare(x, b.full_like(x, high), "ge"), b.full_like(x, high), x)
         return above(b, x, low, inside, b.full_like(x, low))
 
 
@@ -304,8 +304,7 @@ class CReLU(Record):
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
-        zero = b.full_like(x, 0)
-        return b.concat([above(b, x, 0, x, zero), above(b, b.neg(x), 0, b.neg(x), zero)], self.axis(m, x.type.rank))
+        return b.concat([positive(b, x), positive(b, b.neg(x))], self.axis(m, x.type.rank))
 
 
 @register

@@ -122,6 +122,12 @@ def of_rows(b: Lowering, x: Value, index: Value) -> Value:
     return b.gather(b.reshape(x, (count * n,)), places)
 
 
+def positive(b: Lowering, x: Value) -> Value:
+    """``max(x, 0)``, with no gradient at 0; NaN stays."""
+    zero = b.full_like(x, 0)
+    return b.where(b.compare(x, zero, "le"), zero, x)
+
+
 def with_gradient_of(b: Lowering, value: Value, other: Value) -> Value:
     """The value, to the last bit, through which gradients go by definition as if it were ``other``: the difference added to it is 0."""
     return b.add(b.hold(value), b.sub(other, b.hold(other)))

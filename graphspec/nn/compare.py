@@ -11,6 +11,7 @@ from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, equal_shapes, pair
+from graphspec.nn.pointwise import power
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -58,16 +59,11 @@ def dot(b: Lowering, left: Value, right: Value) -> Value:
     return b.reduce_sum(b.mul(left, right), [left.type.rank - 1])
 
 
-def safe_sqrt(b: Lowering, x: Value) -> Value:
-    """The square root of what is not negative; its gradient at 0 is 0."""
-    some = b.compare(x, b.full_like(x, 0), "gt")
-    return b.where(some, b.sqrt(b.where(some, x, b.full_like(x, 1))), b.full_like(x, 0))
-
-
-def safe_power(b: Lowering, x: Value, exponent: Value) -> Value:
-    """``x ^ exponent`` of what is not negative, both of one shape; 0 where x is 0, and there are no gradients there."""
-    some = b.compare(x, b.full_like(x, 0), "gt")
-    return b.where(some, b.exp(b.mul(exponent, b.log(b.where(some, x, b.full_like(x, 1))))), b.full_like(x, 0))
+def norm(b: Lowering, x: Value, p: float = 2.0, eps: float = 0.0) -> Value:
+    """``(sum_i |x_i|^p + eps)^(1/p)`` over the last axis, for p above 0; the gradient at 0 is 0."""
+    powers = power(b, x if p == 2 else b.abs(x), p)
+    total = b.reduce_sum(powers, [x.type.rank - 1])
+    return power(b, b.shift_by(total, eps) if eps else total, 1 / p)
 
 
 @register
@@ -120,13 +116,7 @@ class PairwiseDistance(Comparison):
             raise fail("E0422", f"nn.{self.name}: p must be a number more than 0, got {a.p:g}", origin)
 
     def compare(self, b: Lowering, m: Module, left: Value, right: Value) -> Value:
-        difference, p, last = b.sub(left, right), m.args.p, [left.type.rank - 1]
-        if p == 1:
-            return b.reduce_sum(b.abs(difference), last)
-        if p == 2:
-            return safe_sqrt(b, dot(b, difference, difference))
-        total = b.reduce_sum(safe_power(b, b.abs(difference), b.full_like(difference, p)), last)
-        return safe_power(b, total, b.full_like(total, 1 / p))
+        return norm(b, b.sub(left, right), m.args.p)
 
 
 @register

@@ -199,12 +199,6 @@ def signs(b: Lowering, target: Value, like: Value) -> Value:
     return b.cast(b.reshape(target, like.shape), like.dtype)
 
 
-def positive(b: Lowering, z: Value) -> Value:
-    """``max(0, z)``, with no gradient at 0."""
-    none = b.full_like(z, 0)
-    return b.where(b.compare(z, none, "gt"), z, none)
-
-
 def numbers(value: Any) -> np.ndarray[Any, Any] | None:
     """A table of finite numbers, possibly of such tables, as an array; None for anything else."""
 

@@ -83,8 +83,8 @@ class CTCCriterion(Criterion):
         some = b.compare(lengths, b.full_like(lengths, 0), "gt")
         at_blank, at_class = b.pick(log_p, last), b.pick(log_p, before)
         found = log_add(b, [at_blank, b.where(some, at_class, b.full_like(at_class, LOWEST))])
-        possible = b.compare(found, b.full_like(found, LOWEST / 2), "gt")
-        return Losses(b.where(possible, b.neg(found), b.full_like(found, 0)))
+        impossible = b.compare(found, b.full_like(found, LOWEST / 2), "le")
+        return Losses(b.where(impossible, b.full_like(found, 0), b.neg(found)))
 
     @staticmethod
     def _states(b: Lowering, targets: Value, lengths: Value, scores: Value, blank: int) -> Value:

@@ -11,7 +11,7 @@ from graphspec.graph.parameter import fill, linear_init
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering
 from graphspec.nn.common import TORCH
-from graphspec.nn.compare import dot, safe_sqrt
+from graphspec.nn.compare import norm
 from graphspec.nn.linear import Projection
 
 EPSILON = 1e-12
@@ -42,8 +42,7 @@ class Euclidean(Projection):
         return b.sub(b.broadcast(x, shape, (0, 2)), b.broadcast(centres, shape, (1, 2)))
 
     def map(self, b: Lowering, m: Module, x: Value) -> Value:
-        between = self.difference(b, m, x)
-        return safe_sqrt(b, dot(b, between, between))
+        return norm(b, self.difference(b, m, x))
 
 
 @register
@@ -80,5 +79,5 @@ class Cosine(Projection):
     def map(self, b: Lowering, m: Module, x: Value) -> Value:
         weight = b.parameter(m, "weight")
         y = b.matmul(x, b.transpose(weight, (1, 0)))
-        own, given = (b.shift_by(safe_sqrt(b, dot(b, v, v)), EPSILON) for v in (weight, x))
+        own, given = (b.shift_by(norm(b, v), EPSILON) for v in (weight, x))
         return b.div(b.div(y, b.broadcast_last(own, y)), b.broadcast_first(given, y))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, equal_shapes, pair
-from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, labels_like, positive, signs, targets_of
+from graphspec.nn.common import TORCH, equal_shapes, pair, positive
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, labels_like, signs, targets_of
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types

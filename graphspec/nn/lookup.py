@@ -13,7 +13,7 @@ from graphspec.graph.parameter import normal
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, only
-from graphspec.nn.compare import dot, safe_power, safe_sqrt
+from graphspec.nn.compare import norm
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 
@@ -93,9 +93,9 @@ class LookupTable(IndexRecord):
         index = b.zero_based(only(x), a.nIndex)
         y = b.gather(b.parameter(m, "weight"), index)
         if a.maxNorm is not None:
-            norm = self._norm(b, y, a.normType)
-            cut = b.where(b.compare(norm, b.full_like(norm, a.maxNorm), "gt"),
-                          b.div(b.full_like(norm, a.maxNorm), b.shift_by(norm, 1e-7)), b.full_like(norm, 1))
+            length = norm(b, y, a.normType)
+            most = b.full_like(length, a.maxNorm)
+            cut = b.where(b.compare(length, most, "gt"), b.div(most, b.shift_by(length, 1e-7)), b.full_like(length, 1))
             y = b.add(y, b.stop_gradient(b.sub(b.mul(y, b.broadcast_first(cut, y)), y)))
         if a.byFrequency:
             ones = b.full(1, index.shape)
@@ -112,18 +112,6 @@ class LookupTable(IndexRecord):
         """How often each index is there, at least 1."""
         counted = b.scatter_add(index, ones, n)
         return b.maximum(counted, b.full_like(counted, 1))
-
-    @staticmethod
-    def _norm(b: Lowering, x: Value, p: float) -> Value:
-        """The p-norm along the last axis."""
-        last = x.type.rank - 1
-        size = b.abs(x)
-        if p == 1:
-            return b.reduce_sum(size, [last])
-        if p == 2:
-            return safe_sqrt(b, dot(b, x, x))
-        total = b.reduce_sum(safe_power(b, size, b.full_like(size, p)), [last])
-        return safe_power(b, total, b.full_like(total, 1 / p))
 
 
 @register

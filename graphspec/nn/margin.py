@@ -9,8 +9,8 @@ from graphspec.graph import Argument, Leaf, Module, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.classification import PAGE, WeightedClasses
-from graphspec.nn.common import drop_axis, mean_of, pair
-from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, positive, prediction_and_classes
+from graphspec.nn.common import drop_axis, mean_of, pair, positive
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, prediction_and_classes
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types

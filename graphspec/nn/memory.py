@@ -10,7 +10,7 @@ from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
 from graphspec.nn.attention import leading
 from graphspec.nn.common import drop_axis, equal_shapes, only, pair
-from graphspec.nn.compare import dot, safe_sqrt
+from graphspec.nn.compare import dot, norm
 from graphspec.nn.pointwise import from_zero
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
@@ -216,7 +216,7 @@ class SmoothCosineSimilarity(Record):
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         memory, key = pair(x)
         keys = drop_axis(b, key, memory, memory.type.rank - 2)
-        lengths = b.mul(*(safe_sqrt(b, dot(b, v, v)) for v in (memory, keys)))
+        lengths = b.mul(*(norm(b, v) for v in (memory, keys)))
         return b.div(dot(b, memory, keys), b.shift_by(lengths, m.args.smoothen))
 
 

@@ -12,19 +12,16 @@ from graphspec.graph.parameter import fill
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, drop_axis, mean_of, only
-from graphspec.nn.pointwise import power
+from graphspec.nn.compare import norm
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types
 
 
 def normalised(b: Lowering, x: Value, p: float, eps: float) -> Value:
     """x over the p-norm of its last axis, eps in Torch's places: inside of the root, or added to the largest element."""
-    last, sizes = x.type.rank - 1, b.abs(x)
-    if math.isinf(p):
-        norm = b.shift_by(b.reduce_max(sizes, [last]), eps)
-    else:
-        norm = power(b, b.shift_by(b.reduce_sum(power(b, x if p % 2 == 0 else sizes, p), [last]), eps), 1 / p)
-    return b.div(x, drop_axis(b, norm, x, last))
+    last = x.type.rank - 1
+    length = b.shift_by(b.reduce_max(b.abs(x), [last]), eps) if math.isinf(p) else norm(b, x, p, eps)
+    return b.div(x, drop_axis(b, length, x, last))
 
 
 @register

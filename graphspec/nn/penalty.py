@@ -10,6 +10,7 @@ from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import TensorType, Value, tensor
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH, Pointwise, mean_of, only
+from graphspec.nn.compare import norm
 from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE
 from graphspec.nn.noise import DPNN
 from graphspec.nn.recurrent import Stateful
@@ -123,12 +124,10 @@ class NormStabilizer(Stateful):
 
     def step(self, b: Lowering, m: Module, x: Tree, state: list[Value]) -> tuple[Tree, list[Value]]:
         before, begun = state
-        square = b.reduce_sum(b.mul(only(x), only(x)), [1])
-        zero = b.compare(square, b.full_like(square, 0), "eq")  # the root has no slope there
-        norm = b.where(zero, square, b.sqrt(b.where(zero, b.full_like(square, 1), square)))
-        change = b.mul(b.sub(norm, before), b.broadcast(begun, norm.shape, ()))
-        b.also_minimise(b.scale(mean_of(b, b.mul(change, change), norm.shape[0]), m.args.beta))
-        return x, [norm, b.full_like(begun, 1)]
+        length = norm(b, only(x))
+        change = b.mul(b.sub(length, before), b.broadcast(begun, length.shape, ()))
+        b.also_minimise(b.scale(mean_of(b, b.mul(change, change), length.shape[0]), m.args.beta))
+        return x, [length, b.full_like(begun, 1)]
 
 
 @register

@@ -9,7 +9,7 @@ from graphspec.errors import Origin, error, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import INPLACE, TORCH, Pointwise, drop_axis, impossible, only
+from graphspec.nn.common import INPLACE, TORCH, Pointwise, drop_axis, impossible, only, positive
 from graphspec.nn.scan import Scan
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -55,8 +55,7 @@ class ReLU(Pointwise):
     samples = (Sample((), Leaf((5,), gap=0.1)), Sample((True,), Leaf((2, 3), gap=0.1)), Sample((), Leaf((2, 3, 2), gap=0.1)))
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        zero = b.full_like(x, 0)
-        return b.where(b.compare(x, zero, "le"), zero, x)
+        return positive(b, x)
 
 
 @register

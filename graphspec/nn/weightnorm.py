@@ -13,7 +13,7 @@ from graphspec.graph.parameter import linear_init, normal
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import TORCH
-from graphspec.nn.compare import dot, safe_sqrt
+from graphspec.nn.compare import dot, norm
 from graphspec.nn.linear import Linear
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types
@@ -52,8 +52,8 @@ class LinearWeightNorm(Linear):
 
     def weight(self, b: Lowering, m: Module) -> Value:
         v, g = b.parameter(m, "v"), b.reshape(b.parameter(m, "g"), (m.args.outputSize,))
-        norm = safe_sqrt(b, dot(b, v, v))
-        return b.mul(v, b.broadcast_first(b.div(g, b.maximum(norm, b.full_like(norm, m.args.eps))), v))
+        length = norm(b, v)
+        return b.mul(v, b.broadcast_first(b.div(g, b.maximum(length, b.full_like(length, m.args.eps))), v))
 
 
 @register
