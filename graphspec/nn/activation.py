@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sampl
 from graphspec.graph.parameter import fill
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import INPLACE, TORCH, Pointwise, axis_of, only, positive, unless_known, with_gradient_of
+from graphspec.nn.common import DPNN, INPLACE, TORCH, Pointwise, axis_of, only, positive, unless_known, with_gradient_of
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -73,7 +73,7 @@ class Clip(Pointwise):
 
     name = "Clip"
     doc = "y = max(min(x, maxval), minval), with the gradient of y = x"
-    source = "https://github.com/Element-Research/dpnn/blob/master/Clip.lua"
+    source = DPNN + "Clip.lua"
     arguments = (Argument("minval", "number"), Argument("maxval", "number"))
     samples = (Sample((-2, 3), (5,)), Sample((-1.5, 1.5), (2, 3)))  # within the bounds; beyond them: tests/test_record_values.py
 

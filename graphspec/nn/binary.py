@@ -9,9 +9,8 @@ from typing import ClassVar
 from graphspec.graph import Module, ParameterSpec, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import mean_of, only, with_gradient_of
+from graphspec.nn.common import DPNN, mean_of, only, with_gradient_of
 from graphspec.nn.convolution import SpatialConvolution
-from graphspec.nn.noise import DPNN
 from graphspec.sizes import product
 
 

@@ -13,7 +13,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, drop_axis, mean_of, pair
+from graphspec.nn.common import CRITERIONS, TORCH_CODE, drop_axis, mean_of, pair
 from graphspec.nn.criterion import (
     BY_CONSTRUCTOR,
     SIZE_AVERAGE,
@@ -31,8 +31,6 @@ from graphspec.nn.transfer import log_softmax
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, SizeLike, product
-
-PAGE = TORCH + "criterion.md#"
 
 
 class Classes(Criterion):
@@ -98,7 +96,7 @@ class ClassNLLCriterion(WeightedClasses):
 
     name = "ClassNLLCriterion"
     doc = "the negative log likelihood of the target classes, from log-probabilities"
-    source = PAGE + "classnllcriterion"
+    source = CRITERIONS + "classnllcriterion"
     differs = "more leading axes than one are taken too; without ignoreIndex every target must be a class (Torch passes over -100)"
     arguments: ClassVar[tuple[Argument, ...]] = (WEIGHTS, SIZE_AVERAGE, Argument("ignoreIndex", "int", None))
     samples: ClassVar[tuple[Sample, ...]] = (
@@ -173,7 +171,7 @@ class CrossEntropyCriterion(ClassNLLCriterion):
 
     name = "CrossEntropyCriterion"
     doc = "the cross entropy of the softmax of scores with the target classes"
-    source = PAGE + "crossentropycriterion"
+    source = CRITERIONS + "crossentropycriterion"
     differs = "more leading axes than one are taken too; ignoreIndex, as in ClassNLLCriterion, is one argument more; axes of size 1 stay"
     parts = ("nll",)
 
@@ -193,7 +191,7 @@ class SpatialClassNLLCriterion(ClassNLLCriterion):
 
     name = "SpatialClassNLLCriterion"
     doc = "the negative log likelihood of the target class at each place of a plane"
-    source = "https://github.com/torch/nn/blob/master/SpatialClassNLLCriterion.lua"
+    source = TORCH_CODE + "SpatialClassNLLCriterion.lua"
     differs = ""
     arguments = (WEIGHTS, SIZE_AVERAGE)
     samples = (
@@ -232,7 +230,7 @@ class ClassSimplexCriterion(Classes):
 
     name = "ClassSimplexCriterion"
     doc = "the mean squared difference from the class's corner of a regular simplex"
-    source = PAGE + "classsimplexcriterion"
+    source = CRITERIONS + "classsimplexcriterion"
     differs = f"{BY_CONSTRUCTOR}; for getPredictions and getTopPrediction write nn.MM with the corners"
     arguments = (Argument("nClasses"), SIZE_AVERAGE)
     samples = (

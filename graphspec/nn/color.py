@@ -10,9 +10,8 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, InitStep, Module, ParameterSpec, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import only
+from graphspec.nn.common import DPNN, only
 from graphspec.nn.criterion import numbers
-from graphspec.nn.noise import DPNN
 from graphspec.nn.spatial import Image
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types

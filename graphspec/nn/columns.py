@@ -8,7 +8,7 @@ from typing import Any
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Make, Module, Record, Sample, Table, new_module, register
-from graphspec.nn.noise import DPNN
+from graphspec.nn.common import DPNN
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types
 from graphspec.suggest import did_you_mean

@@ -15,7 +15,13 @@ from graphspec.shapes.cells import UNKNOWN, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
-TORCH = "https://github.com/torch/nn/blob/master/doc/"
+TORCH_CODE = "https://github.com/torch/nn/blob/master/"
+TORCH = TORCH_CODE + "doc/"
+CONVOLUTIONS = TORCH + "convolution.md#nn."
+CRITERIONS = TORCH + "criterion.md#"
+DPNN = "https://github.com/Element-Research/dpnn/blob/master/"
+RNN = "https://github.com/Element-Research/rnn#rnn."
+"""Where modules are described: Torch's pages, its code, that of dpnn, the page of rnn."""
 
 INPLACE = Argument("inplace", "flag", False, note="changes nothing: memory is used again wherever that is safe")
 """Torch's request to overwrite the input."""

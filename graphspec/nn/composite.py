@@ -11,16 +11,15 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Table, Walk, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, map_tree
-from graphspec.nn.common import TORCH, impossible, mean_of, only
+from graphspec.nn.common import CRITERIONS, RNN, TORCH, impossible, mean_of, only
 from graphspec.nn.criterion import Criterion, tell, total
 from graphspec.nn.loop import stacked
-from graphspec.nn.sequence import RNN, zero_rows
+from graphspec.nn.sequence import zero_rows
 from graphspec.nn.sequencer import steps, together
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
-PAGE = TORCH + "criterion.md#"
 CRITERION = Argument("criterion", "module")
 
 
@@ -89,7 +88,7 @@ class MultiCriterion(Sum):
 
     name = "MultiCriterion"
     doc = "the weighted sum of criterions on the same input and target"
-    source = PAGE + "multicriterion"
+    source = CRITERIONS + "multicriterion"
     differs = "with nothing added it is refused"
     samples = (
         Sample((), ((2, 4), rows(2, 4)), methods=(("add", (Make("ClassNLLCriterion"), 0.5)), ("add", (Make("CrossEntropyCriterion"),)))),
@@ -114,7 +113,7 @@ class ParallelCriterion(Sum):
 
     name = "ParallelCriterion"
     doc = "the weighted sum of criterions, each on its own input and target"
-    source = PAGE + "parallelcriterion"
+    source = CRITERIONS + "parallelcriterion"
     differs = "there are as many inputs as criterions; with nothing added it is refused"
     arguments = (Argument("repeatTarget", "flag", False),)
     samples = (
@@ -166,7 +165,7 @@ class ModuleCriterion(Decorator):
 
     name = "ModuleCriterion"
     doc = "a criterion behind a module on the input, and one on the target"
-    source = PAGE + "modulecriterion"
+    source = CRITERIONS + "modulecriterion"
     differs = "parameters of the modules are trained; castTarget is taken and means nothing, since types are the graph's"
     arguments = (
         CRITERION,

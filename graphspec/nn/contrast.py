@@ -14,12 +14,11 @@ from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Rec
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.activation import above
-from graphspec.nn.common import drop_axis, only, rows
+from graphspec.nn.common import CONVOLUTIONS, DPNN, TORCH_CODE, drop_axis, only, rows
 from graphspec.nn.criterion import numbers
-from graphspec.nn.noise import DPNN
 from graphspec.nn.pointwise import from_zero
 from graphspec.nn.pooling import distinct, windows_last
-from graphspec.nn.spatial import PAGE, Image
+from graphspec.nn.spatial import Image
 from graphspec.nn.windowed import Sweep, cut_all
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types
@@ -135,7 +134,7 @@ class SpatialSubtractiveNormalization(Neighbourhood):
 
     name = "SpatialSubtractiveNormalization"
     doc = "y = x - the weighted mean around each place, of all planes"
-    source = PAGE + "SpatialSubtractiveNormalization"
+    source = CONVOLUTIONS + "SpatialSubtractiveNormalization"
     samples = (Sample((2, ROW), (2, 2, 4, 3)), Sample((1, PLANE), (1, 3, 4)), Sample((), (1, 1, 3, 2)),
                Sample((2, Table((PLANE.items[0], ROW, ROW))), (2, 4, 4)))
 
@@ -167,7 +166,7 @@ class SpatialDivisiveNormalization(Divisive):
 
     name = "SpatialDivisiveNormalization"
     doc = "y = x / the weighted deviation from 0 around each place, of all planes"
-    source = "https://github.com/torch/nn/blob/master/SpatialDivisiveNormalization.lua"
+    source = TORCH_CODE + "SpatialDivisiveNormalization.lua"
     samples = (Sample((2, ROW), (2, 2, 4, 3)), Sample((1, PLANE, 0.4, 2.0), distinct(1, 3, 4)), Sample((), (1, 1, 3, 2)),
                Sample((1, ROW, 0.4), Leaf((1, 3, 3), values=(0.1, 0.2, -0.1, 0.3, 0.0, 1.0, 2.0, -1.5, 0.7))))
 
@@ -181,7 +180,7 @@ class SpatialContrastiveNormalization(Divisive):
 
     name = "SpatialContrastiveNormalization"
     doc = "the mean around each place subtracted, then over the deviation around it"
-    source = "https://github.com/torch/nn/blob/master/SpatialContrastiveNormalization.lua"
+    source = TORCH_CODE + "SpatialContrastiveNormalization.lua"
     samples = (Sample((2, ROW), (2, 2, 4, 3)), Sample((1, PLANE, 0.4, 2.0), distinct(1, 3, 4)), Sample((), (1, 1, 3, 2)))
 
     def normalised(self, b: Lowering, m: Module, x: Value) -> Value:

@@ -15,13 +15,12 @@ from graphspec.graph import Argument, Module, ParameterSpec, Sample, register
 from graphspec.graph.parameter import linear_init
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, only
+from graphspec.nn.common import CONVOLUTIONS, only
 from graphspec.nn.windowed import Windowed, cut_all, kernel_arguments
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
 
-PAGE = TORCH + "convolution.md#nn."
 PLANES = (Argument("nInputPlane"), Argument("nOutputPlane"))
 LESS_BIAS = (("noBias", ()),)
 
@@ -91,7 +90,7 @@ class SpatialConvolution(Convolution):
 
     name = "SpatialConvolution"
     doc = "y = W * windows of an image + b"
-    source = PAGE + "SpatialConvolution"
+    source = CONVOLUTIONS + "SpatialConvolution"
     differs = "padH is padW unless given, as in Torch's code; its page says 0"
     arguments: ClassVar[tuple[Argument, ...]] = (*PLANES, *kernel_arguments("WH")[:-1], Argument("padH", "int", None))
     samples: ClassVar[tuple[Sample, ...]] = (
@@ -125,7 +124,7 @@ class SpatialDilatedConvolution(SpatialConvolution):
 
     name = "SpatialDilatedConvolution"
     doc = "y = W * windows of an image with gaps + b"
-    source = PAGE + "SpatialDilatedConvolution"
+    source = CONVOLUTIONS + "SpatialDilatedConvolution"
     arguments = (*SpatialConvolution.arguments, Argument("dilationW", "size", 1), Argument("dilationH", "size", 1))
     samples = (
         Sample((2, 2, 2, 3, 1, 1, 0, 0, 2, 1), (2, 2, 4, 4)),
@@ -141,7 +140,7 @@ class VolumetricConvolution(Convolution):
 
     name = "VolumetricConvolution"
     doc = "y = W * windows of a volume + b"
-    source = PAGE + "VolumetricConvolution"
+    source = CONVOLUTIONS + "VolumetricConvolution"
     differs = "padW is padT and padH is padW unless given, as in Torch's code; its page says 0"
     axes = "THW"
     arguments: ClassVar[tuple[Argument, ...]] = (
@@ -160,7 +159,7 @@ class VolumetricDilatedConvolution(VolumetricConvolution):
 
     name = "VolumetricDilatedConvolution"
     doc = "y = W * windows of a volume with gaps + b"
-    source = PAGE + "VolumetricDilatedConvolution"
+    source = CONVOLUTIONS + "VolumetricDilatedConvolution"
     arguments = (*VolumetricConvolution.arguments, *(Argument(f"dilation{axis}", "size", 1) for axis in "TWH"))
     samples = (
         Sample((1, 2, 2, 1, 2, 1, 1, 1, 0, 0, 0, 2, 1, 1), (1, 1, 3, 2, 2)),
@@ -226,7 +225,7 @@ class SpatialFullConvolution(FullConvolution):
 
     name = "SpatialFullConvolution"
     doc = "the transpose of a convolution of images, + b"
-    source = PAGE + "SpatialFullConvolution"
+    source = CONVOLUTIONS + "SpatialFullConvolution"
     differs = "there is no table with a second tensor whose size the output is to have: give adjW and adjH"
     arguments = (*PLANES, *kernel_arguments("WH"), Argument("adjW", "int", 0), Argument("adjH", "int", 0))
     samples = (
@@ -243,7 +242,7 @@ class VolumetricFullConvolution(FullConvolution):
 
     name = "VolumetricFullConvolution"
     doc = "the transpose of a convolution of volumes, + b"
-    source = PAGE + "VolumetricFullConvolution"
+    source = CONVOLUTIONS + "VolumetricFullConvolution"
     differs = "there is no table with a second tensor whose size the output is to have: give adjT, adjW and adjH"
     axes = "THW"
     arguments = (*PLANES, *kernel_arguments("TWH"), *(Argument(f"adj{axis}", "int", 0) for axis in "TWH"))
@@ -261,7 +260,7 @@ class SpatialDepthWiseConvolution(SpatialConvolution):
 
     name = "SpatialDepthWiseConvolution"
     doc = "a convolution of each plane of an image alone"
-    source = PAGE + "SpatialDepthWiseConvolution"
+    source = CONVOLUTIONS + "SpatialDepthWiseConvolution"
     samples = (
         Sample((2, 3, 2, 3), (2, 2, 4, 4)),
         Sample((3, 2, 2, 2, 2, 1, 1, 0), (3, 3, 4)),
@@ -293,7 +292,7 @@ class SpatialConvolutionLocal(SpatialConvolution):
 
     name = "SpatialConvolutionLocal"
     doc = "a convolution with another weight at each place"
-    source = PAGE + "SpatialConvolutionLocal"
+    source = CONVOLUTIONS + "SpatialConvolutionLocal"
     arguments = (*PLANES, Argument("iW"), Argument("iH"), *SpatialConvolution.arguments[2:])
     methods = ()
     samples = (Sample((2, 3, 3, 4, 2, 3), (2, 2, 4, 3)), Sample((1, 2, 4, 3, 2, 2, 2, 1, 1, 0), (1, 3, 4)))

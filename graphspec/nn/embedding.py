@@ -5,13 +5,12 @@ from __future__ import annotations
 from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, equal_shapes, pair, positive
+from graphspec.nn.common import CRITERIONS, equal_shapes, pair, positive
 from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, labels_like, signs, targets_of
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 
-PAGE = TORCH + "criterion.md#"
 MARGIN = Argument("margin", "number", 1.0)
 
 
@@ -36,7 +35,7 @@ class HingeEmbeddingCriterion(Compared):
 
     name = "HingeEmbeddingCriterion"
     doc = "distances of what is alike, and what distances of others lack to the margin"
-    source = PAGE + "hingeembeddingcriterion"
+    source = CRITERIONS + "hingeembeddingcriterion"
     differs = BY_CONSTRUCTOR
     labels = True
     arguments = (MARGIN, SIZE_AVERAGE)
@@ -85,7 +84,7 @@ class L1HingeEmbeddingCriterion(Pairs):
 
     name = "L1HingeEmbeddingCriterion"
     doc = "the L1 distance of two tensors that are alike, or what it lacks to the margin if they are not"
-    source = PAGE + "l1hingeembeddingcriterion"
+    source = CRITERIONS + "l1hingeembeddingcriterion"
     differs = "the gradient is 0, and not random, where elements of x1 and x2 are equal"
     of_rows = False
     arguments = (MARGIN,)
@@ -117,7 +116,7 @@ class CosineEmbeddingCriterion(Pairs):
 
     name = "CosineEmbeddingCriterion"
     doc = "the cosines of rows, brought near 1 for what is alike and below the margin for others"
-    source = PAGE + "cosineembeddingcriterion"
+    source = CRITERIONS + "cosineembeddingcriterion"
     differs = BY_CONSTRUCTOR + "; more leading axes than one are taken too; labels are -1 or 1 (Torch passes a cosine on for any other)"
     arguments = (Argument("margin", "number", 0.0), SIZE_AVERAGE)
     samples = (
@@ -153,7 +152,7 @@ class MarginRankingCriterion(Pairs):
 
     name = "MarginRankingCriterion"
     doc = "what the difference of two scores lacks to the margin"
-    source = PAGE + "marginrankingcriterion"
+    source = CRITERIONS + "marginrankingcriterion"
     differs = BY_CONSTRUCTOR + "; with several axes the mean is over all elements, Torch's over the rows"
     arguments = (MARGIN, SIZE_AVERAGE)
     samples = (
@@ -178,7 +177,7 @@ class DistanceRatioCriterion(Criterion):
 
     name = "DistanceRatioCriterion"
     doc = "how surely the nearer of two distances is that of what is alike"
-    source = PAGE + "distanceratiocriterion"
+    source = CRITERIONS + "distanceratiocriterion"
     differs = "with several axes the mean is over all elements, Torch's over the rows; nothing overflows"
     arguments = (SIZE_AVERAGE,)
     samples = (Sample((), ((4,), (4,))), Sample((False,), ((3,), (3,))), Sample((), (Leaf((2, 3), 0.0, 3.0), Leaf((2, 3), 0.0, 3.0))))

@@ -6,11 +6,10 @@ from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import Pointwise, pair, unless_known
-from graphspec.nn.sequence import RNN
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 
-PAGE = RNN.partition("#")[0] + "/blob/master/"
+PAGE = "https://github.com/Element-Research/rnn/blob/master/"
 
 
 @register

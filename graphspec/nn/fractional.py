@@ -10,8 +10,8 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import of_rows, only
-from graphspec.nn.pooling import PAGE, distinct
+from graphspec.nn.common import CONVOLUTIONS, of_rows, only
+from graphspec.nn.pooling import distinct
 from graphspec.nn.windowed import Windowed
 from graphspec.shapes.cells import Mismatch
 from graphspec.shapes.infer import Types
@@ -130,7 +130,7 @@ class SpatialFractionalMaxPooling(FractionalMaxPooling):
 
     name = "SpatialFractionalMaxPooling"
     doc = "the largest of each window of an image, the windows drawn and a fraction of them as many as its elements"
-    source = PAGE + "SpatialFractionalMaxPooling"
+    source = CONVOLUTIONS + "SpatialFractionalMaxPooling"
     order = "WH"
     arguments = fractional_arguments("WH")
     samples = (
@@ -150,7 +150,7 @@ class VolumetricFractionalMaxPooling(FractionalMaxPooling):
 
     name = "VolumetricFractionalMaxPooling"
     doc = "the largest of each window of a volume, the windows drawn and a fraction of them as many as its elements"
-    source = PAGE + "VolumetricFractionalMaxPooling"
+    source = CONVOLUTIONS + "VolumetricFractionalMaxPooling"
     axes, order = "HWT", "TWH"
     arguments = fractional_arguments("TWH")
     samples = (Sample((2, 2, 2, 2, 1, 2), distinct(1, 2, 4, 3, 4)), Sample((2, 2, 2, 0.5, 0.4, 0.5), distinct(2, 4, 5, 4)))

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Make, Module, Sample, Table, connect, gmodule, new_module, register
 from graphspec.nn.columns import Made
+from graphspec.nn.common import RNN
 from graphspec.nn.recurrence import Recurrence
-from graphspec.nn.sequence import RNN
 from graphspec.nn.sequencer import MOST_PIECES
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types

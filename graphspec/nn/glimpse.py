@@ -9,8 +9,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import exchanged, only, pair
-from graphspec.nn.noise import DPNN
+from graphspec.nn.common import DPNN, exchanged, only, pair
 from graphspec.nn.pooling import windows_last
 from graphspec.nn.spatial import Image, stretched_all
 from graphspec.nn.windowed import Sweep, cut_all

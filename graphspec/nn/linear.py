@@ -12,7 +12,7 @@ from graphspec.graph.parameter import fill, linear_init, normal
 from graphspec.graph.record import MAX_SIZE
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, only, pair, rows
+from graphspec.nn.common import TORCH, TORCH_CODE, only, pair, rows
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
@@ -247,7 +247,7 @@ class Maxout(Projection):
 
     name = "Maxout"
     doc = "y_j = max_k (W_k x + b_k)_j"
-    source = "https://github.com/torch/nn/blob/master/Maxout.lua"
+    source = TORCH_CODE + "Maxout.lua"
     differs = "more leading axes than one are taken too; what is done before the maximum (preprocess) is written out in a spec"
     arguments = (Argument("inputSize"), Argument("outputSize"), Argument("maxoutNumber"))
     samples = (Sample((4, 3, 2), (2, 4)), Sample((3, 2, 4), (3,)), Sample((2, 3, 1), (2, 2, 2)))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import mean_of, pair
+from graphspec.nn.common import DPNN, mean_of, pair
 from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Losses, signs, tell
 from graphspec.nn.margin import Signed
-from graphspec.nn.noise import DPNN
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types

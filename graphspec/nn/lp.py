@@ -9,9 +9,9 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import only, unless_known
+from graphspec.nn.common import CONVOLUTIONS, TORCH_CODE, only, unless_known
 from graphspec.nn.pointwise import power
-from graphspec.nn.pooling import PAGE, Pooling
+from graphspec.nn.pooling import Pooling
 from graphspec.nn.windowed import Sweep, cut, kernel_arguments
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
@@ -28,7 +28,7 @@ class SpatialLPPooling(Pooling):
 
     name = "SpatialLPPooling"
     doc = "the p-norm of each window of an image, without absolute values"
-    source = PAGE + "SpatialLPPooling"
+    source = CONVOLUTIONS + "SpatialLPPooling"
     arguments = (Argument("nInputPlane"), Argument("pnorm", "number"), *kernel_arguments("WH", None, pad=False))
     samples = (Sample((2, 2, 2, 2), (1, 2, 4, 4)), Sample((1, 3, 2, 2, 1, 1), Leaf((1, 3, 4), 0.2, 1.0)),
                Sample((1, 1.5, 2, 1), Leaf((1, 1, 2, 4), 0.2, 1.0)))
@@ -55,7 +55,7 @@ class FeatureLPPooling(Record):
 
     name = "FeatureLPPooling"
     doc = "the p-norm of each window of features, without absolute values"
-    source = "https://github.com/torch/nn/blob/master/FeatureLPPooling.lua"
+    source = TORCH_CODE + "FeatureLPPooling.lua"
     differs = "batch_mode is false unless given"
     arguments = (Argument("width"), Argument("stride"), Argument("power", "number"), Argument("batch_mode", "flag", False))
     most: ClassVar[int] = 3

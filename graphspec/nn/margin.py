@@ -8,8 +8,8 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.classification import PAGE, WeightedClasses
-from graphspec.nn.common import drop_axis, mean_of, pair, positive
+from graphspec.nn.classification import WeightedClasses
+from graphspec.nn.common import CRITERIONS, drop_axis, mean_of, pair, positive
 from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, WEIGHTS, Compared, Criterion, Losses, prediction_and_classes
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import Cell, Mismatch
@@ -26,7 +26,7 @@ class MultiMarginCriterion(WeightedClasses):
 
     name = "MultiMarginCriterion"
     doc = "the hinge loss of the target class's score against all other scores"
-    source = PAGE + "multimargincriterion"
+    source = CRITERIONS + "multimargincriterion"
     differs = (
         f"more leading axes than one are taken too; {BY_CONSTRUCTOR}; weights multiply what is raised to p already, as in Torch's code; "
         "its page has them under the power"
@@ -67,7 +67,7 @@ class MultiLabelMarginCriterion(Criterion):
 
     name = "MultiLabelMarginCriterion"
     doc = "the hinge loss of the scores of several target classes against all other scores"
-    source = PAGE + "multilabelmargincriterion"
+    source = CRITERIONS + "multilabelmargincriterion"
     differs = f"more leading axes than one are taken too; {BY_CONSTRUCTOR}"
     arguments = (SIZE_AVERAGE,)
     samples = (
@@ -122,7 +122,7 @@ class MarginCriterion(Signed):
 
     name = "MarginCriterion"
     doc = "the hinge loss of two classes, -1 and 1"
-    source = PAGE + "margincriterion"
+    source = CRITERIONS + "margincriterion"
     differs = BY_CONSTRUCTOR
     arguments = (Argument("margin", "number", 1.0), SIZE_AVERAGE)
     samples = (
@@ -142,7 +142,7 @@ class SoftMarginCriterion(Signed):
 
     name = "SoftMarginCriterion"
     doc = "the logistic loss of two classes, -1 and 1"
-    source = PAGE + "softmargincriterion"
+    source = CRITERIONS + "softmargincriterion"
     differs = BY_CONSTRUCTOR
     samples = (
         Sample((), ((2, 3), SIGNS)),

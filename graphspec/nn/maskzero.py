@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from graphspec.graph import Argument, Leaf, Make, Module, ParameterSpec, Record, Sample, register
 from graphspec.graph.parameter import normal
 from graphspec.lower import Lowering, Tree, map_tree
-from graphspec.nn.common import only
+from graphspec.nn.common import RNN, only
 from graphspec.nn.lookup import IndexRecord
 from graphspec.nn.recurrent import check_rank, zeros_of
-from graphspec.nn.sequence import RNN, cleared
+from graphspec.nn.sequence import cleared
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Node, Sample, Table, register
+from graphspec.nn.common import RNN
 from graphspec.nn.recurrent import ONE_STEP, RHO, Gates, node, plus, times
-from graphspec.nn.sequence import RNN
 from graphspec.suggest import did_you_mean
 
 Operation = Callable[[Node, Node, Origin], Node]

@@ -13,9 +13,8 @@ from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Rec
 from graphspec.graph.parameter import fill, linear_init
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import pair
+from graphspec.nn.common import DPNN, pair
 from graphspec.nn.criterion import numbers
-from graphspec.nn.noise import DPNN
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 

@@ -10,12 +10,10 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, Pointwise, only, with_gradient_of
+from graphspec.nn.common import DPNN, TORCH, TORCH_CODE, Pointwise, only, with_gradient_of
 from graphspec.nn.regularise import STOCHASTIC, bernoulli, check_chance
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
-
-DPNN = "https://github.com/Element-Research/dpnn/blob/master/"
 
 
 class PlaneDropout(Record):
@@ -145,7 +143,7 @@ class WhiteNoise(Pointwise):
 
     name = "WhiteNoise"
     doc = "adds normal noise in training, its mean in evaluation"
-    source = "https://github.com/torch/nn/blob/master/WhiteNoise.lua"
+    source = TORCH_CODE + "WhiteNoise.lua"
     differs = "in evaluation there is a gradient too"
     arguments = (Argument("mean", "number", 0.0), Argument("std", "number", 0.1))
     stochastic = True

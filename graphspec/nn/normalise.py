@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sampl
 from graphspec.graph.parameter import fill
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, drop_axis, mean_of, only
+from graphspec.nn.common import TORCH, TORCH_CODE, drop_axis, mean_of, only
 from graphspec.nn.compare import norm
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types
@@ -63,7 +63,7 @@ class LayerNormalization(Record):
 
     name = "LayerNormalization"
     doc = "y = (x - mean) / sqrt(var + eps / n) * weight + bias, over the features of each row"
-    source = "https://github.com/torch/nn/blob/master/LayerNormalization.lua"
+    source = TORCH_CODE + "LayerNormalization.lua"
     differs = "more leading axes than one are taken too"
     arguments = (Argument("nOutput"), Argument("bias", "number", 0.0), Argument("eps", "number", 1e-10), Argument("affine", "flag", True))
     samples = (Sample((4,), (4,)), Sample((3, 0.5), (2, 3)), Sample((3, None, 0.1), (2, 3)), Sample((3, None, None, False), (2, 3)),

@@ -9,12 +9,10 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import TensorType, Value, tensor
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, Pointwise, mean_of, only
+from graphspec.nn.common import DPNN, RNN, TORCH, Pointwise, mean_of, only
 from graphspec.nn.compare import norm
 from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE
-from graphspec.nn.noise import DPNN
 from graphspec.nn.recurrent import Stateful
-from graphspec.nn.sequence import RNN
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import product

@@ -12,13 +12,10 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Sample, regis
 from graphspec.graph.parameter import uniform
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, exchanged, only
+from graphspec.nn.common import CONVOLUTIONS, exchanged, only
 from graphspec.nn.windowed import LOWEST, Windowed, around, cut_all, kernel_arguments
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
-
-PAGE = TORCH + "convolution.md#nn."
-"""What max poolings call the places of the maxima in their windows."""
 
 
 def windows_last(b: Lowering, cuts: Value, n: int) -> Value:
@@ -103,7 +100,7 @@ class SpatialMaxPooling(MaxPooling):
 
     name = "SpatialMaxPooling"
     doc = "the largest of each window of an image"
-    source = PAGE + "SpatialMaxPooling"
+    source = CONVOLUTIONS + "SpatialMaxPooling"
     arguments = kernel_arguments("WH", None)
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((2, 2), distinct(1, 2, 4, 5)), Sample((3, 2, 2, 1, 1, 1), distinct(2, 4, 5)), Sample((2, 3, 1, 1), distinct(1, 1, 4, 3)),
@@ -118,7 +115,7 @@ class SpatialDilatedMaxPooling(MaxPooling):
 
     name = "SpatialDilatedMaxPooling"
     doc = "the largest of each window with gaps"
-    source = PAGE + "SpatialDilatedMaxPooling"
+    source = CONVOLUTIONS + "SpatialDilatedMaxPooling"
     arguments = kernel_arguments("WH", None, dilation=True)
     samples = (Sample((2, 2, 1, 1, 0, 0, 2, 1), distinct(1, 2, 4, 5)), Sample((2, 2, 1, 1, 1, 1, 2, 2), distinct(1, 4, 5)))
 
@@ -132,7 +129,7 @@ class VolumetricMaxPooling(MaxPooling):
 
     name = "VolumetricMaxPooling"
     doc = "the largest of each window of a volume"
-    source = PAGE + "VolumetricMaxPooling"
+    source = CONVOLUTIONS + "VolumetricMaxPooling"
     axes = "THW"
     arguments = kernel_arguments("TWH", None)
     samples = (Sample((2, 2, 2), distinct(1, 1, 2, 4, 3)), Sample((2, 2, 3, 1, 1, 1, 1, 0, 1), distinct(1, 2, 3, 2)),
@@ -146,7 +143,7 @@ class VolumetricDilatedMaxPooling(MaxPooling):
 
     name = "VolumetricDilatedMaxPooling"
     doc = "the largest of each window of a volume, with gaps"
-    source = PAGE + "VolumetricDilatedMaxPooling"
+    source = CONVOLUTIONS + "VolumetricDilatedMaxPooling"
     axes = "THW"
     arguments = kernel_arguments("TWH", None, dilation=True)
     samples = (Sample((2, 2, 2, 1, 1, 1, 0, 0, 0, 1, 2, 2), distinct(1, 1, 2, 3, 4)),
@@ -162,7 +159,7 @@ class TemporalMaxPooling(MaxPooling):
 
     name = "TemporalMaxPooling"
     doc = "the largest of each window of frames"
-    source = PAGE + "TemporalMaxPooling"
+    source = CONVOLUTIONS + "TemporalMaxPooling"
     differs = ""
     axes = "W"
     frames = True
@@ -220,7 +217,7 @@ class SpatialAveragePooling(AveragePooling):
 
     name = "SpatialAveragePooling"
     doc = "the mean of each window of an image"
-    source = PAGE + "SpatialAveragePooling"
+    source = CONVOLUTIONS + "SpatialAveragePooling"
     arguments = kernel_arguments("WH")
     samples = (
         Sample((2, 2), (1, 2, 3, 4)), Sample((3, 2, 2, 2, 1, 1), (2, 4, 5)), Sample((2, 2, 2, 2), (1, 1, 3, 5), methods=(("ceil", ()),)),
@@ -236,7 +233,7 @@ class VolumetricAveragePooling(Pooling):
 
     name = "VolumetricAveragePooling"
     doc = "the mean of each window of a volume"
-    source = PAGE + "VolumetricAveragePooling"
+    source = CONVOLUTIONS + "VolumetricAveragePooling"
     axes = "THW"
     arguments = kernel_arguments("TWH", None, pad=False)
     samples = (Sample((2, 2, 2), (1, 1, 2, 4, 3)), Sample((2, 2, 1, 1, 1, 2), (2, 3, 2, 3)))
@@ -273,7 +270,7 @@ class SpatialSubSampling(SubSampling):
 
     name = "SpatialSubSampling"
     doc = "y = weight * sum of each window of an image + bias"
-    source = PAGE + "SpatialSubSampling"
+    source = CONVOLUTIONS + "SpatialSubSampling"
     arguments = (Argument("nInputPlane"), *kernel_arguments("WH", pad=False))
     samples = (Sample((2, 2, 2), (1, 2, 3, 4)), Sample((2, 3, 2, 2, 1), (2, 3, 5)))
 
@@ -284,7 +281,7 @@ class TemporalSubSampling(SubSampling):
 
     name = "TemporalSubSampling"
     doc = "y = weight * sum of each window of frames + bias"
-    source = PAGE + "TemporalSubSampling"
+    source = CONVOLUTIONS + "TemporalSubSampling"
     axes = "W"
     frames = True
     plane_argument = "inputFrameSize"
@@ -337,7 +334,7 @@ class SpatialAdaptiveAveragePooling(AdaptivePooling):
 
     name = "SpatialAdaptiveAveragePooling"
     doc = "means of windows that make an image of a fixed size"
-    source = PAGE + "SpatialAdaptiveAveragePooling"
+    source = CONVOLUTIONS + "SpatialAdaptiveAveragePooling"
     samples = (Sample((2, 3), (1, 2, 4, 5)), Sample((1, 1), (2, 3, 2)), Sample((4, 2), (1, 3, 3)))
 
     def reduce(self, b: Lowering, x: Value) -> Value:
@@ -354,7 +351,7 @@ class SpatialAdaptiveMaxPooling(AdaptivePooling):
 
     name = "SpatialAdaptiveMaxPooling"
     doc = "maxima of windows that make an image of a fixed size"
-    source = PAGE + "SpatialAdaptiveMaxPooling"
+    source = CONVOLUTIONS + "SpatialAdaptiveMaxPooling"
     samples = (Sample((2, 3), distinct(1, 2, 4, 5)), Sample((1, 1), distinct(2, 3, 2)), Sample((4, 2), distinct(1, 3, 3)))
 
     def reduce(self, b: Lowering, x: Value) -> Value:

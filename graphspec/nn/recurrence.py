@@ -10,8 +10,9 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Make, Module, Sample, Table, Walk, new_module, register
 from graphspec.ir.core import TensorType, Value, tensor
 from graphspec.lower import Lowering, Tree, flatten, unflatten
+from graphspec.nn.common import RNN
 from graphspec.nn.recurrent import ONE_STEP, RHO, Stateful, check_rank
-from graphspec.nn.sequence import RNN, cleared
+from graphspec.nn.sequence import cleared
 from graphspec.nn.sequencer import form
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types, Use

@@ -14,7 +14,8 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Node, Record, Sample, Walk, connect, gmodule, new_module, register
 from graphspec.ir.core import TensorType, Value
 from graphspec.lower import Lowering, Tree, flatten, map_tree
-from graphspec.nn.sequence import MEMORY, RNN, cleared, remember, zero_rows
+from graphspec.nn.common import RNN
+from graphspec.nn.sequence import MEMORY, cleared, remember, zero_rows
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types, Use
 

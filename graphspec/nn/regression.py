@@ -10,14 +10,13 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, only, pair, unless_known
+from graphspec.nn.common import CRITERIONS, TORCH_CODE, only, pair, unless_known
 from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, WeightedElements, numbers, weight_buffer
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
-PAGE = TORCH + "criterion.md#"
 SIZES = "x and target have equal sizes, where Torch asks for as many elements only"
 LOW, HIGH = Leaf((2, 3), -0.9, -0.4), Leaf((2, 3), 0.1, 0.5)
 """Apart, and less than 1 apart by some and more by others."""
@@ -29,7 +28,7 @@ class AbsCriterion(Compared):
 
     name = "AbsCriterion"
     doc = "the mean absolute difference"
-    source = PAGE + "abscriterion"
+    source = CRITERIONS + "abscriterion"
     differs = SIZES
     samples = (
         Sample((), (LOW, HIGH)),
@@ -48,7 +47,7 @@ class SmoothL1Criterion(Compared):
 
     name = "SmoothL1Criterion"
     doc = "the mean of d^2 / 2 where |d| < 1, else |d| - 1/2"
-    source = PAGE + "smoothl1criterion"
+    source = CRITERIONS + "smoothl1criterion"
     differs = SIZES
     samples = (
         Sample((), (Leaf((2, 3), values=(0.2, -0.4, 1.5, 2.0, -0.1, -3.0)), (2, 3))),
@@ -69,7 +68,7 @@ class MSECriterion(Compared):
 
     name = "MSECriterion"
     doc = "the mean squared difference"
-    source = PAGE + "msecriterion"
+    source = CRITERIONS + "msecriterion"
     differs = SIZES
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((), ((2, 3), (2, 3))),
@@ -91,7 +90,7 @@ class WeightedMSECriterion(MSECriterion):
 
     name = "WeightedMSECriterion"
     doc = "the mean squared difference from the target times a weight"
-    source = "https://github.com/torch/nn/blob/master/WeightedMSECriterion.lua"
+    source = TORCH_CODE + "WeightedMSECriterion.lua"
     differs = BY_CONSTRUCTOR
     arguments = (Argument("weight", "table"), SIZE_AVERAGE)
     samples = (
@@ -134,7 +133,7 @@ class SpatialAutoCropMSECriterion(MSECriterion):
 
     name = "SpatialAutoCropMSECriterion"
     doc = "the mean squared difference from the middle of a larger target"
-    source = PAGE + "spatialautocropmsecriterion"
+    source = CRITERIONS + "spatialautocropmsecriterion"
     differs = "how much is left out must be known before the run"
     samples = (
         Sample((), ((2, 2, 3), (2, 5, 4))),
@@ -188,7 +187,7 @@ class DistKLDivCriterion(Compared):
 
     name = "DistKLDivCriterion"
     doc = "the Kullback-Leibler divergence of probabilities from log-probabilities, a mean over the elements"
-    source = PAGE + "distkldivcriterion"
+    source = CRITERIONS + "distkldivcriterion"
     differs = BY_CONSTRUCTOR
     samples = (
         Sample((), (Leaf((2, 3), -2.0, -0.1), Leaf((2, 3), 0.1, 0.9))),
@@ -212,7 +211,7 @@ class BCECriterion(WeightedElements):
 
     name = "BCECriterion"
     doc = "the binary cross entropy of probabilities with targets from 0 to 1"
-    source = PAGE + "bcecriterion"
+    source = CRITERIONS + "bcecriterion"
     differs = SIZES
     halves = (0.5, 0.5)
     samples = (
@@ -235,7 +234,7 @@ class MultiLabelSoftMarginCriterion(WeightedElements):
 
     name = "MultiLabelSoftMarginCriterion"
     doc = "the binary cross entropy of sigmoid(x) with targets from 0 to 1"
-    source = PAGE + "multilabelsoftmargincriterion"
+    source = CRITERIONS + "multilabelsoftmargincriterion"
     differs = SIZES
     halves = (0, 0.5)
     samples = (
@@ -255,7 +254,7 @@ class L1Cost(Criterion):
 
     name = "L1Cost"
     doc = "the sum of the absolute values; no target"
-    source = "https://github.com/torch/nn/blob/master/L1Cost.lua"
+    source = TORCH_CODE + "L1Cost.lua"
     samples = (Sample((), Leaf((2, 3), gap=0.1)), Sample((), Leaf((4,), gap=0.1)), Sample((), Leaf((2, 1, 2), gap=0.1)))
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:

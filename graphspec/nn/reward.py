@@ -10,9 +10,8 @@ from graphspec.errors import Origin, error, fail
 from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Walk, new_module, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import impossible, mean_of, only, with_gradient_of
+from graphspec.nn.common import DPNN, impossible, mean_of, only, with_gradient_of
 from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, labels_like
-from graphspec.nn.noise import DPNN
 from graphspec.nn.reinforce import Reinforce
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types

@@ -13,14 +13,12 @@ from graphspec.graph.parameter import InitStep, fill, normal
 from graphspec.graph.record import lua_text
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
-from graphspec.nn.common import only, rows, taken
+from graphspec.nn.common import RNN, only, rows, taken
 from graphspec.nn.loop import over_time
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 from graphspec.suggest import did_you_mean
-
-RNN = "https://github.com/Element-Research/rnn#rnn."
 
 BETWEEN = "states are kept between the batches of an experiment only"
 

@@ -10,9 +10,10 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Table, Walk, connect, gmodule, new_module, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, unflatten
+from graphspec.nn.common import RNN
 from graphspec.nn.loop import over_time, stacked
 from graphspec.nn.recurrent import RHO, Stateful
-from graphspec.nn.sequence import BETWEEN, MEMORY, RNN, remember
+from graphspec.nn.sequence import BETWEEN, MEMORY, remember
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import Size

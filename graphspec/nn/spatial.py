@@ -9,15 +9,13 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, exchanged, only, rows
+from graphspec.nn.common import CONVOLUTIONS, exchanged, only, rows
 from graphspec.nn.pointwise import power
 from graphspec.nn.regularise import BatchNormalization
 from graphspec.nn.windowed import Sweep, cut
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
-
-PAGE = TORCH + "convolution.md#nn."
 
 
 class PlaneNormalization(BatchNormalization):
@@ -51,7 +49,7 @@ class SpatialBatchNormalization(PlaneNormalization):
 
     name = "SpatialBatchNormalization"
     doc = "normalises each plane over the batch and all places"
-    source = "Ioffe and Szegedy (2015); " + PAGE + "SpatialBatchNormalization"
+    source = "Ioffe and Szegedy (2015); " + CONVOLUTIONS + "SpatialBatchNormalization"
     samples = (
         Sample((3,), (2, 3, 2, 2)), Sample((2, 1e-3, 0.3), (2, 2, 1, 3)), Sample((2, None, None, False), (3, 2, 2, 1)),
         Sample((3,), (2, 3, 2, 2), evaluate=True), Sample((3,), (3, 1, 2), evaluate=True),
@@ -64,7 +62,7 @@ class VolumetricBatchNormalization(PlaneNormalization):
 
     name = "VolumetricBatchNormalization"
     doc = "normalises each volume over the batch and all places"
-    source = "Ioffe and Szegedy (2015); " + PAGE + "VolumetricBatchNormalization"
+    source = "Ioffe and Szegedy (2015); " + CONVOLUTIONS + "VolumetricBatchNormalization"
     rank = 5
     one = "[B, {n}, t, h, w], not one volume"
     samples = (Sample((2,), (2, 2, 2, 1, 2)), Sample((2, None, None, False), (2, 2, 1, 2, 2)), Sample((2,), (1, 2, 2, 1, 2), evaluate=True),
@@ -95,7 +93,7 @@ class SpatialCrossMapLRN(Image):
 
     name = "SpatialCrossMapLRN"
     doc = "y_i = x_i / (k + alpha / size * sum_j x_j ** 2) ** beta, over the planes around each"
-    source = PAGE + "SpatialCrossMapLRN"
+    source = CONVOLUTIONS + "SpatialCrossMapLRN"
     differs = "size has to be odd, and k more than 0"
     arguments = (Argument("size"), Argument("alpha", "number", 1e-4), Argument("beta", "number", 0.75), Argument("k", "number", 1.0))
     samples = (Sample((3,), (4, 2, 2)), Sample((5, 0.5, 0.6, 2.0), (2, 3, 2, 1)), Sample((1, 1.0, 2.0), (1, 2, 2, 2)))
@@ -143,7 +141,7 @@ class SpatialUpSamplingNearest(Image):
 
     name = "SpatialUpSamplingNearest"
     doc = "each element repeated along height and width"
-    source = PAGE + "SpatialUpSamplingNearest"
+    source = CONVOLUTIONS + "SpatialUpSamplingNearest"
     arguments = (Argument("scale", field="scale_factor"),)
     samples = (Sample((2,), (1, 2, 2, 3)), Sample((3,), (2, 1, 2)), Sample((1,), (1, 2, 2)))
 
@@ -166,7 +164,7 @@ class SpatialUpSamplingBilinear(Image):
 
     name = "SpatialUpSamplingBilinear"
     doc = "an image stretched, linear between the places of x, whose corners stay corners"
-    source = PAGE + "SpatialUpSamplingBilinear"
+    source = CONVOLUTIONS + "SpatialUpSamplingBilinear"
     differs = "with a scale the sizes are those of Torch's page; its code makes h * scale by w * scale"
     arguments = (Argument("scale", "table"),)
     samples = (Sample((2,), (1, 2, 2, 3)), Sample((3,), (2, 3, 2)), Sample((2,), (1, 1, 4)),
@@ -223,7 +221,7 @@ class UpSampling(Record):
 
     name = "UpSampling"
     doc = "images or volumes made larger, each element repeated, or linear in between"
-    source = PAGE + "UpSampling"
+    source = CONVOLUTIONS + "UpSampling"
     differs = "linear with a scale, the sizes are those of Torch's page; its code makes n * scale"
     arguments = (Argument("params", "table"), Argument("mode", "text", None))
     samples = (

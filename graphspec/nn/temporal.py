@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import exchanged, of_rows, only, unless_known
-from graphspec.nn.convolution import LESS_BIAS, PAGE, Convolution
+from graphspec.nn.common import CONVOLUTIONS, TORCH_CODE, exchanged, of_rows, only, unless_known
+from graphspec.nn.convolution import LESS_BIAS, Convolution
 from graphspec.nn.pooling import distinct
 from graphspec.nn.windowed import cut
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
@@ -26,7 +26,7 @@ class TemporalConvolution(Convolution):
 
     name = "TemporalConvolution"
     doc = "y = W * (kW frames in a row) + b"
-    source = PAGE + "TemporalConvolution"
+    source = CONVOLUTIONS + "TemporalConvolution"
     axes, frames, methods = "W", True, ()
     arguments = (Argument("inputFrameSize"), Argument("outputFrameSize"), Argument("kW"), Argument("dW", "size", 1))
     samples = (Sample((3, 4, 2), (2, 5, 3)), Sample((2, 3, 3, 2), (6, 2)), Sample((3, 2, 1), (4, 3)))
@@ -56,7 +56,7 @@ class TemporalRowConvolution(Convolution):
 
     name = "TemporalRowConvolution"
     doc = "a convolution over time of each number of the frames alone"
-    source = PAGE + "TemporalRowConvolution"
+    source = CONVOLUTIONS + "TemporalRowConvolution"
     axes = "W"
 
     arguments = (Argument("inputFrameSize"), Argument("kW"), Argument("dW", "size", 1), Argument("featFirst", "flag", False))
@@ -99,7 +99,7 @@ class TemporalDynamicKMaxPooling(Record):
 
     name = "TemporalDynamicKMaxPooling"
     doc = "the k largest numbers of each feature over time, in their order"
-    source = "https://github.com/torch/nn/blob/master/TemporalDynamicKMaxPooling.lua"
+    source = TORCH_CODE + "TemporalDynamicKMaxPooling.lua"
     differs = "with a factor the number of frames has to be known as a number; of equal ones the first are taken"
     arguments = (Argument("minK"), Argument("factor", "number", 0.0))
     samples = (Sample((2,), distinct(4, 3)), Sample((1, 0.5), distinct(2, 5, 2)), Sample((3,), distinct(2, 3, 2)),

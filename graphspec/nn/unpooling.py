@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import impossible, only
-from graphspec.nn.pooling import PAGE, MaxPooling
+from graphspec.nn.common import CONVOLUTIONS, impossible, only
+from graphspec.nn.pooling import MaxPooling
 from graphspec.nn.windowed import uncut
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types, Use
@@ -102,7 +102,7 @@ class SpatialMaxUnpooling(MaxUnpooling):
 
     name = "SpatialMaxUnpooling"
     doc = "numbers put back where a SpatialMaxPooling found its maxima, zeros elsewhere"
-    source = PAGE + "SpatialMaxUnpooling"
+    source = CONVOLUTIONS + "SpatialMaxUnpooling"
     pooling = "SpatialMaxPooling"
 
 
@@ -116,5 +116,5 @@ class VolumetricMaxUnpooling(MaxUnpooling):
 
     name = "VolumetricMaxUnpooling"
     doc = "numbers put back where a VolumetricMaxPooling found its maxima, zeros elsewhere"
-    source = PAGE + "VolumetricMaxUnpooling"
+    source = CONVOLUTIONS + "VolumetricMaxUnpooling"
     pooling = "VolumetricMaxPooling"
