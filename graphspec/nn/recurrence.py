@@ -13,7 +13,6 @@ from graphspec.lower import Lowering, Tree, flatten, unflatten
 from graphspec.nn.common import RNN
 from graphspec.nn.recurrent import ONE_STEP, RHO, Stateful, check_rank
 from graphspec.nn.sequence import cleared
-from graphspec.nn.sequencer import form
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types, Use
 
@@ -78,23 +77,16 @@ class Recurrent(Stateful):
 
     def step(self, b: Lowering, m: Module, x: Tree, state: list[Value]) -> tuple[Tree, list[Value]]:
         *old, begun = state
-        y_form = form_of(b, b.use.y)
         given = b.child("input", x)
         first = b.child("start", given)
-        later = b.child("merge", (given, b.child("feedback", unflatten(y_form, old))))
+        later = b.child("merge", (given, b.child("feedback", unflatten(b.type_of(b.use.y), old))))
         at_first = b.compare(begun, b.full_like(begun, 0), "eq")
         chosen = [b.where(b.broadcast(at_first, v.shape, ()), v, w) for v, w in zip(flatten(first), flatten(later), strict=True)]
-        y = b.child("transfer", unflatten(form(first), chosen))
+        y = b.child("transfer", unflatten(first, chosen))
         return y, [*flatten(y), b.full_like(begun, 1)]
 
     def masked(self, b: Lowering, mask: Value, state: list[Value]) -> list[Value]:
         return [*(cleared(b, mask, v) for v in state[:-1]), state[-1]]
-
-
-def form_of(b: Lowering, cell: Cell) -> Any:
-    """The nesting of what is on a cell."""
-    items = b.session.types.find(cell).items
-    return None if items is None else tuple(form_of(b, item) for item in items)
 
 
 @register
@@ -153,5 +145,5 @@ class Recurrence(Stateful):
         return y
 
     def step(self, b: Lowering, m: Module, x: Tree, state: list[Value]) -> tuple[Tree, list[Value]]:
-        y = b.child("cell", (x, unflatten(form_of(b, b.use.y), state)))
+        y = b.child("cell", (x, unflatten(b.type_of(b.use.y), state)))
         return y, flatten(y)

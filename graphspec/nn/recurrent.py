@@ -114,11 +114,9 @@ class Gates(Stateful):
         return module
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        whole, out = s.current.subs.get("cell"), y
-        if whole is None:
-            state = [Cell() for _ in range(len(self.carries))]
-            out = s.tree(state) if len(self.carries) > 1 else state[0]
-            whole = s.child("cell", m.args.cell, s.tree([x, *state]), out)
+        if not s.current.subs:
+            state = [Cell() for _ in self.carries]
+            s.child("cell", m.args.cell, s.tree([x, *state]), s.tree(state) if len(state) > 1 else state[0])
             s.same(y, state[0])
         if (n := getattr(m.args, "masked", None)) is not None:
             check_rank(s, x, n)

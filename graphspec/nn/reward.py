@@ -66,8 +66,7 @@ class ClassReward(Record):
         prediction, baseline = s.table(given, 2)
         s.set(y, (), FLOAT)
         s.set(baseline, dtype=FLOAT)
-        use = s.current.subs.get("criterion")
-        use = s.child("criterion", m.args.criterion, s.tree([baseline, Cell()]), Cell()) if use is None else use
+        use = s.child("criterion", m.args.criterion, s.tree([baseline, Cell()]), Cell())
         s.set(use.y, (), FLOAT)
         rows = self.predictions(s, prediction, target)
         s.same(s.table(use.x, 2)[1], baseline)

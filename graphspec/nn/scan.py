@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from graphspec.errors import Origin, SpecError, error, fail
+from graphspec.errors import Origin, SpecError, fail
 from graphspec.graph import Argument, GModule, Module, Record, Table, Walk, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten, unflatten
@@ -58,18 +58,13 @@ class Scan(Record):
         else:
             raise fail("E0412", f"nn.Scan: steps must be a size letter or a whole number, got {steps!r}", origin)
         if a.feedback is not None and a.steps is None:
-            raise fail(
-                "E0412", "nn.Scan with feedback has no xs, so it needs to know how many steps: `{feedback = ..., steps = 'T'}`", origin
-            )
+            raise fail("E0412", "nn.Scan with feedback has no xs, so it needs to know how many steps: `{feedback = ..., steps = 'T'}`",
+                       origin)
         if a.feedback is not None and a.reverse:
             raise fail("E0412", "nn.Scan: feedback cannot run in reverse", origin)
         if not isinstance(a.cell, GModule) or len(a.cell.outputs) != 2:
-            raise fail(
-                "E0413",
-                "nn.Scan needs a gModule {x, prev_s} -> {y, next_s} as its cell",
-                origin,
-                others=[(a.cell.origin, "this is the cell")],
-            )
+            raise fail("E0413", "nn.Scan needs a gModule {x, prev_s} -> {y, next_s} as its cell", origin,
+                       others=[(a.cell.origin, "this is the cell")])
 
     def _bare(self, s: Types, use: Use) -> bool | None:
         """Whether the whole input is xs alone (a single node), rather than a list of inputs; None while unknown."""
@@ -89,16 +84,14 @@ class Scan(Record):
             return {names[0]: use.x}
         if use.node is not None and use.node.labels is not None:
             if names[0] != "s0" and names[0] not in use.node.labels:
-                raise SpecError(error("E0414", f"nn.Scan needs {names[0]}", use.origin))
+                raise fail("E0414", f"nn.Scan needs {names[0]}", use.origin)
             for label in use.node.labels:
                 if label not in names:
-                    raise SpecError(
-                        error("E0414", f"nn.Scan with these options takes no {label}", use.origin, notes=[f"it takes {', '.join(names)}"])
-                    )
+                    raise fail("E0414", f"nn.Scan with these options takes no {label}", use.origin, notes=[f"it takes {', '.join(names)}"])
             return dict(zip(use.node.labels, s.table(use.x, len(use.node.labels)), strict=True))
         items = s.items(use.x) or []
         if len(items) > len(names):
-            raise SpecError(error("E0414", f"nn.Scan takes at most {len(names)} inputs ({', '.join(names)}), got {len(items)}", use.origin))
+            raise fail("E0414", f"nn.Scan takes at most {len(names)} inputs ({', '.join(names)}), got {len(items)}", use.origin)
         return dict(zip(names, items, strict=False))
 
     def _expected(self, m: Module) -> tuple[str, ...]:
@@ -112,30 +105,17 @@ class Scan(Record):
         cell: GModule = m.args.cell
         names = [n for n in ("x", "state", "context") if n != "x" or self._expected(m)[0] != "s0"]
         if len(cell.inputs) not in (len(names), len(names) - 1):
-            raise SpecError(
-                error(
-                    "E0413",
-                    f"nn.Scan: the cell takes {len(cell.inputs)} inputs, wanted {' , '.join(names[:-1])} (and context)",
-                    s.current.origin,
-                    others=[(cell.origin, "this is the cell")],
-                )
-            )
+            raise fail("E0413", f"nn.Scan: the cell takes {len(cell.inputs)} inputs, wanted {' , '.join(names[:-1])} (and context)",
+                       s.current.origin, others=[(cell.origin, "this is the cell")])
         if ("context" in given) != (len(cell.inputs) == len(names)):
             what = "has no context to read" if "context" not in given else "does not take a context"
-            raise SpecError(
-                error(
-                    "E0414",
-                    f"nn.Scan: the cell {what}",
-                    s.current.origin,
-                    others=[(cell.origin, "this is the cell")],
-                    helps=["give it by name: `{xs = ..., context = ...}`"] if "context" not in given else [],
-                )
-            )
+            raise fail("E0414", f"nn.Scan: the cell {what}", s.current.origin, others=[(cell.origin, "this is the cell")],
+                       helps=["give it by name: `{xs = ..., context = ...}`"] if "context" not in given else [])
         trip = s.unknown("T")
         if m.args.steps is not None:
             s.equate(trip, s.size(m.args.steps))
-        use = self._cell(s, m, names)
-        parts = dict(zip(names, self._cell_inputs(s, use, len(cell.inputs)), strict=False))
+        use = s.child("cell", cell, Cell(), Cell())
+        parts = dict(zip(names, [use.x] if len(cell.inputs) == 1 else s.table(use.x, len(cell.inputs)), strict=False))
         out = s.table(y, 3 if m.args.feedback else 2)
         cell_y, cell_next = s.table(use.y, 2)
         if "xs" in given:
@@ -159,21 +139,14 @@ class Scan(Record):
                 if dims is not None and dims:
                     s.equate(dims[0], batch, 0)
                 elif dims is not None:
-                    raise SpecError(
-                        s.explain("E0302", "nn.Scan: lengths needs a batch axis in every state and output", "a scalar has none")
-                    )
+                    problem = s.explain("E0302", "nn.Scan: lengths needs a batch axis in every state and output", "a scalar has none")
+                    raise SpecError(problem)
 
-    def _cell(self, s: Types, m: Module, names: Sequence[str]) -> Use:
-        found = s.current.subs.get("cell")
-        return found if found is not None else s.child("cell", m.args.cell, Cell(), Cell())
-
-    def _cell_inputs(self, s: Types, use: Use, count: int) -> list[Cell]:
-        return [use.x] if count == 1 else s.table(use.x, count)
-
-    def _fed(self, s: Types, m: Module, y: Cell, x: Cell) -> None:
-        source = self._first(s, y)
-        if source is None:
-            return
+    @staticmethod
+    def _fed(s: Types, m: Module, y: Cell, x: Cell) -> None:
+        """State that the first element of y, or what is chosen by it, is the x of the next step."""
+        items = s.find(y).items
+        source = items[0] if items else y
         if m.args.feedback == "value":
             s.same(source, x)
             return
@@ -182,10 +155,6 @@ class Scan(Record):
         dims = s.dims(source)
         if dims is not None:
             s.set(x, dims[:-1])
-
-    def _first(self, s: Types, y: Cell) -> Cell | None:
-        items = s.find(y).items
-        return items[0] if items else y
 
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
         names = list(self._inputs(w.types, m, w.use) or ())
@@ -223,16 +192,18 @@ class _Loop:
         cells = [parts] if isinstance(parts, Cell) else list(parts or [])
         self.takes_x = "xs" in given or "first" in given
         self.x_type = b.type_of(cells[0]) if self.takes_x else None
-        self.state_type = b.type_of(cells[1 if self.takes_x else 0])
+        self.state = cells[1 if self.takes_x else 0]
 
     def build(self) -> Tree:
         b = self.b
         context = flatten(self.given["context"]) if "context" in self.given else []
         lengths = flatten(self.given["lengths"]) if "lengths" in self.given else []
-        state = flatten(self.given["s0"]) if "s0" in self.given else [b.zeros(t) for t in _leaves(self.state_type)]
+        leaves = b.session.types.leaves(self.state)
+        state = flatten(self.given["s0"]) if "s0" in self.given else [b.zeros(b.type_of(leaf)) for leaf in leaves]
         xs = flatten(self.given["xs"]) if "xs" in self.given else []
         first = flatten(self.given["first"]) if "first" in self.given else []
-        y_type: list[Any] = []
+        state_type = b.type_of(self.state)
+        outputs: list[Tree] = []
 
         def step(
             cell: Lowering, index: Value, consts: list[Value], carries: list[Value], x: list[Value]
@@ -242,13 +213,13 @@ class _Loop:
             arguments: list[Tree] = []
             if self.takes_x:
                 arguments.append(unflatten(self.x_type, x or fed))
-            arguments.append(unflatten(self.state_type, old))
+            arguments.append(unflatten(state_type, old))
             if context:
-                arguments.append(unflatten(_shape_of(self.given["context"]), context_in))
+                arguments.append(unflatten(self.given["context"], context_in))
             result = cell.run_cell(arguments[0] if len(arguments) == 1 else tuple(arguments))
             assert isinstance(result, tuple)
             y, new = result[0], [cell.reshape(n, o.shape) for n, o in zip(flatten(result[1]), old, strict=True)]
-            y_type.append(_shape_of(y))
+            outputs.append(y)
             ys = flatten(y)
             if lengths_in:
                 new = [_keep(cell, index, lengths_in[0], n, o) for n, o in zip(new, old, strict=True)]
@@ -262,8 +233,8 @@ class _Loop:
             lengths=len(context) if lengths else None,
         )  # fmt: skip
         nf, ns = len(first), len(state)
-        count = len(_leaves(y_type[0]))
-        out: list[Tree] = [unflatten(y_type[0], ys[:count]), unflatten(self.state_type, last[nf : nf + ns])]
+        count = len(flatten(outputs[0]))
+        out: list[Tree] = [unflatten(outputs[0], ys[:count]), unflatten(state_type, last[nf : nf + ns])]
         if first:
             out.append(unflatten(self.x_type, ys[count : count + nf]))
         return tuple(out)
@@ -297,12 +268,3 @@ def _keep(b: Lowering, index: Value, lengths: Value, new: Value, old: Value) -> 
     """``new`` in the rows whose sequence has not ended, else ``old``."""
     running = b.compare(b.broadcast(index, lengths.shape, ()), lengths, "lt")
     return b.where(b.broadcast_first(running, new), new, old)
-
-
-def _leaves(tree: Any) -> list[Any]:
-    return [leaf for item in tree for leaf in _leaves(item)] if isinstance(tree, tuple) else [tree]
-
-
-def _shape_of(tree: Tree) -> Any:
-    """The nesting of a tree, with None for tensors."""
-    return tuple(_shape_of(item) for item in tree) if isinstance(tree, tuple) else None

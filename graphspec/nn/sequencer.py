@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -51,30 +51,25 @@ def forgetting_uses(use: Use, carried: bool = False) -> Iterator[Use]:
         yield from forgetting_uses(sub, inside)
 
 
-def form(tree: Tree) -> Any:
-    """The nesting of a tree."""
-    return tuple(form(item) for item in tree) if isinstance(tree, tuple) else None
-
-
 def steps(b: Lowering, use: Use, trip: Size, x: Tree, stacks: bool = True, reverse: bool = False) -> Tree:
     """What the module of ``use`` gives for each step, stacked: ``x`` is stacks, or else the same for all steps."""
     uses = list(recurrent_uses(use))
     start = [[b.zeros(t) for t in _record(inner).states(b, inner)] for inner in uses]
-    forms: list[Any] = []
+    outputs: list[Tree] = []
 
     def step(
         inner: Lowering, index: Value, consts: list[Value], carries: list[Value], pieces: list[Value]
     ) -> tuple[list[Value], list[Value]]:
         supply = iter(carries)
         inner.scope.states = {id(u): [next(supply) for _ in zeros] for u, zeros in zip(uses, start, strict=True)}
-        y = inner.run_cell(unflatten(form(x), pieces if stacks else consts))
-        forms.append(form(y))
+        y = inner.run_cell(unflatten(x, pieces if stacks else consts))
+        outputs.append(y)
         return [v for u in uses for v in inner.scope.states[id(u)]], flatten(y)
 
     given = flatten(x)
     carries, owners = [v for zeros in start for v in zeros], [id(u) for u, zeros in zip(uses, start, strict=True) for _ in zeros]
     _, ys = over_time(b, use, trip, step, [] if stacks else given, carries, given if stacks else [], reverse, owners)
-    return unflatten(forms[0], ys)  # type: ignore[no-any-return]
+    return unflatten(outputs[0], ys)  # type: ignore[no-any-return]
 
 
 def _record(use: Use) -> Stateful:
@@ -85,12 +80,12 @@ def _record(use: Use) -> Stateful:
 def together(b: Lowering, items: Sequence[Tree]) -> Tree:
     """Trees of one form as one tree of stacks."""
     columns = zip(*(flatten(item) for item in items), strict=True)
-    return unflatten(form(items[0]), [b.concat([b.unsqueeze(v, 0) for v in column], 0) for column in columns])  # type: ignore[no-any-return]
+    return unflatten(items[0], [b.concat([b.unsqueeze(v, 0) for v in column], 0) for column in columns])  # type: ignore[no-any-return]
 
 
 def apart(b: Lowering, stacks: Tree, count: int) -> tuple[Tree, ...]:
     """A tree of stacks as a table of trees."""
-    return tuple(unflatten(form(stacks), [b.select(v, 0, t) for v in flatten(stacks)]) for t in range(count))
+    return tuple(unflatten(stacks, [b.select(v, 0, t) for v in flatten(stacks)]) for t in range(count))
 
 
 class Loops(Record):
@@ -106,10 +101,6 @@ class Loops(Record):
     def each(self, s: Types, m: Module) -> tuple[Cell, Cell]:
         """One element of the input and of the output."""
         raise NotImplementedError
-
-    def sub(self, s: Types, name: str, module: Module, make: Callable[[], tuple[Cell, Cell]] = lambda: (Cell(), Cell())) -> Use:
-        found = s.current.subs.get(name)
-        return found if found is not None else s.child(name, module, *make())
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         one_x, one_y = self.each(s, m)
@@ -172,7 +163,7 @@ class Sequencer(Loops):
     )
 
     def each(self, s: Types, m: Module) -> tuple[Cell, Cell]:
-        use = self.sub(s, "module", m.args.module)
+        use = s.child("module", m.args.module, Cell(), Cell())
         return use.x, use.y
 
     def run(self, b: Lowering, m: Module, x: Tree, trip: Size) -> Tree:
@@ -210,9 +201,9 @@ class BiSequencer(Loops):
         a.merge = a.merge if a.merge is not None else new_module("JoinTable", [1, 1], origin)
 
     def each(self, s: Types, m: Module) -> tuple[Cell, Cell]:
-        first = self.sub(s, "forward", m.args.forward)
-        second = self.sub(s, "backward", m.args.backward, lambda: (first.x, Cell()))
-        merge = self.sub(s, "merge", m.args.merge, lambda: (s.tree([first.y, second.y]), Cell()))
+        first = s.child("forward", m.args.forward, Cell(), Cell())
+        second = s.child("backward", m.args.backward, first.x, Cell())
+        merge = s.child("merge", m.args.merge, s.tree([first.y, second.y]), Cell())
         return first.x, merge.y
 
     def inside(self, w: Walk, m: Module, x: Any) -> Any:
@@ -250,8 +241,7 @@ class Repeater(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.equate(s.unknown("T"), m.args.rho)
-        use = s.current.subs.get("module")
-        use = s.child("module", m.args.module, x, Cell()) if use is None else use
+        use = s.child("module", m.args.module, x, Cell())
         for item in s.table(y, m.args.rho):
             s.same(item, use.y)
 
