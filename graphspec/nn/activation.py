@@ -11,7 +11,7 @@ from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sampl
 from graphspec.graph.parameter import fill
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import DPNN, INPLACE, TORCH, Pointwise, axis_of, only, positive, unless_known, with_gradient_of
+from graphspec.nn.common import DPNN, INPLACE, TORCH, Pointwise, axis_of, only, positive, unless_known, with_gradient_of, with_size
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -300,7 +300,7 @@ class CReLU(Record):
         dims = s.dims(x)
         if dims is not None:
             axis = self.axis(m, len(dims))
-            s.set(y, [*dims[:axis], dims[axis] * 2, *dims[axis + 1 :]], FLOAT)
+            s.set(y, with_size(dims, axis, dims[axis] * 2), FLOAT)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
@@ -345,12 +345,12 @@ class GatedLinearUnit(Record):
             halves = s.dims(y)
             if halves is not None:
                 axis = self.axis(m, len(halves))
-                s.set(x, [*halves[:axis], halves[axis] * 2, *halves[axis + 1 :]])
+                s.set(x, with_size(halves, axis, halves[axis] * 2))
             return
         axis = self.axis(m, len(dims))
         half = dims[axis].divide(2)
         if half is not None:
-            s.set(y, [*dims[:axis], half, *dims[axis + 1 :]], FLOAT)
+            s.set(y, with_size(dims, axis, half), FLOAT)
         elif dims[axis].value is not None:
             raise Mismatch(f"an axis of {dims[axis]} has no halves")
         else:

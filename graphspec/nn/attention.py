@@ -8,7 +8,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, drop_axis, exchanged, only, pair, without
+from graphspec.nn.common import LOWEST, TORCH, axis_of, drop_axis, exchanged, only, pair, without
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -172,10 +172,6 @@ class MaskedSoftMax(Record):
         e = b.where(keep, b.exp(b.sub(seen, drop_axis(b, largest, seen, last))), b.full_like(scores, 0))
         total = b.reduce_sum(e, [last])  # at least 1, or 0 where everything is masked out
         return b.div(e, drop_axis(b, b.maximum(total, b.full_like(total, 0.5)), e, last))
-
-
-LOWEST = -1e30
-"""Stands for minus infinity in maxima: so small that its exp is 0, and finite, so that no NaN comes up."""
 
 
 @register

@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Sample, Table, register
+from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import CRITERIONS, TORCH_CODE, drop_axis, mean_of, pair
+from graphspec.nn.common import CRITERIONS, TORCH_CODE, constant, drop_axis, mean_of, pair
 from graphspec.nn.criterion import (
     BY_CONSTRUCTOR,
     SIZE_AVERAGE,
@@ -246,7 +246,7 @@ class ClassSimplexCriterion(Classes):
             raise fail("E0422", f"nn.{self.name}: nClasses must be from 2 to {MOST_CORNERS}, got {a.nClasses}", origin)
 
     def buffers(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
-        return {"simplex": ParameterSpec((a.nClasses, a.nClasses), InitStep("copy", (corners(a.nClasses),)))}
+        return {"simplex": constant(corners(a.nClasses))}
 
     def classes(self, s: Types, m: Module) -> SizeLike:
         return int(m.args.nClasses)

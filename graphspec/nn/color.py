@@ -7,11 +7,10 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, InitStep, Module, ParameterSpec, Sample, Table, register
+from graphspec.graph import Argument, Module, ParameterSpec, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import DPNN, only
-from graphspec.nn.criterion import numbers
+from graphspec.nn.common import DPNN, constant, numbers, only
 from graphspec.nn.spatial import Image
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types
@@ -35,7 +34,7 @@ class ColorNoise(Image):
 
     def buffers(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
         found = {name: numbers(getattr(a, name)) for name in self.tensors}
-        return {name: ParameterSpec(array.shape, InitStep("copy", (array,))) for name, array in found.items() if array is not None}
+        return {name: constant(array) for name, array in found.items() if array is not None}
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.same(x, y)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from graphspec.errors import Origin, SpecError, fail
-from graphspec.graph import Argument, Module, Record
+from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Record, Table
 from graphspec.graph.record import MAX_SIZE
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.shapes.cells import UNKNOWN, Cell, Mismatch
 from graphspec.shapes.infer import Types
-from graphspec.sizes import Size, product
+from graphspec.sizes import Size, SizeLike, product, size
+
+Array = np.ndarray[Any, Any]
 
 TORCH_CODE = "https://github.com/torch/nn/blob/master/"
 TORCH = TORCH_CODE + "doc/"
@@ -22,6 +27,9 @@ CRITERIONS = TORCH + "criterion.md#"
 DPNN = "https://github.com/Element-Research/dpnn/blob/master/"
 RNN = "https://github.com/Element-Research/rnn#rnn."
 """Where modules are described: Torch's pages, its code, that of dpnn, the page of rnn."""
+
+LOWEST = -1e30
+"""Stands for minus infinity: its exp is 0, and it is finite, since ``-inf - -inf`` is no number, in a value or in a gradient."""
 
 INPLACE = Argument("inplace", "flag", False, note="changes nothing: memory is used again wherever that is safe")
 """Torch's request to overwrite the input."""
@@ -88,6 +96,42 @@ def without(dims: Sequence[Size], axis: int) -> tuple[Size, ...]:
 def with_axis(dims: Sequence[Size], axis: int, n: Size) -> tuple[Size, ...]:
     """The sizes with one more axis, of size n, at ``axis``."""
     return (*dims[:axis], n, *dims[axis:])
+
+
+def with_size(dims: Sequence[Size], axis: int, n: SizeLike) -> tuple[Size, ...]:
+    """The sizes with n in the place of that of ``axis``."""
+    return (*dims[:axis], size(n), *dims[axis + 1 :])
+
+
+def numbers(value: Any, finite: bool = True) -> Array | None:
+    """A number, or a table of numbers, possibly of such tables, as an array; None for anything else.
+
+    ``finite``: neither NaN nor infinite ones.
+    """
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, Table) and not item.fields and item.items:
+            return [plain(inner) for inner in item.items]
+        if isinstance(item, (int, float)) and not isinstance(item, bool) and (math.isfinite(item) or not finite):
+            return float(item)
+        raise ValueError
+
+    try:
+        return np.array(plain(value), np.float64)
+    except ValueError:  # also when the inner tables are of several lengths
+        return None
+
+
+def constant(array: Array) -> ParameterSpec:
+    """A buffer that holds these numbers."""
+    return ParameterSpec(array.shape, InitStep("copy", (array,)))
+
+
+def distinct(*shape: int) -> Leaf:
+    """Numbers no two of which are near each other: finite differences must not change which is the largest."""
+    n = math.prod(shape)
+    step = next(k for k in (7, 11, 13, 17, 19, 23, 29) if math.gcd(k, n) == 1)
+    return Leaf(shape, values=tuple(((i * step) % n - n / 2) / 10 for i in range(n)))
 
 
 def rows(b: Lowering, x: Value, axes: int = 1) -> Value:

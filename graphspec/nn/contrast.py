@@ -5,26 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Record, Sample, Table, register
+from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.activation import above
-from graphspec.nn.common import CONVOLUTIONS, DPNN, TORCH_CODE, drop_axis, only, rows
-from graphspec.nn.criterion import numbers
+from graphspec.nn.common import CONVOLUTIONS, DPNN, TORCH_CODE, Array, constant, distinct, drop_axis, numbers, only, rows
 from graphspec.nn.pointwise import from_zero
-from graphspec.nn.pooling import distinct, windows_last
+from graphspec.nn.pooling import windows_last
 from graphspec.nn.spatial import Image
 from graphspec.nn.windowed import Sweep, cut_all
 from graphspec.shapes.cells import Cell
 from graphspec.shapes.infer import Types
 from graphspec.sizes import product
-
-Array = np.ndarray[Any, Any]
 
 ROW = Table((1.0, 2.0, 0.5))
 PLANE = Table((Table((1.0, 0.5, 2.0)),))
@@ -78,7 +75,7 @@ class Neighbourhood(Planes):
         a.weights = kernel / total
 
     def buffers(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
-        return {"kernel": ParameterSpec(a.weights.shape, InitStep("copy", (a.weights,)))}
+        return {"kernel": constant(a.weights)}
 
     def planes(self, a: SimpleNamespace) -> int:
         return int(a.nInputPlane)
@@ -207,7 +204,7 @@ class SpatialFeatNormalization(Planes):
             raise fail("E0422", f"nn.{self.name}: std must be {len(a.means)} numbers as mean is, none of them 0", origin)
 
     def buffers(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
-        return {key: ParameterSpec(array.shape, InitStep("copy", (array,))) for key, array in (("mean", a.means), ("std", a.deviations))}
+        return {"mean": constant(a.means), "std": constant(a.deviations)}
 
     def planes(self, a: SimpleNamespace) -> int:
         return len(a.means)

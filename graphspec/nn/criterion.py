@@ -6,15 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, InitStep, Module, ParameterSpec, Record, Table
+from graphspec.graph import Argument, Module, ParameterSpec, Record
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import equal_shapes, mean_of, pair
+from graphspec.nn.common import constant, equal_shapes, mean_of, numbers, pair
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product
@@ -111,13 +109,9 @@ class Compared(Criterion):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         prediction, target = s.table(x, 2)
-        s.set(prediction, dtype=FLOAT)
-        s.set(y, (), FLOAT)
-        s.wish(prediction, 2)
+        floats_to_loss(s, m, [prediction] if self.labels else [prediction, target], y)
         if self.labels:
             labels_like(s, prediction, target)
-        else:
-            equal_shapes(s, m, [prediction, target])
 
     def loss(self, b: Lowering, m: Module, x: Value, target: Value) -> Value:
         """Of each element."""
@@ -166,6 +160,14 @@ class WeightedElements(Compared):
         return Losses(values)
 
 
+def floats_to_loss(s: Types, m: Module, cells: Sequence[Cell], y: Cell, rank: int = 2) -> None:
+    """State that a loss is made of float tensors of equal shapes; ``rank`` is assumed when nobody says more."""
+    s.set(cells[0], dtype=FLOAT)
+    s.set(y, (), FLOAT)
+    s.wish(cells[0], rank)
+    equal_shapes(s, m, cells)
+
+
 def prediction_and_classes(s: Types, x: Cell, y: Cell) -> tuple[Cell, Cell]:
     """``{prediction, target}`` of float rows and int32 classes, for a scalar loss."""
     prediction, target = s.table(x, 2)
@@ -199,22 +201,6 @@ def signs(b: Lowering, target: Value, like: Value) -> Value:
     return b.cast(b.reshape(target, like.shape), like.dtype)
 
 
-def numbers(value: Any) -> np.ndarray[Any, Any] | None:
-    """A table of finite numbers, possibly of such tables, as an array; None for anything else."""
-
-    def plain(item: Any) -> Any:
-        if isinstance(item, Table) and not item.fields and item.items:
-            return [plain(inner) for inner in item.items]
-        if isinstance(item, (int, float)) and not isinstance(item, bool) and math.isfinite(item):
-            return float(item)
-        raise ValueError
-
-    try:
-        return np.array(plain(value), np.float64)
-    except ValueError:  # also when the inner tables are of several lengths
-        return None
-
-
 def check_weights(record: Record, a: SimpleNamespace, origin: Origin) -> None:
     """E0422 unless ``weights`` are numbers in one row (or there are none)."""
     found = None if a.weights is None else numbers(a.weights)
@@ -225,4 +211,4 @@ def check_weights(record: Record, a: SimpleNamespace, origin: Origin) -> None:
 def weight_buffer(a: SimpleNamespace, name: str = "weights") -> dict[str, ParameterSpec]:
     """The weights as a buffer, if there are any."""
     values = None if getattr(a, name) is None else numbers(getattr(a, name))
-    return {} if values is None else {name: ParameterSpec(values.shape, InitStep("copy", (values,)))}
+    return {} if values is None else {name: constant(values)}

@@ -10,14 +10,11 @@ from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import only
+from graphspec.nn.common import LOWEST, only
 from graphspec.nn.criterion import Criterion, Losses
 from graphspec.nn.transfer import log_softmax
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
-
-LOWEST = -1e30
-"""The logarithm of "impossible": it is finite, since ``-inf - -inf`` is no number, in the loss or in its gradient."""
 
 
 @register

@@ -5,10 +5,10 @@ from __future__ import annotations
 from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import CRITERIONS, equal_shapes, pair, positive
-from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, labels_like, signs, targets_of
+from graphspec.nn.common import CRITERIONS, pair, positive
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, floats_to_loss, labels_like, signs, targets_of
 from graphspec.nn.transfer import softplus
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch
+from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 
 MARGIN = Argument("margin", "number", 1.0)
@@ -60,10 +60,7 @@ class Pairs(Criterion):
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         both, labels = s.table(x, 2)
         cells = s.table(both, 2)
-        s.set(cells[0], dtype=FLOAT)
-        s.set(y, (), FLOAT)
-        s.wish(cells[0], 2)
-        equal_shapes(s, m, cells)
+        floats_to_loss(s, m, cells, y)
         self.labels(s, cells[0], labels)
 
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
@@ -183,11 +180,7 @@ class DistanceRatioCriterion(Criterion):
     samples = (Sample((), ((4,), (4,))), Sample((False,), ((3,), (3,))), Sample((), (Leaf((2, 3), 0.0, 3.0), Leaf((2, 3), 0.0, 3.0))))
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        cells = s.table(x, 2)
-        s.set(cells[0], dtype=FLOAT)
-        s.set(y, (), FLOAT)
-        s.wish(cells[0], 1)
-        equal_shapes(s, m, cells)
+        floats_to_loss(s, m, s.table(x, 2), y, rank=1)
 
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         near, far = pair(x)

@@ -10,8 +10,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import CONVOLUTIONS, of_rows, only
-from graphspec.nn.pooling import distinct
+from graphspec.nn.common import CONVOLUTIONS, distinct, of_rows, only
 from graphspec.nn.windowed import Windowed
 from graphspec.shapes.cells import Mismatch
 from graphspec.shapes.infer import Types

@@ -9,8 +9,8 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import drop_axis, equal_shapes, only, pair
-from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Criterion, Losses
+from graphspec.nn.common import drop_axis, only, pair
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Criterion, Losses, floats_to_loss
 from graphspec.nn.transfer import log_softmax, softplus
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
@@ -46,11 +46,7 @@ class KLDCriterion(Criterion):
     )
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        cells = s.table(x, 2)
-        s.set(cells[0], dtype=FLOAT)
-        s.set(y, (), FLOAT)
-        s.wish(cells[0], 2)
-        equal_shapes(s, m, cells)
+        floats_to_loss(s, m, s.table(x, 2), y)
 
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         mean, v = pair(x)
@@ -80,11 +76,7 @@ class GaussianCriterion(Criterion):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         given, target = s.table(x, 2)
-        mean, v = s.table(given, 2)
-        s.set(mean, dtype=FLOAT)
-        s.set(y, (), FLOAT)
-        s.wish(mean, 2)
-        s.alike([mean, v, target], "E0301", f"{self.name} inputs must have equal shapes")
+        floats_to_loss(s, m, [*s.table(given, 2), target], y)
 
     def losses(self, b: Lowering, m: Module, x: Tree) -> Losses:
         assert isinstance(x, tuple)

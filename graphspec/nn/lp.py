@@ -9,7 +9,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import CONVOLUTIONS, TORCH_CODE, only, unless_known
+from graphspec.nn.common import CONVOLUTIONS, TORCH_CODE, only, unless_known, with_size
 from graphspec.nn.pointwise import power
 from graphspec.nn.pooling import Pooling
 from graphspec.nn.windowed import Sweep, cut, kernel_arguments
@@ -89,7 +89,7 @@ class FeatureLPPooling(Record):
             unless_known(s, m, f"a window that moves by more than 1 needs a size that is a number, and {show(dims[axis])} is none",
                          f"dim {axis + 1} of the input is {show(dims[axis])}", dims[axis])
             count = s.unknown("out")
-        s.set(y, [*dims[:axis], count, *dims[axis + 1 :]])
+        s.set(y, with_size(dims, axis, count))
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x, a = only(x), m.args

@@ -9,12 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Record, Sample, Table, register
+from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sample, Table, register
 from graphspec.graph.parameter import fill, linear_init
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import DPNN, pair
-from graphspec.nn.criterion import numbers
+from graphspec.nn.common import DPNN, constant, numbers, pair
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 
@@ -79,7 +78,7 @@ class NCEModule(Record):
 
     def buffers(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
         found = np.asarray(numbers(a.unigrams))
-        return {"unigrams": ParameterSpec(found.shape, InitStep("copy", (found / found.sum(),)))}
+        return {"unigrams": constant(found / found.sum())}
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         given, target = s.table(x, 2)

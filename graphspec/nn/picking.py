@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, InitStep, Leaf, Module, ParameterSpec, Record, Sample, Table, register
+from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Record, Sample, Table, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, only, pair, taken, usual_rank, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, constant, numbers, only, pair, taken, usual_rank, with_size
 from graphspec.nn.shape import INDICES
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -59,11 +57,11 @@ class Padding(Record):
             if (dims[axis] - (a.index - 1)).value is not None and (dims[axis] - (a.index - 1)).value < 0:
                 raise Mismatch(f"index {a.index} of an axis of {dims[axis]}")
             s.at_most(a.index - 1, dims[axis])
-            return (*dims[:axis], dims[axis] + abs(a.pad), *dims[axis + 1 :])
+            return with_size(dims, axis, dims[axis] + abs(a.pad))
 
         def backward(dims: tuple[Size, ...]) -> Sequence[Size]:
             axis = self._axis(a, len(dims))
-            return (*dims[:axis], dims[axis] - abs(a.pad), *dims[axis + 1 :])
+            return with_size(dims, axis, dims[axis] - abs(a.pad))
 
         s.relate(x, y, forward, backward)
 
@@ -82,7 +80,7 @@ class Padding(Record):
         before = whole - (a.index - 1) if a.pad > 0 else Size.const(a.index - 1)
         if a.value == 0 and a.index == 1 and x.dtype == b.dtype:
             return b.pad(x, axis, *((0, a.pad) if a.pad > 0 else (-a.pad, 0)))
-        filling = b.full(a.value, (*x.shape[:axis], abs(a.pad), *x.shape[axis + 1 :]), x.dtype)
+        filling = b.full(a.value, with_size(x.shape, axis, abs(a.pad)), x.dtype)
         parts = [(b.slice(x, axis, 0, before), before), (filling, None), (b.slice(x, axis, before, whole - before), whole - before)]
         return b.concat([part for part, n in parts if n != 0], axis)
 
@@ -118,7 +116,7 @@ class Index(Record):
 
         def at(dims: tuple[Size, ...], n: Size) -> Sequence[Size]:
             axis = axis_of(m.args.dimension, len(dims))
-            return with_axis(without(dims, axis), axis, n)
+            return with_size(dims, axis, n)
 
         s.relate(t, y, lambda d: at(d, k), lambda d: at(d, s.unknown("n")))
 
@@ -150,15 +148,15 @@ class Constant(Record):
     )
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
-        a.array = numbers_of(a.value)
-        if a.array is None or not a.array.size:
+        a.array = numbers(a.value, finite=False)
+        if a.array is None:
             raise fail("E0422", "nn.Constant: value is a number or a tensor of numbers", origin,
                        helps=["as in `nn.Constant(torch.ones(3))`"])
         if a.nInputDim is not None and a.nInputDim < 0:
             raise fail("E0422", f"nn.Constant: nInputDim must be at least 0, got {a.nInputDim}", origin)
 
     def buffers(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
-        return {"value": ParameterSpec(a.array.shape, InitStep("copy", (a.array,)))}
+        return {"value": constant(a.array)}
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         shape, counted = m.args.array.shape, m.args.nInputDim
@@ -176,19 +174,3 @@ class Constant(Record):
         shape = b.type_of(b.use.y).shape
         first = len(shape) - value.type.rank
         return b.broadcast(value, shape, range(first, len(shape))) if first else value
-
-
-def numbers_of(table: Table) -> np.ndarray[Any, Any] | None:
-    """A table of numbers, nested as a tensor is, as an array; None if it is none."""
-
-    def plain(item: Any) -> Any:
-        if isinstance(item, Table):
-            return [plain(inner) for inner in item.items]
-        if isinstance(item, bool) or not isinstance(item, (int, float)):
-            raise TypeError
-        return item
-
-    try:
-        return np.array(plain(table), np.float64)
-    except (TypeError, ValueError):  # rows of several lengths, or something that is no number
-        return None

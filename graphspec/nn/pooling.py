@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from graphspec.errors import Origin, fail
-from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Sample, register
+from graphspec.graph import Argument, Module, ParameterSpec, Sample, register
 from graphspec.graph.parameter import uniform
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import CONVOLUTIONS, exchanged, only
-from graphspec.nn.windowed import LOWEST, Windowed, around, cut_all, kernel_arguments
+from graphspec.nn.common import CONVOLUTIONS, distinct, exchanged, only
+from graphspec.nn.windowed import Windowed, around, cut_all, kernel_arguments
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
@@ -69,7 +69,7 @@ class Rounded(Pooling):
 class MaxPooling(Rounded):
     """Base of max poolings; what lies around the input is less than anything."""
 
-    fill = LOWEST
+    fill = -math.inf
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         super().check(a, origin)
@@ -82,13 +82,6 @@ class MaxPooling(Rounded):
         places = b.argmax(b.stop_gradient(seen))
         b.scope.places[id(b.use)] = places
         return b.pick(seen, places)
-
-
-def distinct(*shape: int) -> Leaf:
-    """Numbers no two of which are near each other: finite differences must not change which is the largest."""
-    n = math.prod(shape)
-    step = next(k for k in (7, 11, 13, 17, 19, 23, 29) if math.gcd(k, n) == 1)
-    return Leaf(shape, values=tuple(((i * step) % n - n / 2) / 10 for i in range(n)))
 
 
 @register

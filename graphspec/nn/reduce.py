@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 from typing import ClassVar
 
 from graphspec.errors import Origin
-from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
+from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, mean_of, only, usual_rank, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, distinct, mean_of, only, usual_rank, with_axis, with_size, without
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -45,13 +44,13 @@ class Reduction(Record):
             rank = len(known) + (1 if a.squeeze else 0)
             axis = axis_of(a.dimension, rank, a.nInputDims)
             n = s.unknown("n")
-            s.set(x, with_axis(known, axis, n) if a.squeeze else (*known[:axis], n, *known[axis + 1 :]))
+            s.set(x, with_axis(known, axis, n) if a.squeeze else with_size(known, axis, n))
         else:
             s.wish(x, usual_rank(a.dimension, a.nInputDims))
 
     @staticmethod
     def reduced(dims: tuple[Size, ...], axis: int, squeeze: bool) -> tuple[Size, ...]:
-        return without(dims, axis) if squeeze and len(dims) > 1 else with_axis(without(dims, axis), axis, Size.const(1))
+        return without(dims, axis) if squeeze and len(dims) > 1 else with_size(dims, axis, 1)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x = only(x)
@@ -105,12 +104,6 @@ class Mean(Sum):
         a.sizeAverage, a.squeeze = True, True
 
 
-def apart(*shape: int) -> Leaf:
-    """An input whose elements are well apart, in no order."""
-    count = math.prod(shape)
-    return Leaf(shape, values=tuple(((7 * i + 3) % count - count / 2) / 4 for i in range(count)))
-
-
 @register
 class Max(Reduction):
     """The largest along a dimension, which goes away (of a vector: one element).
@@ -123,11 +116,11 @@ class Max(Reduction):
     source = TORCH + "simple.md#max"
     differs = "among equals the gradient is shared evenly"
     samples: ClassVar[tuple[Sample, ...]] = (
-        Sample((), apart(2, 3)),
-        Sample((2,), apart(2, 4)),
-        Sample((-2,), apart(2, 3, 2)),
-        Sample((1, 1), apart(2, 3)),
-        Sample((1,), apart(4)),
+        Sample((), distinct(2, 3)),
+        Sample((2,), distinct(2, 4)),
+        Sample((-2,), distinct(2, 3, 2)),
+        Sample((1, 1), distinct(2, 3)),
+        Sample((1,), distinct(4)),
     )
 
     def reduce(self, b: Lowering, m: Module, x: Value, axis: int) -> Value:
@@ -163,11 +156,11 @@ class ArgMax(Reduction):
     differs = "a negative dimension counts from the end"
     arguments = (Argument("dim", "int", 1), Argument("nInputDim", "size", None), Argument("asLong", "flag", True))
     samples = (
-        Sample((), apart(2, 3)),
-        Sample((2,), apart(2, 4)),
-        Sample((1, 2), apart(2, 3, 2)),
-        Sample((1, None, False), apart(3, 2)),
-        Sample((1,), apart(4)),
+        Sample((), distinct(2, 3)),
+        Sample((2,), distinct(2, 4)),
+        Sample((1, 2), distinct(2, 3, 2)),
+        Sample((1, None, False), distinct(3, 2)),
+        Sample((1,), distinct(4)),
     )
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:

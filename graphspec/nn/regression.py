@@ -10,8 +10,8 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, ParameterSpec, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import CRITERIONS, TORCH_CODE, only, pair, unless_known
-from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, WeightedElements, numbers, weight_buffer
+from graphspec.nn.common import CRITERIONS, TORCH_CODE, numbers, only, pair, unless_known
+from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Compared, Criterion, Losses, WeightedElements, weight_buffer
 from graphspec.nn.transfer import softplus
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types

@@ -9,7 +9,7 @@ from typing import Any
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Record, Sample, Table, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import TORCH, axis_of, offset_of, only, set_input_dims, unless_known, usual_rank, with_axis, without
+from graphspec.nn.common import TORCH, axis_of, offset_of, only, set_input_dims, unless_known, usual_rank, with_axis, with_size, without
 from graphspec.shapes.cells import UNKNOWN, Cell, Mismatch, hint_of, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size, product, size
@@ -273,11 +273,11 @@ class Narrow(Record):
             taken = narrowed(m.args.offset, length, dims[axis])
             s.at_most(0, taken)
             s.at_most(taken + max(m.args.offset - 1, 0), dims[axis])
-            return (*dims[:axis], taken, *dims[axis + 1 :])
+            return with_size(dims, axis, taken)
 
         def backward(dims: tuple[Size, ...]) -> Sequence[Size]:
             axis = axis_of(m.args.dimension, len(dims))
-            return (*dims[:axis], s.unknown("n"), *dims[axis + 1 :])
+            return with_size(dims, axis, s.unknown("n"))
 
         s.relate(x, y, forward, backward)
 

@@ -9,7 +9,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, Table, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import CONVOLUTIONS, exchanged, only, rows
+from graphspec.nn.common import CONVOLUTIONS, exchanged, only, rows, with_size
 from graphspec.nn.pointwise import power
 from graphspec.nn.regularise import BatchNormalization
 from graphspec.nn.windowed import Sweep, cut
@@ -119,7 +119,7 @@ def repeated(b: Lowering, x: Value, axis: int, n: int) -> Value:
     """Each element n times along an axis."""
     shape: tuple[Size | int, ...] = (*x.shape[: axis + 1], n, *x.shape[axis + 1 :])
     y = b.broadcast(x, shape, [i for i in range(len(shape)) if i != axis + 1])
-    return b.reshape(y, (*x.shape[:axis], x.shape[axis] * n, *x.shape[axis + 1 :]))
+    return b.reshape(y, with_size(x.shape, axis, x.shape[axis] * n))
 
 
 def stretched(b: Lowering, x: Value, axis: int, out: Size) -> Value:

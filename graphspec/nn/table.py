@@ -18,6 +18,7 @@ from graphspec.nn.common import (
     unless_known,
     usual_rank,
     with_axis,
+    with_size,
     without,
 )
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
@@ -250,7 +251,7 @@ def joined(s: Types, what: str, items: Sequence[Cell], y: Cell, dimension: int, 
     for position, item in enumerate(items, 1):
         own = s.unknown("n", position)
         try:
-            s.set(item, [*common[:axis], own, *common[axis + 1 :]])
+            s.set(item, with_size(common, axis, own))
         except Mismatch as clash:
             sizes = [show(n) for n in (clash.right, clash.left) if n is not None]
             text = clash.message if clash.axis is None else f"dim {clash.axis + 1}: {' vs '.join(sizes)}"
@@ -260,7 +261,7 @@ def joined(s: Types, what: str, items: Sequence[Cell], y: Cell, dimension: int, 
             message = f"{what} must be equal in all dims but {axis + 1}"
             raise SpecError(s.explain("E0318", message, text, labelled if inputs else ())) from None
         total = total + s.resolve(own)
-    s.set(y, [*common[:axis], total, *common[axis + 1 :]])
+    s.set(y, with_size(common, axis, total))
 
 
 @register

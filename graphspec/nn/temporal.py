@@ -8,9 +8,8 @@ from types import SimpleNamespace
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import CONVOLUTIONS, TORCH_CODE, exchanged, of_rows, only, unless_known
+from graphspec.nn.common import CONVOLUTIONS, TORCH_CODE, distinct, exchanged, of_rows, only, unless_known
 from graphspec.nn.convolution import LESS_BIAS, Convolution
-from graphspec.nn.pooling import distinct
 from graphspec.nn.windowed import cut
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types

@@ -11,12 +11,10 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering
-from graphspec.nn.common import unless_known
+from graphspec.nn.common import unless_known, with_size
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
-
-LOWEST = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def around(b: Lowering, x: Value, axis: int, before: int, after: Size | int, fil
         return x
     if fill == 0:
         return b.pad(x, axis, before, after)
-    parts = [b.full(fill, (*x.shape[:axis], n, *x.shape[axis + 1 :]), x.dtype) if n != 0 else None for n in (before, after)]
+    parts = [b.full(fill, with_size(x.shape, axis, n), x.dtype) if n != 0 else None for n in (before, after)]
     return b.concat([part for part in (parts[0], x, parts[1]) if part is not None], axis)
 
 
