@@ -34,13 +34,14 @@ class ElementParameter(Record):
     """Base of modules that have one parameter of given sizes, and put it on x element by element."""
 
     key: ClassVar[str]
+    """What it is called: a "weight" is multiplied by, a "bias" added."""
 
     def shape(self, a: SimpleNamespace) -> tuple[int, ...]:
         """The sizes of the parameter."""
         raise NotImplementedError
 
     def combine(self, b: Lowering, x: Value, parameter: Value) -> Value:
-        raise NotImplementedError
+        return b.mul(x, parameter) if self.key == "weight" else b.add(x, parameter)
 
     def parameters(self, a: SimpleNamespace) -> Mapping[str, ParameterSpec]:
         shape = self.shape(a)
@@ -117,9 +118,6 @@ class CMul(Componentwise):
     source = TORCH + "simple.md#cmul"
     key = "weight"
 
-    def combine(self, b: Lowering, x: Value, parameter: Value) -> Value:
-        return b.mul(x, parameter)
-
 
 @register
 class CAdd(Componentwise):
@@ -133,9 +131,6 @@ class CAdd(Componentwise):
     doc = "y = x + b with a bias for each element"
     source = TORCH + "simple.md#cadd"
     key = "bias"
-
-    def combine(self, b: Lowering, x: Value, parameter: Value) -> Value:
-        return b.add(x, parameter)
 
 
 @register
@@ -163,9 +158,6 @@ class Add(ElementParameter):
     def shape(self, a: SimpleNamespace) -> tuple[int, ...]:
         return (1 if a.scalar else a.inputSize,)
 
-    def combine(self, b: Lowering, x: Value, parameter: Value) -> Value:
-        return b.add(x, parameter)
-
 
 @register
 class Mul(ElementParameter):
@@ -179,6 +171,3 @@ class Mul(ElementParameter):
 
     def shape(self, a: SimpleNamespace) -> tuple[int, ...]:
         return (1,)
-
-    def combine(self, b: Lowering, x: Value, parameter: Value) -> Value:
-        return b.mul(x, parameter)

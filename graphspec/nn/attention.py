@@ -9,6 +9,7 @@ from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import LOWEST, TORCH, axis_of, drop_axis, exchanged, only, pair, without
+from graphspec.nn.lookup import IndexRecord
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
@@ -17,7 +18,10 @@ BOOK = "Bahdanau, Cho and Bengio (2014), https://arxiv.org/abs/1409.0473"
 
 
 def leading(s: Types, ranks: list[tuple[Cell, int]]) -> list[Size] | None:
-    """Unknown letters for the leading axes that tensors have in common; each is given with how many axes it has of its own."""
+    """State that these are floats; unknown letters for the leading axes that they have in common, each given with how many axes it has of
+    its own, or None."""
+    for cell, _ in ranks:
+        s.set(cell, dtype=FLOAT)
     for cell, own in ranks:
         dims = s.dims(cell)
         if dims is not None:
@@ -46,8 +50,6 @@ class MM(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         left, right = s.table(x, 2)
-        for cell in (left, right, y):
-            s.set(cell, dtype=FLOAT)
         lead = leading(s, [(left, 2), (right, 2), (y, 2)])
         if lead is None:
             s.wish(left, 2)
@@ -82,8 +84,6 @@ class MV(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         matrix, vector = s.table(x, 2)
-        for cell in (matrix, vector, y):
-            s.set(cell, dtype=FLOAT)
         lead = leading(s, [(matrix, 2), (vector, 1), (y, 1)])
         if lead is None:
             s.wish(matrix, 3)
@@ -101,7 +101,7 @@ class MV(Record):
 
 
 @register
-class LengthMask(Record):
+class LengthMask(IndexRecord):
     """1 where a sequence still runs, 0 after its end: lengths ``int32 [...]`` to a float mask ``[..., size]``.
 
     Element t (from 0) is 1 when ``t < length``.  The mask is a float tensor, so that it can be multiplied with and rearranged like
@@ -118,13 +118,8 @@ class LengthMask(Record):
         Sample((3,), Leaf((), index=True, values=(2,))),
     )
 
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        s.set(x, dtype="int32")
-        s.set(y, dtype=FLOAT)
-        s.wish(x, 1)
-        n = s.size(m.args.size)
-        s.last_axis(y, n)
-        s.relate(x, y, lambda d: (*d, n), lambda d: d[:-1])
+    def width(self, a: SimpleNamespace) -> Size:
+        return a.size  # type: ignore[no-any-return]
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         n = b.size(m.args.size)

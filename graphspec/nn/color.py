@@ -11,12 +11,10 @@ from graphspec.graph import Argument, Module, ParameterSpec, Sample, Table, regi
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import DPNN, constant, numbers, only
-from graphspec.nn.spatial import Image
-from graphspec.shapes.cells import Cell
-from graphspec.shapes.infer import Types
+from graphspec.nn.spatial import SameImage
 
 
-class ColorNoise(Image):
+class ColorNoise(SameImage):
     """Base of modules that add one number to each plane of an image in training, drawn for each image: ``[B, inputChannels, h, w]``, or
     without the batch axis."""
 
@@ -36,10 +34,8 @@ class ColorNoise(Image):
         found = {name: numbers(getattr(a, name)) for name in self.tensors}
         return {name: constant(array) for name, array in found.items() if array is not None}
 
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        s.same(x, y)
-        if self.image(s, x, y) and (dims := s.dims(x)) is not None:
-            s.equate(dims[-3], m.args.inputChannels, len(dims) - 3)
+    def planes(self, a: SimpleNamespace) -> int:
+        return int(a.inputChannels)
 
     def noise(self, b: Lowering, m: Module, images: Value) -> Value:
         """``[images, inputChannels]``."""

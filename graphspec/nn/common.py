@@ -80,11 +80,11 @@ def set_input_dims(record: Record, m: Module, args: Sequence[Any], origin: Origi
     return m
 
 
-def offset_of(index: int, length: Size, what: str = "index") -> Size:
+def offset_of(index: int, length: Size) -> Size:
     """Torch's 1-based index along an axis of that length (negative: from the end) as an offset from 0; Mismatch when outside."""
     number = length.value
     if index == 0 or (number is not None and abs(index) > number):
-        raise Mismatch(f"{what} {index} of an axis of {length}{'' if index else ', which counts from 1'}")
+        raise Mismatch(f"index {index} of an axis of {length}{'' if index else ', which counts from 1'}")
     return Size.const(index - 1) if index > 0 else length + index
 
 

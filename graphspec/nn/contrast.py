@@ -17,10 +17,8 @@ from graphspec.nn.activation import above
 from graphspec.nn.common import CONVOLUTIONS, DPNN, TORCH_CODE, Array, constant, distinct, drop_axis, numbers, only, rows
 from graphspec.nn.pointwise import from_zero
 from graphspec.nn.pooling import windows_last
-from graphspec.nn.spatial import Image
+from graphspec.nn.spatial import SameImage
 from graphspec.nn.windowed import Sweep, cut_all
-from graphspec.shapes.cells import Cell
-from graphspec.shapes.infer import Types
 from graphspec.sizes import product
 
 ROW = Table((1.0, 2.0, 0.5))
@@ -37,22 +35,7 @@ def tensor_of(record: Record, a: SimpleNamespace, name: str, ranks: tuple[int, .
     return array
 
 
-class Planes(Image):
-    """Base of modules of images that make a plane of each plane, with tensors that are given to the constructor."""
-
-    def planes(self, a: SimpleNamespace) -> int:
-        """How many there are."""
-        raise NotImplementedError
-
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        self.image(s, x, y)
-        s.same(x, y)
-        dims = s.dims(x)
-        if dims is not None:
-            s.equate(dims[-3], self.planes(m.args), len(dims) - 3)
-
-
-class Neighbourhood(Planes):
+class Neighbourhood(SameImage):
     """Base of normalisations by what lies around each place, in all planes, weighted by ``kernel``: a plane of weights with odd sides, or a
     row of which that plane is the product with itself.
 
@@ -185,7 +168,7 @@ class SpatialContrastiveNormalization(Divisive):
 
 
 @register
-class SpatialFeatNormalization(Planes):
+class SpatialFeatNormalization(SameImage):
     """``y = (x - mean) / std`` for each plane: ``[B, n, h, w]``, or without the batch axis.
 
     ``mean`` and ``std`` (of ones, unless given) are tensors of n numbers.

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from graphspec.graph import Argument, Leaf, Module, Sample, register
+from graphspec.graph import Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import DPNN, mean_of, pair
-from graphspec.nn.criterion import BY_CONSTRUCTOR, SIZE_AVERAGE, Losses, signs, tell
-from graphspec.nn.margin import Signed
-from graphspec.nn.transfer import softplus
+from graphspec.nn.criterion import Losses, signs, tell
+from graphspec.nn.margin import SoftMarginCriterion
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import product
 
 
 @register
-class BinaryLogisticRegression(Signed):
+class BinaryLogisticRegression(SoftMarginCriterion):
     """The mean of ``log(1 + exp(-t x))`` for targets t that are -1 or 1: ``{[B] or [B, 1], [B] or [B, 1]} -> []``; with
     ``sizeAverage = false`` the sum.
 
@@ -25,7 +24,7 @@ class BinaryLogisticRegression(Signed):
     name = "BinaryLogisticRegression"
     doc = "the logistic loss of two classes, -1 and 1, for a column of numbers"
     source = DPNN + "BinaryLogisticRegression.lua"
-    arguments = (SIZE_AVERAGE,)
+    differs = ""
     samples = (
         Sample((), ((3,), Leaf((3,), index=True, values=(1, -1, 1)))),
         Sample((False,), ((3, 1), Leaf((3,), values=(1.0, -1.0, -1.0)))),
@@ -63,12 +62,9 @@ class BinaryLogisticRegression(Signed):
         rows = (product(prediction.shape),)
         return super().losses(b, m, (b.reshape(prediction, rows), b.reshape(target, rows)))
 
-    def loss(self, b: Lowering, m: Module, x: Value, target: Value) -> Value:
-        return softplus(b, b.neg(b.mul(target, x)))
-
 
 @register
-class SpatialBinaryLogisticRegression(Signed):
+class SpatialBinaryLogisticRegression(SoftMarginCriterion):
     """Half the mean of ``log(1 + exp(-t x))`` over pixels, for targets t that are -1 or 1:
     ``{[B, 1, h, w] or [1, h, w], the same} -> []``.
 
@@ -78,8 +74,6 @@ class SpatialBinaryLogisticRegression(Signed):
     name = "SpatialBinaryLogisticRegression"
     doc = "half the logistic loss of two classes, -1 and 1, for each pixel"
     source = DPNN + "SpatialBinaryLogisticRegression.lua"
-    differs = BY_CONSTRUCTOR
-    arguments = (Argument("sizeAverage", "flag", True),)
     samples = (
         Sample((), ((2, 1, 2, 2), Leaf((2, 1, 2, 2), index=True, values=(1, -1, 1, 1, -1, -1, 1, -1)))),
         Sample((False,), ((2, 1, 1, 2), Leaf((2, 1, 1, 2), values=(1.0, -1.0, -1.0, 1.0)))),
@@ -103,6 +97,6 @@ class SpatialBinaryLogisticRegression(Signed):
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         tell(b, m, x)
         prediction, target = pair(x)
-        losses = softplus(b, b.neg(b.mul(signs(b, target, prediction), prediction)))
+        losses = self.loss(b, m, prediction, signs(b, target, prediction))
         pixels = product(prediction.shape if m.args.sizeAverage else prediction.shape[-2:])
         return b.scale(mean_of(b, b.reduce_sum(losses, range(losses.type.rank)), pixels), 0.5)

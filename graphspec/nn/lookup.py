@@ -16,12 +16,13 @@ from graphspec.nn.common import TORCH, only
 from graphspec.nn.compare import norm
 from graphspec.shapes.cells import FLOAT, Cell
 from graphspec.shapes.infer import Types
+from graphspec.sizes import SizeLike
 
 
 class IndexRecord(Record):
     """Base of modules from indices ``[...]`` to vectors ``[..., n]``."""
 
-    def width(self, a: SimpleNamespace) -> int:
+    def width(self, a: SimpleNamespace) -> SizeLike:
         """The size of the new last axis."""
         raise NotImplementedError
 
@@ -29,7 +30,7 @@ class IndexRecord(Record):
         s.set(x, dtype="int32")
         s.set(y, dtype=FLOAT)
         s.wish(x, 1)
-        n = self.width(m.args)
+        n = s.size(self.width(m.args))
         s.last_axis(y, n)
         s.relate(x, y, lambda d: (*d, n), lambda d: d[:-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Sample, Table, register
@@ -144,7 +145,7 @@ class SoftMarginCriterion(Signed):
     doc = "the logistic loss of two classes, -1 and 1"
     source = CRITERIONS + "softmargincriterion"
     differs = BY_CONSTRUCTOR
-    samples = (
+    samples: ClassVar[tuple[Sample, ...]] = (
         Sample((), ((2, 3), SIGNS)),
         Sample((False,), (Leaf((4,), -3.0, 3.0), Leaf((4,), values=(1.0, 1.0, -1.0, 1.0)))),
         Sample((), ((1, 2, 3), Leaf((1, 2, 3), index=True, values=(1, -1, 1, 1, -1, -1)))),

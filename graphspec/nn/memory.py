@@ -12,17 +12,12 @@ from graphspec.nn.attention import leading
 from graphspec.nn.common import drop_axis, equal_shapes, only, pair
 from graphspec.nn.compare import dot, norm
 from graphspec.nn.pointwise import from_zero
-from graphspec.shapes.cells import FLOAT, Cell, Mismatch, show
+from graphspec.shapes.cells import Cell, Mismatch, show
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
 
 NTM = "Graves, Wayne and Danihelka (2014), https://arxiv.org/abs/1410.5401; https://github.com/kaishengtai/torch-ntm"
 BATCHES = "leading (batch) axes are taken too, the same of both inputs"
-
-
-def floats(s: Types, *cells: Cell) -> None:
-    for cell in cells:
-        s.set(cell, dtype=FLOAT)
 
 
 class ByScalar(Record):
@@ -38,7 +33,6 @@ class ByScalar(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         vector, number = s.table(x, 2)
-        floats(s, number)
         s.like(vector, y)
         lead = leading(s, [(vector, 1), (number, 1)])
         if lead is not None:
@@ -112,7 +106,6 @@ class OuterProd(Record):
             return
         if len(items) not in (2, 3):
             raise Mismatch(f"two or three vectors are wanted, got {s.show(x)}")
-        floats(s, *items, y)
         s.wish(items[0], 2)
         lead = leading(s, [*((item, 1) for item in items), (y, len(items))])
         if lead is None:
@@ -149,7 +142,6 @@ class CircularConvolution(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         vector, kernel = s.table(x, 2)
-        floats(s, kernel)
         s.like(vector, y)
         lead = leading(s, [(vector, 1), (kernel, 1)])
         if lead is None:
@@ -204,7 +196,6 @@ class SmoothCosineSimilarity(Record):
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         memory, key = s.table(x, 2)
-        floats(s, memory, key, y)
         s.wish(memory, 3)
         lead = leading(s, [(memory, 2), (key, 1), (y, 1)])
         if lead is not None:

@@ -49,6 +49,15 @@ def remember(record: Record, m: Module, method: str, args: Sequence[Any], origin
     return m
 
 
+class Remembering(Record):
+    """Base of modules that are told what to remember, and no more."""
+
+    methods: ClassVar[tuple[str, ...]] = MEMORY
+
+    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
+        return remember(self, m, method, args, origin)
+
+
 def memory_of(m: Module | None) -> str:
     """Which of :data:`MODES` a module was told."""
     return getattr(m.args, "memory", "neither") if m is not None else "neither"
@@ -68,7 +77,7 @@ def cleared(b: Lowering, mask: Value, x: Value) -> Value:
     return b.where(b.broadcast_first(mask, x), b.full_like(x, 0), x)
 
 
-class OverTime(Record):
+class OverTime(Remembering):
     """Base of layers from ``[T, B, inputsize]`` to ``[T, B, outputsize]`` (both ``[B, T, ...]`` with batchfirst), states first if given."""
 
     methods = (*MEMORY, "resetStates")
@@ -78,9 +87,6 @@ class OverTime(Record):
     gates: int
     states: tuple[str, ...]
     """The initial states that may stand before x, the last ones first to be given."""
-
-    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
-        return remember(self, m, method, args, origin)
 
     def sizes(self, a: SimpleNamespace) -> dict[str, int]:
         """The width of each state."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Make, Module, Record, Sample, Table, Walk, connect, gmodule, new_module, register
@@ -13,7 +13,7 @@ from graphspec.lower import Lowering, Tree, flatten, unflatten
 from graphspec.nn.common import RNN
 from graphspec.nn.loop import over_time, stacked
 from graphspec.nn.recurrent import RHO, Stateful
-from graphspec.nn.sequence import BETWEEN, MEMORY, remember
+from graphspec.nn.sequence import BETWEEN, Remembering
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types, Use
 from graphspec.sizes import Size
@@ -88,15 +88,11 @@ def apart(b: Lowering, stacks: Tree, count: int) -> tuple[Tree, ...]:
     return tuple(unflatten(stacks, [b.select(v, 0, t) for v in flatten(stacks)]) for t in range(count))
 
 
-class Loops(Record):
+class Loops(Remembering):
     """Base of modules from a sequence, a tensor ``[T, ...]`` or a table, to a sequence of that kind."""
 
     loops = True
     differs = ALIKE
-    methods: ClassVar[tuple[str, ...]] = MEMORY
-
-    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
-        return remember(self, m, method, args, origin)
 
     def each(self, s: Types, m: Module) -> tuple[Cell, Cell]:
         """One element of the input and of the output."""
@@ -216,7 +212,7 @@ class BiSequencer(Loops):
 
 
 @register
-class Repeater(Record):
+class Repeater(Remembering):
     """The module ``rho`` times on the same input, recurrent modules in it going on from one time to the next: a table of rho outputs."""
 
     name = "Repeater"
@@ -224,16 +220,12 @@ class Repeater(Record):
     source = RNN + "Repeater"
     differs = "nothing is remembered between calls"
     loops = True
-    methods = MEMORY
     arguments = (Argument("module", "module"), Argument("rho"))
     samples = (
         Sample((Make("GRU", (3, 2)), 3), (2, 3)),
         Sample((Make("Sequential", (), (Make("LSTM", (3, 2)), Make("Linear", (2, 1)))), 2), (3,)),
         Sample((Make("CAddTable"), 1), ((2, 3), (2, 3))),
     )
-
-    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
-        return remember(self, m, method, args, origin)
 
     def check(self, a: SimpleNamespace, origin: Origin) -> None:
         if a.rho > MOST_PIECES:
@@ -254,19 +246,15 @@ MOST_PIECES = 2**16
 
 
 @register
-class Recursor(Record):
+class Recursor(Remembering):
     """The module itself: in Torch it keeps the states of the recurrent modules inside, here the loop around does."""
 
     name = "Recursor"
     doc = "the module that it is made of"
     source = RNN + "Recursor"
     differs = "it does nothing, as nn.Sequencer and others take any module"
-    methods = MEMORY
     arguments = (Argument("module", "module"), RHO)
     samples = (Sample((Make("Linear", (3, 2)),), (2, 3)), Sample((Make("LSTM", (3, 2)), 5), (2, 3)))
-
-    def call(self, m: Module, method: str, args: Sequence[Any], origin: Origin) -> Module:
-        return remember(self, m, method, args, origin)
 
     def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
         s.child("module", m.args.module, x, y)

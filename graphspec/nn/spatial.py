@@ -83,8 +83,22 @@ class Image(Record):
         return dims is not None
 
 
+class SameImage(Image):
+    """Base of modules from images to images of the same sizes."""
+
+    def planes(self, a: SimpleNamespace) -> int | None:
+        """How many planes they have; None for any number."""
+        return None
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        s.same(x, y)
+        dims, planes = s.dims(x), self.planes(m.args)
+        if self.image(s, x, y) and dims is not None and planes is not None:
+            s.equate(dims[-3], planes, len(dims) - 3)
+
+
 @register
-class SpatialCrossMapLRN(Image):
+class SpatialCrossMapLRN(SameImage):
     """``y_i = x_i / (k + alpha / size * sum_j x_j ** 2) ** beta``, j over the ``size`` planes around plane i, of ``[planes, h, w]`` or
     ``[B, planes, h, w]``.
 
@@ -103,10 +117,6 @@ class SpatialCrossMapLRN(Image):
             raise fail("E0422", f"nn.{self.name}: size must be odd, so that as many planes lie on both sides, got {a.size}", origin)
         if not a.k > 0:
             raise fail("E0422", f"nn.{self.name}: k must be more than 0, got {a.k:g}", origin)
-
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        self.image(s, x, y)
-        s.same(x, y)
 
     def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
         x, a = only(x), m.args
