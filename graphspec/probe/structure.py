@@ -15,6 +15,7 @@ from typing import Any, Union
 import numpy as np
 
 from graphspec.graph import GModule, Node, gathered
+from graphspec.lower import unflatten
 from graphspec.nn.rearrange import NarrowTable, table_index
 from graphspec.probe.flow import ONE_INPUT, TABLES, Array, Flow, Place, spectral_norm, together
 from graphspec.probe.loops import FoundLoop
@@ -220,9 +221,9 @@ class _Walk:
         return together(flows, self.parts).after(math.inf)
 
 
-def _path(wanted: Use, use: Use, path: tuple[int, ...] = ()) -> tuple[int, ...]:
+def _path(wanted: Use, root: Use) -> tuple[int, ...]:
     """The serials of the nodes around a use and its own."""
-    waiting = [(use, path)]
+    waiting: list[tuple[Use, tuple[int, ...]]] = [(root, ())]
     while waiting:
         at, path = waiting.pop()
         if at is wanted:
@@ -239,9 +240,5 @@ def unnamed(use: Use) -> str:
 
 def _numbered(tree: Tree, function: Callable[[int, Flow], Flow]) -> Tree:
     """A function of its number and itself for each tensor of a value."""
-    numbers = itertools.count()
-
-    def build(node: Tree) -> Tree:
-        return tuple(build(item) for item in node) if isinstance(node, tuple) else function(next(numbers), node)
-
-    return build(tree)
+    flows: Sequence[Flow] = leaves(tree)
+    return unflatten(tree, (function(number, flow) for number, flow in enumerate(flows)))  # type: ignore[no-any-return]

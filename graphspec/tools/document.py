@@ -6,7 +6,7 @@ printing is linear in the text.  Measures read nothing that a first formatting c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 INDENT = 2
 NEVER = 10**9
@@ -44,7 +44,7 @@ class Aside(Text):
 
 
 class Line(Doc):
-    """A space (or ``flat`` text) in a flat group, else a newline, with an empty line before it if ``blank``."""
+    """As many ``spaces`` in a flat group, else a newline, with an empty line before it if ``blank``."""
 
     __slots__ = ("blank", "spaces")
 
@@ -144,10 +144,6 @@ class Hug(Doc):
 def concat(*parts: Doc | str | None) -> Doc:
     """Documents and texts in a row."""
     return Concat([Text(p) if isinstance(p, str) else p for p in parts if p])
-
-
-def lines(parts: Iterable[Doc]) -> Doc:
-    return Concat(list(parts))
 
 
 class Printer:
