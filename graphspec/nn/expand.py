@@ -1,30 +1,12 @@
-"""Small modules of Element-Research's rnn: a number added, one tensor repeated as large as another."""
+"""One tensor repeated as large as another."""
 
 from __future__ import annotations
 
-from graphspec.graph import Argument, Module, Record, Sample, register
-from graphspec.ir.core import Value
+from graphspec.graph import Module, Record, Sample, register
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import Pointwise, pair, unless_known
+from graphspec.nn.common import pair, unless_known
 from graphspec.shapes.cells import FLOAT, Cell, Mismatch
 from graphspec.shapes.infer import Types
-
-PAGE = "https://github.com/Element-Research/rnn/blob/master/"
-
-
-@register
-class SAdd(Pointwise):
-    """``y = x + addend``, or with negate ``y = -(x + addend)``."""
-
-    name = "SAdd"
-    doc = "y = x + addend, or minus that"
-    source = PAGE + "SAdd.lua"
-    arguments = (Argument("addend", "number"), Argument("negate", "flag", False))
-    samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0.5, False), (2, 3, 2)))
-
-    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        y = b.shift_by(x, m.args.addend)
-        return b.neg(y) if m.args.negate else y
 
 
 @register
@@ -36,7 +18,7 @@ class ExpandAs(Record):
 
     name = "ExpandAs"
     doc = "a tensor repeated along axes of size 1, as large as another one"
-    source = PAGE + "ExpandAs.lua"
+    source = "https://github.com/Element-Research/rnn/blob/master/ExpandAs.lua"
     differs = "an axis whose size is a letter that only the second tensor has is refused"
     samples = (Sample((), ((2, 3), (1, 3))), Sample((), ((2, 3), (2, 3))), Sample((), ((2, 3, 2), (2, 1, 1))), Sample((), ((4,), (1,))))
 

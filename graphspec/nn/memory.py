@@ -1,4 +1,4 @@
-"""What a memory that is read and written by attention is made of (Neural Turing Machines), and sampling by a mean and a variance."""
+"""What a memory that is read and written by attention is made of (Neural Turing Machines)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree, flatten
 from graphspec.nn.attention import leading
-from graphspec.nn.common import drop_axis, equal_shapes, only, pair
+from graphspec.nn.common import drop_axis, pair
 from graphspec.nn.compare import dot, norm
 from graphspec.nn.pointwise import from_zero
 from graphspec.shapes.cells import Cell, Mismatch, show
@@ -209,31 +209,3 @@ class SmoothCosineSimilarity(Record):
         keys = drop_axis(b, key, memory, memory.type.rank - 2)
         lengths = b.mul(*(norm(b, v) for v in (memory, keys)))
         return b.div(dot(b, memory, keys), b.shift_by(lengths, m.args.smoothen))
-
-
-@register
-class Sampler(Record):
-    """A draw from normal distributions, ``y = mean + exp(v / 2) e`` with v the logarithm of the variance and e standard normal:
-    ``{mean, v}`` of equal shapes.
-
-    Both get gradients.  A caller may inject e.
-    """
-
-    name = "Sampler"
-    doc = "a draw from a normal distribution of which the mean and the logarithm of the variance are given"
-    source = "Kingma and Welling (2013), https://arxiv.org/abs/1312.6114; https://github.com/y0ast/VAE-Torch"
-    differs = "in evaluation it gives the mean"
-    stochastic = True
-    samples = (Sample((), ((2, 3), (2, 3))), Sample((), ((4,), (4,))), Sample((), ((2, 3), (2, 3)), evaluate=True))
-
-    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
-        mean, variance = s.table(x, 2)
-        s.like(mean, y)
-        equal_shapes(s, m, [mean, variance])
-
-    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
-        mean, variance = pair(x)
-        if not b.training:
-            return mean
-        noise = b.injected if b.injected is not None else b.draw("normal", mean.shape)
-        return b.add(mean, b.mul(b.exp(b.scale(variance, 0.5)), only(noise)))

@@ -1,4 +1,4 @@
-"""What concerns training only: dropout of whole planes, white noise, reversed gradients."""
+"""What concerns training only: dropout of whole planes, white noise, draws from normal distributions, reversed gradients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
-from graphspec.nn.common import DPNN, TORCH, TORCH_CODE, Pointwise, only, with_gradient_of
+from graphspec.nn.common import DPNN, TORCH, TORCH_CODE, Pointwise, equal_shapes, only, pair, with_gradient_of
 from graphspec.nn.regularise import STOCHASTIC, bernoulli, check_chance
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
@@ -157,6 +157,34 @@ class WhiteNoise(Pointwise):
         if not b.training:
             return b.shift_by(x, m.args.mean) if m.args.mean else x
         return b.add(x, b.shift_by(b.scale(b.draw("normal", x.shape), m.args.std), m.args.mean))
+
+
+@register
+class Sampler(Record):
+    """A draw from normal distributions, ``y = mean + exp(v / 2) e`` with v the logarithm of the variance and e standard normal:
+    ``{mean, v}`` of equal shapes.
+
+    Both get gradients.  A caller may inject e.
+    """
+
+    name = "Sampler"
+    doc = "a draw from a normal distribution of which the mean and the logarithm of the variance are given"
+    source = "Kingma and Welling (2013), https://arxiv.org/abs/1312.6114; https://github.com/y0ast/VAE-Torch"
+    differs = "in evaluation it gives the mean"
+    stochastic = True
+    samples = (Sample((), ((2, 3), (2, 3))), Sample((), ((4,), (4,))), Sample((), ((2, 3), (2, 3)), evaluate=True))
+
+    def shapes(self, s: Types, m: Module, x: Cell, y: Cell) -> None:
+        mean, variance = s.table(x, 2)
+        s.like(mean, y)
+        equal_shapes(s, m, [mean, variance])
+
+    def lower(self, b: Lowering, m: Module, x: Tree) -> Tree:
+        mean, variance = pair(x)
+        if not b.training:
+            return mean
+        noise = b.injected if b.injected is not None else b.draw("normal", mean.shape)
+        return b.add(mean, b.mul(b.exp(b.scale(variance, 0.5)), only(noise)))
 
 
 @register

@@ -1,4 +1,4 @@
-"""Powers and absolute values."""
+"""Arithmetic on each element: powers, exponentials, constants added and multiplied."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from graphspec.errors import Origin, fail
 from graphspec.graph import Argument, Leaf, Module, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering
-from graphspec.nn.common import TORCH, Pointwise
+from graphspec.nn.common import INPLACE, TORCH, Pointwise
 
+SMOOTH = (Sample((), (5,)), Sample((), (2, 3)), Sample((), (2, 3, 2)), Sample((), Leaf((3, 4), -4.0, 4.0)))
 POSITIVE = Leaf((2, 3), 0.3, 2.0)
 
 MOST_FACTORS = 10**6
@@ -93,3 +94,85 @@ class Power(Pointwise):
 
     def apply(self, b: Lowering, m: Module, x: Value) -> Value:
         return power(b, x, m.args.p)
+
+
+@register
+class Exp(Pointwise):
+    """``y = exp(x)``."""
+
+    name = "Exp"
+    doc = "y = exp(x)"
+    source = TORCH + "simple.md#exp"
+    samples = SMOOTH
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.exp(x)
+
+
+@register
+class Log(Pointwise):
+    """``y = log(x)``."""
+
+    name = "Log"
+    doc = "y = log(x)"
+    source = TORCH + "simple.md#log"
+    samples = (Sample((), Leaf((5,), 0.5, 2.0)), Sample((), Leaf((2, 3), 0.2, 4.0)), Sample((), Leaf((2, 3, 2), 0.5, 2.0)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.log(x)
+
+
+@register
+class Square(Pointwise):
+    """``y = x * x``."""
+
+    name = "Square"
+    doc = "y = x * x"
+    source = TORCH + "simple.md#square"
+    samples = SMOOTH
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.mul(x, x)
+
+
+@register
+class AddConstant(Pointwise):
+    """``y = x + constant_scalar``."""
+
+    name = "AddConstant"
+    doc = "y = x + constant_scalar"
+    source = TORCH + "simple.md#addconstant"
+    arguments = (Argument("constant_scalar", "number"), INPLACE)
+    samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0,), (2, 3, 2)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.shift_by(x, m.args.constant_scalar)
+
+
+@register
+class MulConstant(Pointwise):
+    """``y = x * constant_scalar``."""
+
+    name = "MulConstant"
+    doc = "y = x * constant_scalar"
+    source = TORCH + "simple.md#mulconstant"
+    arguments = (Argument("constant_scalar", "number"), INPLACE)
+    samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0,), (2, 3, 2)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        return b.scale(x, m.args.constant_scalar)
+
+
+@register
+class SAdd(Pointwise):
+    """``y = x + addend``, or with negate ``y = -(x + addend)``."""
+
+    name = "SAdd"
+    doc = "y = x + addend, or minus that"
+    source = "https://github.com/Element-Research/rnn/blob/master/SAdd.lua"
+    arguments = (Argument("addend", "number"), Argument("negate", "flag", False))
+    samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0.5, False), (2, 3, 2)))
+
+    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
+        y = b.shift_by(x, m.args.addend)
+        return b.neg(y) if m.args.negate else y

@@ -10,12 +10,11 @@ from graphspec.graph import Argument, Leaf, Module, Record, Sample, register
 from graphspec.ir.core import Value
 from graphspec.lower import Lowering, Tree
 from graphspec.nn.common import INPLACE, TORCH, Pointwise, drop_axis, impossible, only, positive
+from graphspec.nn.pointwise import SMOOTH
 from graphspec.nn.scan import Scan
 from graphspec.shapes.cells import Cell, Mismatch
 from graphspec.shapes.infer import Types
 from graphspec.sizes import Size
-
-SMOOTH = (Sample((), (5,)), Sample((), (2, 3)), Sample((), (2, 3, 2)), Sample((), Leaf((3, 4), -4.0, 4.0)))
 
 
 @register
@@ -84,73 +83,6 @@ class SoftPlus(Pointwise):
 def softplus(b: Lowering, z: Value) -> Value:
     """``log(1 + exp(z)) = max(z, 0) + log1p(exp(-|z|))``; ``-|z|`` as ``min(z, -z)`` would do as well."""
     return b.add(b.maximum(z, b.full_like(z, 0)), b.log1p(b.exp(b.neg(b.abs(z)))))
-
-
-@register
-class Exp(Pointwise):
-    """``y = exp(x)``."""
-
-    name = "Exp"
-    doc = "y = exp(x)"
-    source = TORCH + "simple.md#exp"
-    samples = SMOOTH
-
-    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        return b.exp(x)
-
-
-@register
-class Log(Pointwise):
-    """``y = log(x)``."""
-
-    name = "Log"
-    doc = "y = log(x)"
-    source = TORCH + "simple.md#log"
-    samples = (Sample((), Leaf((5,), 0.5, 2.0)), Sample((), Leaf((2, 3), 0.2, 4.0)), Sample((), Leaf((2, 3, 2), 0.5, 2.0)))
-
-    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        return b.log(x)
-
-
-@register
-class Square(Pointwise):
-    """``y = x * x``."""
-
-    name = "Square"
-    doc = "y = x * x"
-    source = TORCH + "simple.md#square"
-    samples = SMOOTH
-
-    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        return b.mul(x, x)
-
-
-@register
-class AddConstant(Pointwise):
-    """``y = x + constant_scalar``."""
-
-    name = "AddConstant"
-    doc = "y = x + constant_scalar"
-    source = TORCH + "simple.md#addconstant"
-    arguments = (Argument("constant_scalar", "number"), INPLACE)
-    samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0,), (2, 3, 2)))
-
-    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        return b.shift_by(x, m.args.constant_scalar)
-
-
-@register
-class MulConstant(Pointwise):
-    """``y = x * constant_scalar``."""
-
-    name = "MulConstant"
-    doc = "y = x * constant_scalar"
-    source = TORCH + "simple.md#mulconstant"
-    arguments = (Argument("constant_scalar", "number"), INPLACE)
-    samples = (Sample((1.5,), (5,)), Sample((-2, True), (2, 3)), Sample((0,), (2, 3, 2)))
-
-    def apply(self, b: Lowering, m: Module, x: Value) -> Value:
-        return b.scale(x, m.args.constant_scalar)
 
 
 AXES = {3: "three", 4: "four"}

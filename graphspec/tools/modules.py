@@ -25,11 +25,11 @@ CHAPTERS = {
     "Layers": {
         "linear": "Linear layers", "lookup": "Embeddings", "sparse": "Sparse inputs", "affine": "Weights for each element",
         "distance": "Distances from learned vectors", "weightnorm": "Weight normalisation", "normalise": "Normalisation of rows",
-        "regularise": "Dropout and batch normalisation", "noise": "Dropout of planes, noise, reversed gradients",
+        "regularise": "Dropout and batch normalisation", "noise": "Dropout of planes, noise, draws, reversed gradients",
         "penalty": "Penalties", "kmeans": "Clusters", "nce": "Noise contrastive estimation",
     },
     "Transfer functions": {
-        "transfer": "Transfer functions", "activation": "Thresholds and slopes", "pointwise": "Powers and absolute values",
+        "transfer": "Transfer functions", "activation": "Thresholds and slopes", "pointwise": "Arithmetic on each element",
     },
     "Images and sequences": {
         "convolution": "Convolutions", "temporal": "Convolutions over time", "pooling": "Poolings",
@@ -40,7 +40,7 @@ CHAPTERS = {
     "Shapes": {"shape": "Reshaping", "axes": "Axes, types, layouts", "picking": "Slices, padding, constants", "reduce": "Reductions"},
     "Tables": {
         "table": "Arithmetic, joining, splitting", "rearrange": "Rearranging tables", "compare": "Comparing vectors",
-        "attention": "Products, masks, mixtures", "memory": "Memories, sampling", "expand": "Repeating, adding",
+        "attention": "Products, masks, mixtures", "memory": "Memories", "expand": "Repeating",
     },
     "Recurrent": {
         "recurrent": "Recurrent modules", "recurrence": "Recurrent modules of one's own", "sequencer": "Over the steps of a sequence",

@@ -1,8 +1,7 @@
-"""PyTorch twins of what a memory is made of, and of sampling."""
+"""PyTorch twins of what a memory is made of."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from graphspec.graph import Module
@@ -31,14 +30,6 @@ def similarity(m: Module, x: Any, env: Env) -> Any:
     return torch.einsum("...nm,...m->...n", memory, key) / (lengths + m.args.smoothen)
 
 
-def sampler(m: Module, x: Any, env: Env) -> Any:
-    mean, variance = x
-    if not env.training:
-        return mean
-    drawn = (env.noise - 1) / math.exp(0.5)  # the noise is what it made of a mean and a logarithm of 1
-    return mean + variance.exp().sqrt() * drawn
-
-
 TWINS: dict[str, Twin] = {
     "ScalarMulTable": lambda m, x, env: x[0] * x[1],
     "ScalarDivTable": lambda m, x, env: x[0] / x[1],
@@ -46,5 +37,4 @@ TWINS: dict[str, Twin] = {
     "OuterProd": outer,
     "CircularConvolution": circular,
     "SmoothCosineSimilarity": similarity,
-    "Sampler": sampler,
 }

@@ -1,4 +1,4 @@
-"""PyTorch twins of powers and absolute values."""
+"""PyTorch twins of arithmetic on each element."""
 
 from __future__ import annotations
 
@@ -14,4 +14,10 @@ TWINS: dict[str, Twin] = {
     "Abs": lambda m, x, env: torch.abs(x),
     "Sqrt": lambda m, x, env: torch.sqrt(x),
     "Power": lambda m, x, env: torch.pow(x, m.args.p),
+    "Exp": lambda m, x, env: torch.exp(x),
+    "Log": lambda m, x, env: torch.log(x),
+    "Square": lambda m, x, env: torch.square(x),
+    "AddConstant": lambda m, x, env: x + m.args.constant_scalar,
+    "MulConstant": lambda m, x, env: x * m.args.constant_scalar,
+    "SAdd": lambda m, x, env: (x + m.args.addend) * (-1 if m.args.negate else 1),
 }

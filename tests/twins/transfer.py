@@ -28,9 +28,4 @@ TWINS: dict[str, Twin] = {
     "SoftMin": lambda m, x, env: F.softmin(x, torch_axis(x)),
     "SpatialSoftMax": lambda m, x, env: torch.softmax(x, torch_axis(x)),
     "SpatialLogSoftMax": lambda m, x, env: torch.log_softmax(x, torch_axis(x)),
-    "Exp": lambda m, x, env: torch.exp(x),
-    "Log": lambda m, x, env: torch.log(x),
-    "Square": lambda m, x, env: torch.square(x),
-    "AddConstant": lambda m, x, env: x + m.args.constant_scalar,
-    "MulConstant": lambda m, x, env: x * m.args.constant_scalar,
 }
