@@ -277,7 +277,8 @@ class PReLU(Record):
 
 @register
 class CReLU(Record):
-    """``{max(x, 0), max(-x, 0)}`` joined along the first axis that is not the batch's; with ``nInputDims`` axes there is no batch.
+    """``{max(x, 0), max(-x, 0)}`` joined along the first axis that is not the batch's: ``[B, n, ...] -> [B, 2n, ...]``; with ``nInputDims``
+    axes there is no batch, ``[n, ...] -> [2n, ...]``.
 
     Shang, Sohn, Almeida and Lee (2016).
     """
@@ -324,7 +325,10 @@ class Threshold(Pointwise):
 
 @register
 class GatedLinearUnit(Record):
-    """``y = a * sigmoid(c)``, a and c the halves of x along ``dim`` (the last axis where it is not given); Dauphin et al. (2016)."""
+    """``y = a * sigmoid(c)``, a and c the halves of x along ``dim`` (the last axis where it is not given): ``[..., 2n] -> [..., n]``.
+
+    Dauphin et al. (2016).
+    """
 
     name = "GatedLinearUnit"
     doc = "y = a * sigmoid(c), a and c the halves of x along an axis"

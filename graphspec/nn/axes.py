@@ -38,7 +38,7 @@ class CountedAxes(BatchRule):
 
 @register
 class Squeeze(CountedAxes):
-    """Drops all axes of size 1, or only dimension ``dim`` if its size is 1; the last axis that is left stays.
+    """Drops all axes of size 1, ``[1, n, 1] -> [n]``, or only dimension ``dim`` if its size is 1; the last axis that is left stays.
 
     With ``numInputDims`` a tensor with one axis more has a batch axis in front that is not counted, and stays.
     """
@@ -169,7 +169,7 @@ class Cast(Record):
 
 @register
 class Contiguous(Cast):
-    """``y = x``: a program says nothing about the layout of a tensor."""
+    """``y = x``, ``[...] -> [...]``: a program says nothing about the layout of a tensor."""
 
     name = "Contiguous"
     doc = "y = x; layout is the planner's"
@@ -184,7 +184,8 @@ TENSORS = {"Float": FLOAT, "Double": FLOAT, "Half": FLOAT, "Cuda": FLOAT, "CudaD
 
 @register
 class Copy(Cast):
-    """``y = x`` as another type, by the names of Torch: ``nn.Copy('torch.FloatTensor', 'torch.LongTensor')`` gives whole numbers.
+    """``y = x``, ``[...] -> [...]``, as another type, by the names of Torch: ``nn.Copy('torch.FloatTensor', 'torch.LongTensor')`` gives
+    whole numbers.
 
     All of Torch's types of floats are the model's float type, those of whole numbers are int32.
     """

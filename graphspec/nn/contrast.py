@@ -156,7 +156,8 @@ class SpatialDivisiveNormalization(Divisive):
 
 @register
 class SpatialContrastiveNormalization(Divisive):
-    """SpatialSubtractiveNormalization, and SpatialDivisiveNormalization of what it gives, with one kernel."""
+    """SpatialSubtractiveNormalization, and SpatialDivisiveNormalization of what it gives, with one kernel: ``[B, nInputPlane, h, w]``, or
+    without the batch axis."""
 
     name = "SpatialContrastiveNormalization"
     doc = "the mean around each place subtracted, then over the deviation around it"

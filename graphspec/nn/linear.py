@@ -124,7 +124,7 @@ class Linear(Projection):
 
 @register
 class LinearNoBias(Linear):
-    """``y = W x`` along the last axis."""
+    """``y = W x`` along the last axis: ``[..., inputSize] -> [..., outputSize]``."""
 
     name = "LinearNoBias"
     doc = "y = W x along the last axis"

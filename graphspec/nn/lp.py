@@ -24,7 +24,8 @@ def check_power(record: Record, name: str, p: float, origin: Origin) -> None:
 
 @register
 class SpatialLPPooling(Pooling):
-    """``(sum x ** pnorm) ** (1 / pnorm)`` of each window; dW and dH are kW and kH unless given."""
+    """``(sum x ** pnorm) ** (1 / pnorm)`` of each window: ``[B, nInputPlane, H, W] -> [B, nInputPlane, H', W']``, or without the batch
+    axis, ``H' = floor((H - kH) / dH) + 1``; dW and dH are kW and kH unless given."""
 
     name = "SpatialLPPooling"
     doc = "the p-norm of each window of an image, without absolute values"

@@ -162,7 +162,7 @@ class WhiteNoise(Pointwise):
 @register
 class Sampler(Record):
     """A draw from normal distributions, ``y = mean + exp(v / 2) e`` with v the logarithm of the variance and e standard normal:
-    ``{mean, v}`` of equal shapes.
+    ``{mean [...], v [...]} -> [...]``.
 
     Both get gradients.  A caller may inject e.
     """

@@ -60,7 +60,8 @@ class Reduction(Record):
 
 @register
 class Sum(Reduction):
-    """The sum over a dimension, which goes away (of a vector: one element, as Torch's tensors have no fewer axes than one).
+    """The sum over a dimension, which goes away: ``[B, n] -> [B]`` over the second, ``[n] -> [1]``, as Torch's tensors have no fewer axes
+    than one.
 
     With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; a negative dimension counts from the end;
     ``sizeAverage`` makes it a mean; ``squeeze = false`` keeps the dimension with size 1.
@@ -89,7 +90,7 @@ class Sum(Reduction):
 
 @register
 class Mean(Sum):
-    """The mean over a dimension, which goes away (of a vector: one element).
+    """The mean over a dimension, which goes away: ``[B, n] -> [B]`` over the second, ``[n] -> [1]``.
 
     With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; a negative dimension counts from the end.
     """
@@ -106,7 +107,7 @@ class Mean(Sum):
 
 @register
 class Max(Reduction):
-    """The largest along a dimension, which goes away (of a vector: one element).
+    """The largest along a dimension, which goes away: ``[B, n] -> [B]`` along the second, ``[n] -> [1]``.
 
     With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; a negative dimension counts from the end.
     """
@@ -129,7 +130,7 @@ class Max(Reduction):
 
 @register
 class Min(Max):
-    """The smallest along a dimension, which goes away (of a vector: one element).
+    """The smallest along a dimension, which goes away: ``[B, n] -> [B]`` along the second, ``[n] -> [1]``.
 
     With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted; a negative dimension counts from the end.
     """
@@ -144,7 +145,8 @@ class Min(Max):
 
 @register
 class ArgMax(Reduction):
-    """Where the largest along a dimension is, from 1, the first of equals; the dimension goes away (of a vector: one element).
+    """Where the largest along a dimension is, from 1, the first of equals; the dimension goes away: ``[B, n] -> int32 [B]`` along the
+    second, ``[n] -> int32 [1]``.
 
     With ``nInputDim`` a tensor with one axis more has a batch axis in front that is not counted.  The output is int32, or the model's float
     type with ``asLong = false``.

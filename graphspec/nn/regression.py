@@ -24,7 +24,7 @@ LOW, HIGH = Leaf((2, 3), -0.9, -0.4), Leaf((2, 3), 0.1, 0.5)
 
 @register
 class AbsCriterion(Compared):
-    """The mean over all elements of ``|x - target|``; with ``sizeAverage = false`` the sum."""
+    """The mean over all elements of ``|x - target|``: ``{[...], [...]} -> []``; with ``sizeAverage = false`` the sum."""
 
     name = "AbsCriterion"
     doc = "the mean absolute difference"
@@ -42,8 +42,8 @@ class AbsCriterion(Compared):
 
 @register
 class SmoothL1Criterion(Compared):
-    """The mean over all elements of ``d^2 / 2`` where ``|d| < 1``, else ``|d| - 1/2``, for ``d = x - target``; with
-    ``sizeAverage = false`` the sum."""
+    """The mean over all elements of ``d^2 / 2`` where ``|d| < 1``, else ``|d| - 1/2``, for ``d = x - target``: ``{[...], [...]} -> []``;
+    with ``sizeAverage = false`` the sum."""
 
     name = "SmoothL1Criterion"
     doc = "the mean of d^2 / 2 where |d| < 1, else |d| - 1/2"
@@ -64,7 +64,7 @@ class SmoothL1Criterion(Compared):
 
 @register
 class MSECriterion(Compared):
-    """The mean over all elements of ``(x - target)^2``; with ``sizeAverage = false`` the sum."""
+    """The mean over all elements of ``(x - target)^2``: ``{[...], [...]} -> []``; with ``sizeAverage = false`` the sum."""
 
     name = "MSECriterion"
     doc = "the mean squared difference"
@@ -83,7 +83,8 @@ class MSECriterion(Compared):
 
 @register
 class WeightedMSECriterion(MSECriterion):
-    """MSECriterion with the target times ``weight``: the mean over all elements of ``(x - weight * target)^2``.
+    """MSECriterion with the target times ``weight``: the mean over all elements of ``(x - weight * target)^2``,
+    ``{[...], [...]} -> []``.
 
     ``weight`` is a table (of tables ...) of numbers, of the sizes of x, or of those behind its leading axis.
     """
@@ -180,7 +181,8 @@ class SpatialAutoCropMSECriterion(MSECriterion):
 
 @register
 class DistKLDivCriterion(Compared):
-    """The mean over all elements of ``target * (log(target) - x)``, 0 where ``target <= 0``; with ``sizeAverage = false`` the sum.
+    """The mean over all elements of ``target * (log(target) - x)``, 0 where ``target <= 0``: ``{[...], [...]} -> []``; with
+    ``sizeAverage = false`` the sum.
 
     x are log-probabilities, targets probabilities.
     """
@@ -203,8 +205,8 @@ class DistKLDivCriterion(Compared):
 
 @register
 class BCECriterion(WeightedElements):
-    """The mean over all elements of ``-(t log(x) + (1 - t) log(1 - x))`` for probabilities x of the targets t from 0 to 1; with
-    ``sizeAverage = false`` the sum.
+    """The mean over all elements of ``-(t log(x) + (1 - t) log(1 - x))`` for probabilities x of the targets t from 0 to 1:
+    ``{[..., n], [..., n]} -> []``; with ``sizeAverage = false`` the sum.
 
     ``weights``: a factor for each place along the last axis.  As in Torch 1e-12 is added to what a logarithm is taken of.
     """
@@ -229,8 +231,8 @@ class BCECriterion(WeightedElements):
 
 @register
 class MultiLabelSoftMarginCriterion(WeightedElements):
-    """BCECriterion of ``sigmoid(x)``, computed so that nothing overflows: the mean over all elements of ``log(1 + exp(x)) - x t``; with
-    ``sizeAverage = false`` the sum.  ``weights``: a factor for each place along the last axis."""
+    """BCECriterion of ``sigmoid(x)``, computed so that nothing overflows: the mean over all elements of ``log(1 + exp(x)) - x t``,
+    ``{[..., n], [..., n]} -> []``; with ``sizeAverage = false`` the sum.  ``weights``: a factor for each place along the last axis."""
 
     name = "MultiLabelSoftMarginCriterion"
     doc = "the binary cross entropy of sigmoid(x) with targets from 0 to 1"

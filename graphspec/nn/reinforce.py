@@ -67,7 +67,7 @@ CHANCES = Leaf((3, 2), 0.1, 0.9)
 
 @register
 class ReinforceBernoulli(Reinforce):
-    """1 with probability x, else 0, each element for itself; x itself in evaluation, unless ``stochastic``.
+    """1 with probability x, else 0, each element for itself, ``[B, ...] -> [B, ...]``; x itself in evaluation, unless ``stochastic``.
 
     Any axes, the first that of the rewards.  Going back, x gets minus the reward times ``(y - x) / (x (1 - x))``, whatever the gradient
     of y.
@@ -177,8 +177,8 @@ SPREAD = Leaf((3, 2), 0.5, 1.5)
 
 @register
 class ReinforceNormal(TwoParameters):
-    """A draw from the normal distribution around x with standard deviation ``stdev``, each element for itself; x in evaluation, unless
-    ``stochastic``.
+    """A draw from the normal distribution around x with standard deviation ``stdev``, each element for itself: ``[B, ...] -> [B, ...]``;
+    x in evaluation, unless ``stochastic``.
 
     Any axes, the first that of the rewards.  ``{mean, stdev}`` is an input where stdev is no argument; its stdev has the axes of the mean,
     or all but the first.  Going back, the mean gets minus the reward times ``(y - x) / stdev^2``, an input stdev minus the reward times
@@ -209,8 +209,8 @@ class ReinforceNormal(TwoParameters):
 
 @register
 class ReinforceGamma(TwoParameters):
-    """A draw from the Gamma distribution of shape x and the given ``scale``, each element for itself; x times scale in evaluation, unless
-    ``stochastic``.
+    """A draw from the Gamma distribution of shape x and the given ``scale``, each element for itself: ``[B, ...] -> [B, ...]``; x times
+    scale in evaluation, unless ``stochastic``.
 
     Any axes, the first that of the rewards.  ``{shape, scale}`` is an input where scale is no argument; its scale has the axes of the
     shape, or all but the first.  Going back, the shape gets minus the reward times ``log y - digamma(x) - log scale``, an input scale

@@ -277,7 +277,7 @@ class SeqGRU(OverTime):
 
 @register
 class SeqReverseSequence(Record):
-    """The elements of dimension ``dim`` (1, 2 or 3) in reverse order."""
+    """The elements of dimension ``dim`` (1, 2 or 3) in reverse order: ``[T, B, n] -> [T, B, n]``."""
 
     name = "SeqReverseSequence"
     doc = "one dimension in reverse order"

@@ -105,7 +105,7 @@ class Reshape(BatchRule):
 
 @register
 class View(BatchRule):
-    """The same elements in another shape; one size may be -1, for what is left.
+    """The same elements in another shape, ``[...] -> [sizes...]`` or ``[B, ...] -> [B, sizes...]``; one size may be -1, for what is left.
 
     By Torch's rule: what the sizes do not take becomes one leading batch axis, unless a size is -1 (which takes it). After
     ``setNumInputDims(n)`` only the last n axes are viewed, and the axes before them become one batch axis.  ``resetSize(sizes...)`` sets
@@ -194,7 +194,6 @@ class View(BatchRule):
             rest = total.divide(batch)
             s.equate(total if rest is None else rest, batch * wanted if rest is None else wanted)
 
-
     @staticmethod
     def _trailing(s: Types, inner: Sequence[Size], sizes: Sequence[Size]) -> None:
         """Nothing says more of assumed sizes: the last ones are those of the view, and what is left in front is a batch."""
@@ -212,7 +211,7 @@ class View(BatchRule):
 
 @register
 class Select(Record):
-    """Element ``index`` of a dimension, which goes away (both negative: from the end)."""
+    """Element ``index`` of a dimension, which goes away (both negative: from the end): ``[T, B, n] -> [B, n]`` for the first."""
 
     name = "Select"
     doc = "one element of a dimension"
@@ -241,7 +240,8 @@ class Select(Record):
 
 @register
 class Narrow(Record):
-    """``length`` elements of a dimension from ``offset`` (negative length: counted to the end, -1 is the last).
+    """``length`` elements of a dimension from ``offset`` (negative length: counted to the end, -1 is the last): ``[B, n] -> [B, length]``
+    for the second.
 
     With a negative offset, whichever, all but the last ``length`` elements.  A negative dimension counts from the end.
     """
@@ -301,7 +301,7 @@ def narrowed(offset: int, length: Size, whole: Size) -> Size:
 
 @register
 class Replicate(Record):
-    """The tensor repeated ``nFeature`` times along a new dimension; nothing is copied.
+    """The tensor repeated ``nFeature`` times along a new dimension: ``[B, n] -> [nFeature, B, n]``; nothing is copied.
 
     With ``ndim`` a tensor of more axes than that has a batch axis in front that is not counted.
     """
@@ -340,7 +340,7 @@ class Replicate(Record):
 
 @register
 class Transpose(Record):
-    """Swaps dimensions, one pair after the other: ``nn.Transpose({1, 2}, {2, 3})``.
+    """Swaps dimensions, one pair after the other: ``nn.Transpose({1, 2}, {2, 3})`` makes ``[n, m, k] -> [m, k, n]``.
 
     After ``setNumInputDims(n)`` only the last n axes are counted.
     """

@@ -167,7 +167,7 @@ class SpatialUpSamplingNearest(Image):
 
 @register
 class SpatialUpSamplingBilinear(Image):
-    """An image stretched, linear in between, its corners those of x.
+    """An image stretched, linear in between, its corners those of x: ``[..., h, w] -> [..., H, W]``.
 
     With a ``scale`` it has ``(h - 1) (scale - 1) + h`` by ``(w - 1) (scale - 1) + w`` places; with ``{oheight=H, owidth=W}`` H by W.
     """

@@ -63,7 +63,7 @@ class Elementwise(Record):
 
 @register
 class CAddTable(Elementwise):
-    """``y = x1 + x2 + ...``."""
+    """``y = x1 + x2 + ...``: ``{[...], [...], ...} -> [...]``, all of equal sizes (E0301), as for all arithmetic on tables."""
 
     name = "CAddTable"
     doc = "the sum of tensors of equal shapes"
@@ -77,7 +77,7 @@ class CAddTable(Elementwise):
 
 @register
 class CMulTable(Elementwise):
-    """``y = x1 * x2 * ...``."""
+    """``y = x1 * x2 * ...``: ``{[...], [...], ...} -> [...]``, all of equal sizes."""
 
     name = "CMulTable"
     doc = "the product, element by element, of tensors of equal shapes"
@@ -90,7 +90,7 @@ class CMulTable(Elementwise):
 
 @register
 class CSubTable(Elementwise):
-    """``y = x1 - x2``."""
+    """``y = x1 - x2``: ``{[...], [...]} -> [...]``, both of equal sizes."""
 
     name = "CSubTable"
     doc = "the difference of two tensors of equal shapes"
@@ -105,7 +105,7 @@ class CSubTable(Elementwise):
 
 @register
 class CDivTable(Elementwise):
-    """``y = x1 / x2``."""
+    """``y = x1 / x2``: ``{[...], [...]} -> [...]``, both of equal sizes."""
 
     name = "CDivTable"
     doc = "the quotient, element by element, of two tensors of equal shapes"
@@ -120,7 +120,7 @@ class CDivTable(Elementwise):
 
 @register
 class CAveTable(Elementwise):
-    """``y = (x1 + x2 + ... + xn) / n``."""
+    """``y = (x1 + x2 + ... + xn) / n``: ``{[...], [...], ...} -> [...]``, all of equal sizes."""
 
     name = "CAveTable"
     doc = "the mean of tensors of equal shapes"
@@ -151,7 +151,7 @@ class Extreme(Elementwise):
 
 @register
 class CMaxTable(Extreme):
-    """``y = max(x1, x2, ...)``; of equals the first has the gradient."""
+    """``y = max(x1, x2, ...)``: ``{[...], [...], ...} -> [...]``, all of equal sizes; of equals the first has the gradient."""
 
     name = "CMaxTable"
     doc = "the largest, element by element, of tensors of equal shapes"
@@ -161,7 +161,7 @@ class CMaxTable(Extreme):
 
 @register
 class CMinTable(Extreme):
-    """``y = min(x1, x2, ...)``; of equals the first has the gradient."""
+    """``y = min(x1, x2, ...)``: ``{[...], [...], ...} -> [...]``, all of equal sizes; of equals the first has the gradient."""
 
     name = "CMinTable"
     doc = "the smallest, element by element, of tensors of equal shapes"
@@ -171,7 +171,7 @@ class CMinTable(Extreme):
 
 @register
 class CAddTensorTable(Record):
-    """``{v, {x1, x2, ...}} -> {x1 + v, x2 + v, ...}``, all of equal shapes."""
+    """``{v [...], {x1 [...], x2, ...}} -> {x1 + v, x2 + v, ...}``, all of equal sizes (E0301)."""
 
     name = "CAddTensorTable"
     doc = "a tensor added to each tensor of a table"
@@ -207,7 +207,8 @@ LEFT_OUT = {
 
 @register
 class JoinTable(Record):
-    """Tensors one after another along a dimension (negative: from the end); all other sizes must be equal, and that one adds up.
+    """Tensors one after another along a dimension (negative: from the end): ``{[B, n1], [B, n2], ...} -> [B, n1 + n2 + ...]`` for the
+    second.  All other sizes must be equal (E0318).
 
     With ``nInputDims`` a tensor with one axis more has a batch axis in front that is not counted.
     """
@@ -266,7 +267,10 @@ def joined(s: Types, what: str, items: Sequence[Cell], y: Cell, dimension: int, 
 
 @register
 class SplitTable(Record):
-    """The slices of a tensor along a dimension as a table; the size of that dimension must be a number that is known."""
+    """The slices of a tensor along a dimension as a table: ``[3, B, n] -> {[B, n], [B, n], [B, n]}`` for the first.
+
+    The size of that dimension must be a number that is known (E0313).
+    """
 
     name = "SplitTable"
     doc = "the slices of a tensor along a dimension, as a table"

@@ -213,7 +213,7 @@ class SpatialSoftMax(Planes):
 
 @register
 class SpatialLogSoftMax(Planes):
-    """LogSoftMax over the planes, for each place of an image; tensors as for SpatialSoftMax."""
+    """LogSoftMax over the planes, for each place of an image ``[n, h, w]`` or ``[B, n, h, w]``; tensors as for SpatialSoftMax."""
 
     name = "SpatialLogSoftMax"
     doc = "y_i = x_i - log(sum_j exp(x_j)) over the planes, at each place"

@@ -285,7 +285,6 @@ class Solver:
     def shown(self, dims: Sequence[Size]) -> str:
         return "[" + ", ".join(show(self.resolve(n)) for n in dims) + "]"
 
-
     def fixed_by(self, cell: Cell) -> list[tuple[Origin, bool]]:
         """For each axis of a tensor, what fixed its size, and whether that was another statement than the one that gave the rank."""
         cell = self.find(cell)
