@@ -1,4 +1,4 @@
-"""Samples as things that can be run (:mod:`graphspec.samples`), devices to run them on, and graphs by hand."""
+"""Devices to run programs on, and graphs by hand."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ from graphspec.nn import registry
 from graphspec.passes import optimise
 from graphspec.plan import make_plan
 from graphspec.program import Typed, infer, leaves
-from graphspec.samples import LETTERS, Case, declare, draw, filled, graph_of, is_leaf, leaves_of, made, module_of, nested
 from graphspec_runtime import Executable, open_device
-
-__all__ = [
-    "LETTERS", "Case", "declare", "declared", "draw", "filled", "graph_of", "is_leaf", "leaves_of", "made", "module_of", "nested",
-    "on_device", "show", "source", "typed", "use",
-]  # fmt: skip
 
 
 def on_device(name: str) -> Run:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import graphspec
-from gradcheck import Case
 from graphspec.check import compare
 from graphspec.graph import Make, Sample
 from graphspec.nn import registry
+from graphspec.samples import Case
 
 X = "local x = nn.Identity{2, 2, 5, 5}()\n"
 

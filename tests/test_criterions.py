@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import graphspec
-from gradcheck import Case
 from graphspec.graph import REGISTRY, Leaf, Make, Sample, Table
 from graphspec.nn.classification import corners
 from graphspec.prove import twin_errors
+from graphspec.samples import Case
 from twins import TWINS
 
 try:

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import graphspec
-from gradcheck import LETTERS, declare, leaves_of, module_of, nested, use
+from gradcheck import use
 from graphspec.errors import NOWHERE, SpecError
 from graphspec.graph import Record, connect, gmodule
 from graphspec.ir.verify import verify
 from graphspec.nn import registry
 from graphspec.open import open_spec, pick_module
 from graphspec.program import Typed, assumptions, backward_program, forward_program, infer, named_parameters
+from graphspec.samples import LETTERS, declare, leaves_of, module_of, nested
 
 
 def typed(text: str, signature: Any = None) -> Typed:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphspec
-from gradcheck import Case, source, typed, use
+from gradcheck import source, typed, use
 from graphspec.api import Model
 from graphspec.check import Probe, check, compare
 from graphspec.graph import REGISTRY, Make, Sample
@@ -18,6 +18,7 @@ from graphspec.lower import Lowering
 from graphspec.nn import registry
 from graphspec.nn.common import Pointwise
 from graphspec.prove import prove
+from graphspec.samples import Case
 
 X = np.array([[0.5, -2.0, 0.25], [1.0, 3.0, -0.5]])
 DY = np.array([[3.0, 1.0, -1.0], [0.5, 2.0, 4.0]])

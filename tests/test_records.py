@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck import Case, module_of, on_device
+from gradcheck import on_device
 from graphspec.check import Array, compare
 from graphspec.graph import REGISTRY, Record, Sample
 from graphspec.graph.record import register
@@ -18,6 +18,7 @@ from graphspec.lower import Lowering
 from graphspec.nn import registry
 from graphspec.nn.common import Pointwise
 from graphspec.prove import twin_errors
+from graphspec.samples import Case, module_of
 from twins import TWINS
 
 ELSEWHERE = {"gModule": "tests of the graph", "Scan": "tests/test_scan.py",

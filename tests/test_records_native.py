@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from compiled import NEEDS_COMPILER, WARNINGS, flags
-from gradcheck import Case
 from graphspec.graph import Record, Sample
 from graphspec.ir.core import Program
 from graphspec.ir.rewrite import copy_program
 from graphspec.passes import optimise
 from graphspec.plan import make_plan
 from graphspec.reference import interpret
+from graphspec.samples import Case
 from graphspec_runtime import Executable, open_device
 from merged import Arrays, named, together
 from test_records import SAMPLES

@@ -11,13 +11,13 @@ import pytest
 
 import graphspec
 import test_records
-from gradcheck import Case, declared, show, source, typed, use
+from gradcheck import declared, show, source, typed, use
 from graphspec.errors import NOWHERE, Origin, Source, Span, SpecError
 from graphspec.graph import Leaf, Make, Sample, Table, connect, gmodule, initial_value
 from graphspec.ir.verify import verify
 from graphspec.nn import registry
 from graphspec.program import backward_program, noise_types
-from graphspec.samples import made
+from graphspec.samples import Case, made
 from test_record_shapes import said
 
 GAPS = Leaf((3, 2, 2), values=(0.5, 0.9, -0.7, -0.6, -0.4, -0.3, 0.3, -0.7, -0.2, 0.4, -0.8, -0.9))
