@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -194,6 +197,44 @@ def test_only_npz_files_are_written(run_folder: str, capsys: pytest.CaptureFixtu
     assert main(["predict", run_folder, "new.npz", "-o", "scores.csv"]) == 1
     assert "error[E0807]: scores.csv: predictions are written as .npz" in capsys.readouterr().err
     assert not Path("scores.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("missing", "no such file"), ("a folder", "it is a folder"), ("a device", "it is not a file"), ("locked", "Permission denied")],
+)
+def test_arrays_that_cannot_be_read(
+    run_folder: str, what: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is the matter, and not that it is no .npz file.  "Locked" as the system says it to all but root, who may read every file."""
+    if what == "a folder":
+        Path("new.npz").mkdir()
+    elif what == "a device":
+        Path("new.npz").symlink_to(os.devnull)
+    elif what == "locked":
+        np.savez("new.npz", x=np.ones((2, 3)))
+        lock("new.npz", monkeypatch)
+    assert main(["predict", run_folder, "new.npz"]) == 1
+    assert f"error[E0801]: new.npz cannot be read: {said}\n" in capsys.readouterr().err
+
+
+def test_data_that_may_not_be_read_are_told_as_all_data(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    lock("points.npz", monkeypatch)
+    assert main(["run", "one.spec", "--steps", "1"]) == 1
+    assert "error[E0610]: points.npz cannot be read: Permission denied" in capsys.readouterr().err
+
+
+def lock(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a file of this name is told what the system tells all but root."""
+    plain = io.open
+
+    def denied(path: Any, *more: Any, **named: Any) -> Any:
+        if isinstance(path, (str, Path)) and Path(path).name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return plain(path, *more, **named)
+
+    monkeypatch.setattr("builtins.open", denied)
+    monkeypatch.setattr(io, "open", denied)
 
 
 def test_a_carried_state_is_not_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,8 +31,6 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     path = Path(args.arrays)
-    if not path.is_file():
-        raise fail("E0801", f"{path} cannot be read: {'it is a folder' if path.is_dir() else 'no such file'}")
     if args.out and Path(args.out).suffix not in ("", ".npz"):
         raise fail("E0807", f"{args.out}: predictions are written as .npz", helps=["numpy.load reads it"])
     arrays = read_npz(path, str(path))

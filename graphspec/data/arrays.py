@@ -60,7 +60,8 @@ class ArraySource(DataSource):
             found = read_npz(path, self.fields["path"])
         except SpecError as failure:
             problem = failure.diagnostics[0]
-            raise self.wrong(problem.code, problem.message, "path", helps=problem.helps) from None
+            code = "E0610" if problem.code == "E0801" else problem.code  # as for any file of data
+            raise self.wrong(code, problem.message, "path", helps=problem.helps) from None
         return {name: self._stream(name, array) for name, array in found.items()}
 
     def _stream(self, name: str, array: Any) -> Array:
@@ -163,8 +164,16 @@ MADE_OF = {
 
 
 def read_npz(path: Path, called: str) -> dict[str, Any]:
-    """What an ``.npz`` file holds, by name; E0620 for a file that is none, E0618 for one that is too large."""
-    if not zipfile.is_zipfile(path):
+    """What an ``.npz`` file holds, by name; E0801 where it cannot be read, E0620 where it is none, E0618 where it is too large."""
+    try:
+        if not path.is_file():  # a device may have no end
+            there = "it is a folder" if path.is_dir() else "it is not a file" if path.exists() else "no such file"
+            raise fail("E0801", f"{called} cannot be read: {there}")
+        with open(path, "rb") as file:  # is_zipfile takes a file that may not be read for no archive
+            packed = zipfile.is_zipfile(file)
+    except OSError as failure:
+        raise fail("E0801", f"{called} cannot be read: {failure.strerror or failure}") from None
+    if not packed:
         made = MADE_OF.get(path.suffix.lower(), "").format(path.name)
         helps = [f"`np.savez('data.npz', x={made})` makes one of it" if made else "numpy.savez writes one"]
         raise fail("E0620", f"{called} cannot be used: it is no .npz file", helps=helps)
