@@ -177,7 +177,7 @@ def _same(op: Op) -> Value | None:
         return op.inputs[0]
     if op.name == "transpose" and op.attrs["axes"] == tuple(range(op.output.type.rank)):
         return op.inputs[0]
-    if op.name == "slice" and op.inputs[0].type == op.output.type:
+    if op.name in ("slice", "pad") and op.inputs[0].type == op.output.type:  # all of it, or nothing beside it
         return op.inputs[0]
     if op.name == "neg" and op.inputs[0].op is not None and op.inputs[0].op.name == "neg":
         return op.inputs[0].op.inputs[0]
