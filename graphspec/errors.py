@@ -238,7 +238,7 @@ def describe(frame: Frame) -> str:
         place = f"{frame.span.source.path}:{frame.span.line}"
         turn = f", {frame.binding[0]} = {frame.binding[1]}" if frame.binding else ""
         return f"in `{frame.text}` at {place}{turn}"
-    verb = "called" if frame.kind == "call" else "required"
+    verb = "called" if frame.kind == "call" else {"include": "included", "dofile": "run"}.get(frame.text.split()[0], "required")
     return f"in `{frame.text}`, {verb} at {frame.span}"
 
 

@@ -125,7 +125,7 @@ class Session:
         g.set("cunn", nn)
         g.set("paths", self._paths())
         for name in ("include", "dofile", "require"):
-            g.set(name, NativeFunction(name, self._require))
+            g.set(name, NativeFunction(name, partial(self._require, name)))
         g.set("options", NativeFunction("options", self.options))
         g.set("data", Group("data", self.library, self.overrides, self.descriptions))
         g.set("optim", Group("optim", self.library, self.overrides, self.descriptions))
@@ -155,7 +155,7 @@ class Session:
             return [str(text(*(argument(lua, args, i + 1, "string", "concat") for i in range(len(args)))))]
 
         table = library({
-            "dofile": self._require,
+            "dofile": partial(self._require, "dofile"),
             "concat": joined,
             "basename": lambda lua, args: [text(argument(lua, args, 1, "string", "basename")).name],
             "dirname": lambda lua, args: [str(text(argument(lua, args, 1, "string", "dirname")).parent)],
@@ -165,8 +165,9 @@ class Session:
         table.metatable.set("__index", Absent("paths"))
         return table
 
-    def _require(self, lua: Interpreter, args: list[Value]) -> list[Value]:
-        name = argument(lua, args, 1, "string", "require").removesuffix(".lua").removesuffix(".spec")
+    def _require(self, word: str, lua: Interpreter, args: list[Value]) -> list[Value]:
+        """``require`` and what else files are read with, all alike; ``word`` is the one that stands there."""
+        name = argument(lua, args, 1, "string", word).removesuffix(".lua").removesuffix(".spec")
         if name in BUILT_IN and not (name in OURS and self.files.exists(name)):
             return [self.lua.globals.get({"rnn": "nn", "dpnn": "nn"}.get(name, name))]
         if name in self.loaded:
@@ -176,12 +177,12 @@ class Session:
         if name in self.loading:
             cycle = " -> ".join([*self.loading[self.loading.index(name) :], name])
             raise lua.error("E0214", f"files that require each other in a circle: {cycle}")
-        source = self.files.find(name, lua.origin())
+        source = self.files.find(name, lua.origin(), word)
         self.loading.append(name)
         span = lua.span
         assert span is not None
         try:
-            with lua.frame(Frame("require", f"require '{name}'", span, name=name)):
+            with lua.frame(Frame("require", f"{word} '{name}'", span, name=name)):
                 self.loaded[name] = self.chunk(source) or [True]
         finally:
             self.loading.pop()

@@ -21,11 +21,12 @@ class Files:
         self.texts = dict(texts or {})
         self.sources: dict[str, Source] = {}
 
-    def find(self, name: str, origin: Origin) -> Source:
-        """``a.b`` as a/b.spec, else a/b.lua, under the roots in order; E0803 when there is none, E0804 outside the roots."""
+    def find(self, name: str, origin: Origin, word: str = "require") -> Source:
+        """``a.b`` as a/b.spec, else a/b.lua, under the roots in order; E0803 when there is none, E0804 outside the roots.  ``word``: what
+        the spec asks for it with."""
         parts = name.removeprefix("./").replace("/", ".").split(".")
         if not all(part and part != ".." for part in parts) or "\\" in name or "\0" in name:
-            raise fail("E0804", f"require '{name}': a name is words with dots between, under the roots", origin)
+            raise fail("E0804", f"{word} '{name}': a name is words with dots between, under the roots", origin)
         tried = []
         for suffix in (".spec", ".lua"):
             copy = "/".join(parts) + suffix
@@ -40,14 +41,14 @@ class Files:
                 tried.append(display)
                 if path.is_file():
                     if not any(path.resolve().is_relative_to(r) for r in self.roots):
-                        raise fail("E0804", f"require '{name}' leads outside the roots", origin, notes=[f"{display} is a link"])
+                        raise fail("E0804", f"{word} '{name}' leads outside the roots", origin, notes=[f"{display} is a link"])
                     if path.stat().st_nlink > 1 and not path.is_symlink():
-                        raise fail("E0804", f"require '{name}': {display} is a hard link, which may lead outside the roots", origin)
+                        raise fail("E0804", f"{word} '{name}': {display} is a hard link, which may lead outside the roots", origin)
                     return self._source(display, read_text(path, display, origin))
         raise SpecError(
             error(
                 "E0803",
-                f"require '{name}': no such file",
+                f"{word} '{name}': no such file",
                 origin,
                 notes=[f"tried {', '.join(tried)}"] if tried else ["there is no root to search"],
             )

@@ -51,7 +51,7 @@ def binary(lua: Interpreter, expr: ast.Binary, left: Value, right: Value, env: E
     if op == "~=":
         return not equal(lua, left, right)
     if op in ("<", "<=", ">", ">="):
-        return compare(lua, op, left, right)
+        return compare(lua, op, left, right, expr, env)
     if op == "..":
         return concat(lua, expr, left, right, env)
     if isinstance(left, float) and isinstance(right, float):
@@ -109,23 +109,27 @@ def equal(lua: Interpreter, left: Value, right: Value) -> bool:
     return left.same(right) if isinstance(left, Host) else left is right
 
 
-def compare(lua: Interpreter, op: str, left: Value, right: Value) -> bool:
-    """``<`` and its kin; E0206 for values that have no order."""
-    if op in (">", ">="):
-        return compare(lua, "<" if op == ">" else "<=", right, left)
-    if isinstance(left, float) and isinstance(right, float):
-        return left < right if op == "<" else left <= right
-    if isinstance(left, str) and isinstance(right, str):
-        return left < right if op == "<" else left <= right
-    if isinstance(left, LuaTable) and isinstance(right, LuaTable):
-        handler = left.meta("__lt" if op == "<" else "__le")
+def compare(lua: Interpreter, op: str, left: Value, right: Value, expr: ast.Binary | None = None, env: Env | None = None) -> bool:
+    """``<`` and its kin; E0206 for values that have no order, which it calls as the ``expr`` does."""
+    a, b = (right, left) if op in (">", ">=") else (left, right)
+    strict = op in ("<", ">")
+    if isinstance(a, float) and isinstance(b, float):
+        return a < b if strict else a <= b
+    if isinstance(a, str) and isinstance(b, str):
+        return a < b if strict else a <= b
+    if isinstance(a, LuaTable) and isinstance(b, LuaTable):
+        handler = a.meta("__lt" if strict else "__le")
         if handler is not None:
-            return truth(_first(lua.call(handler, [left, right])))
-        handler = left.meta("__lt")
-        if op == "<=" and handler is not None:
-            return not truth(_first(lua.call(handler, [right, left])))
-    a, b = type_name(left), type_name(right)
-    raise lua.error("E0206", f"attempt to compare two {a} values" if a == b else f"attempt to compare {a} with {b}")
+            return truth(_first(lua.call(handler, [a, b])))
+        handler = a.meta("__lt")
+        if not strict and handler is not None:
+            return not truth(_first(lua.call(handler, [b, a])))
+    kinds = [type_name(left), type_name(right)]
+    sides = ((expr.left, left), (expr.right, right)) if expr is not None else ()
+    told = [lua.describe(where, value).removeprefix("a ").removesuffix(" value") for where, value in sides] or kinds
+    text = f"two {kinds[0]} values" if told == kinds and kinds[0] == kinds[1] else " with ".join(told)
+    helps = [help for where, value in sides if value is None for help in lua.similar(where, env)]
+    raise lua.error("E0206", f"attempt to compare {text}", helps=helps)
 
 
 def unary(lua: Interpreter, expr: ast.Unary, operand: Value, env: Env) -> Value:
