@@ -22,6 +22,12 @@ return nn.gModule({a, b}, {nn.CAddTable()({a, b})})""", "B and N can only be one
     "a batch that is a plane": ("""
 local x = nn.Identity{'B', 28, 28}()
 return nn.gModule({x}, {nn.SpatialConvolution(1, 3, 5, 5)(x)})""", "B can only be 1 here", 3, [2], "[B, 1, 28, 28]"),
+    "a batch of nothing": ("""
+local x, y = nn.Identity{'N', 3}(), nn.Identity{5, 3}()
+return nn.gModule({x, y}, {nn.CAddTable()({nn.JoinTable(1)({x, y}), y})})""", "N can only be 0 here", 3, [2], "holds nothing"),
+    "features that are none": ("""
+local x, y = nn.Identity{'B', 'n'}(), nn.Identity{'B', 5}()
+return nn.gModule({x, y}, {nn.Linear(5, 2)(nn.JoinTable(2)({x, y}))})""", "n can only be 0 here", 3, [2], "holds nothing"),
 }  # fmt: skip
 
 

@@ -12,7 +12,8 @@ def merged_letters(types: Types) -> list[Diagnostic]:
     """W0311 where the model's own graph makes two declared letters one, or a declared letter a number.
 
     Letters of a gModule inside are renamed for each use: what its caller makes of them is no surprise.  A letter that is worked out from
-    others (``T - 4``) is one that follows from them, and one that is always the last axis counts features: modules name how many.
+    others (``T - 4``) is one that follows from them, and one that is always the last axis counts features: modules name how many, but
+    hardly none.
     """
     declared: dict[str, Use] = {}
     varying: set[str] = set()
@@ -29,7 +30,7 @@ def merged_letters(types: Types) -> list[Diagnostic]:
         if name in types.bindings:
             value, origin = _bound(types, name)
             other = declared.get(value.lone or "")
-            if other is not None or (value.value is not None and name in varying):
+            if other is not None or value.value == 0 or (value.value is not None and name in varying):
                 found.append(_merged(types, name, first, value, other, origin))
     return found
 
@@ -46,6 +47,8 @@ def _merged(types: Types, name: str, first: Use, value: Size, other: Use | None,
     places = [(first.origin, f"{name} is declared here")]
     if other is None:
         text, helps = f"{name} can only be {value} here", [f"where that is meant, declare it: {value} in the place of '{name}'"]
+        if value.value == 0:
+            helps.append("such an axis holds nothing: what it is joined to has the size that is wanted already")
         maker = next((use.module.record.name for use in types.uses if use.origin is origin and use.module is not None), "")
         dims: list[Size] = list(first.module.args.dims) if first.module is not None else []
         if maker.startswith(("Spatial", "Volumetric")) and dims[0].lone == name:
