@@ -298,6 +298,24 @@ def test_the_command_that_goes_on_is_told_where_it_is_wanted(tmp_path: Path, cor
     assert RunDir(folder).command() is None
 
 
+def test_the_command_that_goes_on_gives_limits_and_threads_again(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spec that needs a larger limit would not go on without it.  What is the default is not said."""
+    monkeypatch.chdir(tmp_path)
+    Path("busy.spec").write_text("for i = 1, 400000 do local _ = i end\n" + CHAR_LM.read_text())
+    given = [f"{name}={value}" for name, value in {**OPTIONS, "data.path": corpus}.items()]
+    line = ["run", "busy.spec", "--root", str(CHAR_LM.parent), *given]
+    assert main([*line, "--out", "run"]) == 1 and "--limit" in capsys.readouterr().err
+    assert main([*line, "--steps", "2", "--limit", "steps=9000000", "--limit", "text=9000", "--threads", "1", "--out", "run"]) == 0
+    again = RunDir(Path("run")).command()
+    assert again is not None
+    assert {"--limit=steps=9000000", "--limit=text=9000", "--threads=1"} < set(shlex.split(again)) and "tensorboard" not in again
+    Path("run/tensorboard").mkdir()
+    assert "--tensorboard" in str(RunDir(Path("run")).command())
+    assert main([*shlex.split(again)[1:], "--steps", "4"]) == 0
+
+
 def test_other_data_are_refused(tmp_path: Path, corpus: Path) -> None:
     events(small(corpus), steps=4, out=tmp_path / "run")
     other = tmp_path / "other.txt"

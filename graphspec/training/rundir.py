@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from graphspec.build import Limits
 from graphspec.errors import Diagnostic, SpecError, error, fail
 from graphspec.graph import code_of
 from graphspec.machine import environment
@@ -30,7 +31,7 @@ MATTERS = {"threads": "threads of the matrix products", "blas": "library of matr
 FOLLOWS = {("data", "name")}
 """Settings that follow from others, as the data's name does from their path: a difference is not reported twice."""
 
-USUAL = {"steps": None, "device": "cpu", "dtype": "float32", "precision": "float32", "lenient": False}
+USUAL = {"steps": None, "device": "cpu", "dtype": "float32", "precision": "float32", "threads": None, "lenient": False}
 """What a command line need not say of a run, by the names of its options."""
 
 
@@ -104,6 +105,9 @@ class RunDir:
         for name, usual in USUAL.items():
             if (value := known.get(name, usual)) != usual:
                 words.append(f"--{name}" if value is True else f"--{name}={value}")
+        limits = known.get("limits", {})
+        words += [f"--limit={name}={value}" for name, value in limits.items()] if isinstance(limits, dict) else []
+        words += ["--tensorboard"] if (self.out / "tensorboard").is_dir() else []
         return shlex.join([*words, "--out", str(self.out), "--resume"])
 
     def read(self) -> dict[str, Any]:
@@ -182,6 +186,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "roots": [str(root.resolve()) for root in opened.roots],
         "given": {name: value if isinstance(value, (int, float, str, bool)) else str(value) for name, value in opened.options.items()},
         "lenient": opened.lenient,
+        "limits": {name: value for name, value in vars(opened.limits).items() if value != getattr(Limits, name)},
         "steps": experiment.total_steps,
         "options": opened.evaluation.options,
         "experiment": experiment.fields,
@@ -194,6 +199,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "dtype": experiment.dtype,
         "device": experiment.device_name,
         "precision": experiment.precision,
+        "threads": experiment.threads,
         "environment": environment(),
     }  # fmt: skip
 
