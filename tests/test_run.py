@@ -21,6 +21,7 @@ import graphspec
 from graphspec.cli.main import main
 from graphspec.errors import SpecError
 from graphspec.training.experiment import Experiment
+from graphspec.training.history import read_run
 from graphspec.training.loop import Event, RunSettings, measures, run
 from graphspec.training.rundir import RunDir
 from test_checkpoint import Faults, Killed
@@ -250,6 +251,10 @@ def test_other_conditions_are_told(tmp_path: Path, corpus: Path, monkeypatch: py
         "threads of the matrix products: 1, now 7", f"library of matrix products: {there['blas']}, now another 1.0",
         "experiment.clip_norm: 5, now 4",
     ]  # fmt: skip
+    monkeypatch.undo()
+    events(small(corpus, **{"experiment.clip_norm": 3}), steps=12, out=tmp_path, resume=True)
+    first, *_, last = read_run(tmp_path).changed()  # of all times that it went on
+    assert (first, last) == ("after step 4, threads of the matrix products: 1, now 7", "after step 8, experiment.clip_norm: 4, now 3")
 
 
 def test_data_that_were_moved_are_told_once(tmp_path: Path, corpus: Path) -> None:

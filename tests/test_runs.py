@@ -235,6 +235,16 @@ def test_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
 
 
+def test_what_was_changed_on_the_way_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    changed = ["after step 1, optim.learningRate: 0.004, now 0.002", "after step 2, precision"]
+    make_run(Path("a"), WHOLE, settings={"changed": changed})
+    make_run(Path("b"), WHOLE, settings={"changed": [changed[0], 5]})
+    make_run(Path("c"), WHOLE, settings={"changed": 5})
+    rows = [line.split("  ") for line in told(capsys, "compare", "a", "b", "c")[1].splitlines() if line.startswith("changed on the way")]
+    assert [[cell.strip() for cell in row if cell][1:] for row in rows] == [[changed[0], changed[0], "-"], [changed[1], "-", "-"]]
+    assert [run["changed"] for run in json.loads(told(capsys, ".", "--json")[1])] == [changed, changed[:1], []]
+
+
 def test_runs_that_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
     make_run(Path("a"), WHOLE)
     make_run(Path("b"), WHOLE, settings={"roots": ["/other"]})

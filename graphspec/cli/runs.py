@@ -81,7 +81,8 @@ def summary(run: History) -> dict[str, Any]:
     return {
         "run": str(run.path), "spec": run.spec, "state": run.state, "steps": run.last_step, "began": run.began(),
         "seconds": round(run.seconds(), 3), "symbols_per_second": run.pace(), "train_loss": training[-1][1] if training else None,
-        "final": run.final(), "best_step": run.best_step(), "best": run.best(), "damaged": [d.to_json() for d in run.damaged],
+        "final": run.final(), "best_step": run.best_step(), "best": run.best(), "changed": run.changed(),
+        "damaged": [d.to_json() for d in run.damaged],
     }  # fmt: skip
 
 
@@ -118,6 +119,8 @@ def facts(runs: Sequence[History]) -> list[tuple[str, ...]]:
         ("training loss", *(f"{loss:.4f}" if (loss := s["train_loss"]) is not None else NONE for s in summaries)),
         ("best step", *(f"{step:,}" if (step := s["best_step"]) is not None else NONE for s in summaries)),
     ]
+    turns = max(len(run.changed()) for run in runs)
+    rows += [("changed on the way", *(dict(enumerate(run.changed())).get(i, NONE) for run in runs)) for i in range(turns)]
     for name in dict.fromkeys(name for s in summaries for name in s["final"]):
         for when in ("best", "final"):
             values = (s[when].get(name) for s in summaries)

@@ -26,6 +26,8 @@ SHOWN = 5
 """Damaged lines that are named one by one."""
 PREFIXES = {"options": "", "data": "data.", "optimizer": "optim.", "experiment": "experiment."}
 """Parts of run.json, and how the command line begins the names in them."""
+CHANGED = "changed"
+"""Of run.json: what was set otherwise when the run went on, in words; the rest of it is as it was set last."""
 DEPTH = 3
 """Folders inside folders that are searched for runs."""
 
@@ -138,6 +140,11 @@ class History:
         found = {prefix + name: value for prefix, part in parts.items() if isinstance(part, dict) for name, value in part.items()}
         found.update({name: self.settings[name] for name in ("parameters", "dtype", "device") if name in self.settings})
         return {"spec": self.spec, **found, "the spec's text": self._digest()}
+
+    def changed(self) -> list[str]:
+        """What was set otherwise when it went on: ``after step 400, optim.learningRate: 0.002, now 0.001``."""
+        found = self.settings.get(CHANGED)
+        return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
     def environment(self) -> dict[str, Any]:
         """Versions and machine."""

@@ -19,7 +19,7 @@ from graphspec.machine import environment
 from graphspec.tensorfile import write_bytes
 from graphspec.training.checkpoint import Checkpoints
 from graphspec.training.experiment import Experiment
-from graphspec.training.history import PREFIXES
+from graphspec.training.history import CHANGED, PREFIXES
 from graphspec.training.lock import Lock
 
 Event = dict[str, Any]
@@ -57,7 +57,8 @@ class RunDir:
     def open(self, experiment: Experiment, resume: bool) -> list[Diagnostic]:
         """Make the folder and say what runs; metrics after the checkpoint that is resumed are dropped.
 
-        Returns a warning for each thing that may make a resumed run differ in its last bits.  E0806 for a folder that is in use.
+        Returns a warning (W0711) for each thing that may make a resumed run differ in its last bits; run.json keeps them all.  E0806 for a
+        folder that is in use.
         """
         if self.out is None:
             return []
@@ -65,7 +66,10 @@ class RunDir:
             helps = ["go on with it: `--resume`; or choose another folder with `--out`"]
             raise fail("E0806", f"{self.out} holds a run already", helps=helps)
         now = describe(experiment)
-        warnings = changes(self.read(), now) if resume else []
+        before = self.read() if resume else {}
+        found = changes(before, now) if resume else []
+        earlier = before.get(CHANGED)
+        now[CHANGED] = [*(earlier if isinstance(earlier, list) else []), *(f"after step {experiment.steps:,}, {text}" for text in found)]
         for name, text in experiment.opened.to_json()["texts"].items():
             write_bytes(self.out / "spec" / ("spec.spec" if name == "<text>" else name), text.encode())
         write_bytes(self.out / "run.json", json.dumps(now, indent=2, sort_keys=True).encode() + b"\n")
@@ -78,7 +82,8 @@ class RunDir:
         except OSError as failure:
             raise self._unwritable(failure) from None
         self.checkpoints.sweep()
-        return warnings
+        message = "the run goes on under other conditions than it began: "
+        return [error("W0711", message + text, severity="warning") for text in found]
 
     def explained(self, failure: SpecError, experiment: Experiment) -> SpecError:
         """Where a checkpoint does not fit (E0706): the same error, with what was set otherwise when the run began."""
@@ -204,15 +209,13 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diagnostic]:
-    """W0711 for each thing that is not as it was when the run began."""
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was when the run began, as ``name: then, now``."""
     old, new = before.get("environment", {}), now["environment"]
     found = [f"{words}: {old[key]}, now {new[key]}" for key, words in MATTERS.items() if key in old and old[key] != new[key]]
     then, precision = before.get("precision", "float32"), now["precision"]
     found += [f"precision of the matrix products: {then}, now {precision}"] if then != precision else []
-    found += set_otherwise(before, now)
-    message = "the run goes on under other conditions than it began: "
-    return [error("W0711", message + text, severity="warning") for text in found]
+    return [*found, *set_otherwise(before, now)]
 
 
 def set_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
