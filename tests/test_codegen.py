@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from graphspec.cli.main import main
 from graphspec.codegen.names import WIDTH, operand_name, places, stem, wrapped
+from graphspec.ir.builder import Builder
+from graphspec.ir.core import Value
 from graphspec.passes import optimise
 from graphspec.plan import make_plan
 from test_passes import PROGRAMS
+from test_plan import B, program
 
 
 @pytest.mark.parametrize(
@@ -56,6 +61,22 @@ def test_a_plan_reads_well() -> None:
     assert re.search(r"restrict next_h_\d+\b", text)
     assert max(len(line) for line in text.split("\n") if not line.startswith(("/*", "#"))) <= 140
     assert not re.search(r"(\w+) (v\d+) = v\d+;", text)  # no second names for one value
+
+
+def test_no_product_of_numbers_is_left_to_32_bits() -> None:
+    """C multiplies 70000 by 70000 as ints: the number of threads that so much work is worth was one of a negative number."""
+
+    def build(b: Builder, x: Value, y: Value, z: Value) -> Sequence[Value]:
+        mean = b.broadcast(b.reduce_sum(x, [1, 2]), x.shape, [0])
+        return [b.exp(x), b.exp(b.sub(x, mean)), b.concat([y, y], 1), b.exp(z)]
+
+    n = 70_000
+    big = program(build, x=(3, n, n), y=(n, n), z=(n, n, B))
+    optimise(big, kernels=True)
+    text = make_plan(big, "c").sources["c"]
+    assert "gs_parts(14700000000, 3)" in text and "gs_parts(4900000000 * n_B, 70000)" in text
+    products = re.findall(r"\d+(?: \* \d+)+", text)
+    assert not [each for each in products if math.prod(map(int, each.split(" * "))) >= 2**31]
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from graphspec.codegen.text import Lines, size
+from graphspec.codegen.text import Lines, product
 from graphspec.sizes import to_size
 from graphspec_runtime.plan import Expr
 
@@ -34,7 +34,7 @@ def nest(out: Lines, groups: Sequence[Sequence[int]], shape: Sequence[Expr], ind
             body()
         return
     head, *rest = groups
-    count = " * ".join(size(shape[axis]) for axis in (head[1:] if first else head)) or "1"
+    count = product([shape[axis] for axis in (head[1:] if first else head)])
     start, end = (f"lo * {count}", f"hi * {count}") if first and count != "1" else ("lo", "hi") if first else ("0", count)
     if not rest and simd:
         out.add(simd)

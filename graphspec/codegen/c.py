@@ -16,7 +16,7 @@ from graphspec.codegen.fused import Fused
 from graphspec.codegen.names import buffer_name, operand_name, places, stem, wrapped
 from graphspec.codegen.ops import PRINTERS
 from graphspec.codegen.team import Packed, meetings, row_by_row
-from graphspec.codegen.text import SUFFIX, TYPES, Lines, Operand, address, letter, number, size
+from graphspec.codegen.text import SUFFIX, TYPES, Lines, Operand, address, letter, number, product, size
 from graphspec_runtime.kernels import POINTWISE
 from graphspec_runtime.plan import Expr, Instruction, Loop, Plan, View, walk
 
@@ -154,7 +154,7 @@ class _Printer:
         self.body.add(f"void *held[] = {{{', '.join(held)}}};")
         if packed:
             self.body.add(f"if (columns > 1) gs_together({name}, held, columns);", "else")
-        work = f"{size(loop.trip)} * {rows} * {max(self._width(step) for step, _ in walk(loop.body))}"
+        work = product([loop.trip, loop.rows, max(self._width(step) for step, _ in walk(loop.body))])
         self.body.add(f"{'    ' if packed else ''}gs_parallel({name}, held, gs_parts({work}, ({rows} + 3) / 4));")
 
     @staticmethod
@@ -321,7 +321,7 @@ class _Printer:
         fixed = 1
         for n in shape:
             fixed *= n if isinstance(n, int) else 16
-        return " * ".join(map(size, shape)) if fixed >= 4096 else None
+        return product(shape) if fixed >= 4096 else None
 
     def _task(self, name: str, types: Sequence[str]) -> str:
         """A function that does one part of an instruction's rows, its operands in a struct."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from graphspec.codegen.axes import collapsed, nest
 from graphspec.codegen.expressions import Entry, expression
-from graphspec.codegen.text import TYPES, Lines, Operand, at, size, times
+from graphspec.codegen.text import TYPES, Lines, Operand, at, product, times
 from graphspec_runtime.plan import Expr
 
 REDUCTIONS = {"reduce_sum": ("0", "+", "{0} += {1};"), "reduce_max": ("-INFINITY", "gs_larger", "{0} = GS_LARGER({0}, {1});")}
@@ -177,7 +177,7 @@ class _Rows:
             for name, dtype in entries:
                 self.out.add(f"{TYPES[dtype]} {name}[{max(count, 1)}];")
             return
-        length = " * ".join(size(self.k.shape[axis]) for axis in self.column_axes)
+        length = product([self.k.shape[axis] for axis in self.column_axes])
         total = " + ".join(f"{length} * (gs_int)sizeof({TYPES[dtype]})" for _, dtype in entries)
         self.out.add(f"char *workspace = {self.out.workspace(total)};")
         for name, dtype in sorted(entries, key=lambda each: each[1] != "float64"):
@@ -247,7 +247,7 @@ class _Rows:
         """The position in a row of workspace."""
         text = columns[0] if columns else "0"
         for group, index in zip(self.groups[1:], columns[1:], strict=True):
-            count = " * ".join(size(self.k.shape[axis]) for axis in group)
+            count = product([self.k.shape[axis] for axis in group])
             text = f"({text}) * {count} + {index}"
         return text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphspec.codegen.axes import nest
-from graphspec.codegen.text import SUFFIX, Lines, Operand, at, size, times
+from graphspec.codegen.text import SUFFIX, Lines, Operand, at, product, size, times
 from graphspec_runtime.plan import Expr, Instruction
 
 Printer = Callable[[Lines, Instruction, Sequence[Operand], Sequence[Operand]], None]
@@ -20,10 +20,6 @@ def _loops(
 ) -> None:
     """Loops over axes, an index for each; the first one from ``lo`` to ``hi`` where it is the instruction's."""
     nest(out, [[axis] for axis in range(len(indices))], shape, indices, body, first, "#pragma omp simd" if simd else "")
-
-
-def product(shape: Sequence[Expr]) -> str:
-    return " * ".join(size(n) for n in shape) or "1"
 
 
 def _reduce(out: Lines, step: Instruction, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> None:

@@ -31,6 +31,13 @@ def size(expr: Expr) -> str:
     return f"({' + '.join(terms)})" if len(terms) != 1 or " * " in terms[0] else (terms[0] or "0")
 
 
+def product(sizes: Sequence[Expr]) -> str:
+    """A product of sizes as a C expression.  Its numbers are multiplied here: C would have 32 bits for that, too few for 2^31."""
+    fixed = math.prod(n for n in sizes if isinstance(n, int))
+    words = [size(n) for n in sizes if not isinstance(n, int)]
+    return " * ".join(([str(fixed)] if fixed != 1 or not words else []) + words)
+
+
 def number(value: float, dtype: str) -> str:
     """A constant as a C literal of its type."""
     if dtype == "bool":
