@@ -13,13 +13,14 @@ from graphspec.errors import NOWHERE, Origin, SpecError, fail
 from graphspec.ir.core import Program
 from graphspec.ir.rewrite import copy_program
 from graphspec.passes import optimise
-from graphspec.passes.told import PassReport
+from graphspec.passes.told import Count, PassReport
 from graphspec.plan import make_plan
 from graphspec.reference import interpret
 from graphspec.settings import check_device
 from graphspec_runtime import Executable, PlanError, open_device
 from graphspec_runtime.devices.base import Device
 from graphspec_runtime.log import log_once
+from graphspec_runtime.threads import cores
 
 CODES = {
     "shape": "E0307", "argument": "E0312", "guard": "E0311", "memory": "E0702", "device": "E0701", "plan": "E0703",
@@ -33,6 +34,9 @@ HELPS = {
     "cache": "GRAPHSPEC_CACHE may name another folder",
 }
 """What helps against it, by its kind or by the cause of a device that cannot be had."""
+
+MOST_THREADS = 1024
+"""More than that is a mistake in typing."""
 
 
 class Engine:
@@ -100,15 +104,18 @@ def device_named(name: str, threads: int | None = None, precision: str = "float3
     """``cpu``, ``numpy``, ``cuda``, ``cuda:1``; None for ``reference``; E0701 with the one cause when it cannot be had, E0707 where its
     products have no such ``precision``.
 
-    ``threads`` is how many a native device uses, and limits those of NumPy's matrix products, which are the process's own (E0807 for less
-    than one).  A device that stands in for another says so, once, in the log.
+    ``threads`` is how many a native device uses, and limits those of NumPy's matrix products, which are the process's own (E0807 for none,
+    or for thousands).  More of them than cores, and a device that stands in for another, are told once, in the log.
     """
     check_device(name)
     if threads is not None:
-        if not isinstance(threads, (int, np.integer)) or threads < 1:
-            raise fail("E0807", f"threads must be at least 1, got {threads!r}")
+        if not isinstance(threads, (int, np.integer)) or not 1 <= threads <= MOST_THREADS:
+            raise fail("E0807", f"threads must be from 1 to {MOST_THREADS:,}, got {threads!r}")
         from threadpoolctl import threadpool_limits
 
+        if threads > cores():
+            log_once(f"{threads} threads are asked for, and there are {Count(cores()):core}: some will wait for others")
+        threads = int(threads)  # of NumPy's integers threadpoolctl wants none
         threadpool_limits(threads, user_api="blas")
     if name == "reference" and precision == "float32":
         return None

@@ -205,6 +205,7 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "device": ({"device": "gpu"}, "E0701"),
     "device that is no name": ({"device": None}, "E0701"),
     "no thread": ({"threads": 0}, "E0807"),
+    "more threads than a number has room for": ({"threads": 2**64 + 1}, "E0807"),
     "half a thread": ({"threads": 1.5}, "E0807"),
     "threads as a text": ({"threads": "2"}, "E0807"),
     "no seed": ({"seed": None}, "E0807"),

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import graphspec
@@ -41,7 +42,7 @@ OPTIONS = {"rnn_size": 6, "n_layers": 2, "data.batch": 4, "data.seq_len": 7, "ex
 
 
 def small(corpus: Path, **more: Any) -> Experiment:
-    return graphspec.experiment(CHAR_LM, threads=1, **{**OPTIONS, "data.path": str(corpus), **more})
+    return graphspec.experiment(CHAR_LM, **{"threads": 1, **OPTIONS, "data.path": str(corpus), **more})
 
 
 def events(experiment: Experiment, **settings: Any) -> list[Event]:
@@ -286,7 +287,7 @@ def test_the_command_that_goes_on_is_told_where_it_is_wanted(tmp_path: Path, cor
     settings: dict[str, Any] = {"optim.learningRate": 0.005, "one_hot": True}
     events(small(corpus, **settings), steps=8, out=tmp_path / "whole")
     folder = tmp_path / "a run"
-    events(small(corpus, **settings), steps=8, out=folder, stop=lambda: True)
+    events(small(corpus, **settings, threads=np.int64(1)), steps=8, out=folder, stop=lambda: True)
     line = RunDir(folder).command()
     assert line is not None and shlex.split(line)[:3] == ["graphspec", "run", str(CHAR_LM)]
     assert main(["run", str(folder)]) == 1 and line in capsys.readouterr().err

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from compiled import NEEDS_COMPILER
+from graphspec import engine
 from graphspec.codegen.team import meetings
 from graphspec.ir.builder import Builder
 from graphspec.ir.core import Program, Value
@@ -27,6 +28,7 @@ from graphspec.training.step import set_up, training_program
 from graphspec_runtime import Executable, open_device
 from graphspec_runtime import threads as counts
 from graphspec_runtime.devices.native import NativeDevice
+from graphspec_runtime.log import log_once
 from graphspec_runtime.plan import Instruction, Plan, View
 from merged import Arrays
 from test_passes import SPECS, draw
@@ -79,6 +81,18 @@ def test_a_container_uses_no_more_cores_than_its_share(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert counts.default_threads() == (64 if wanted == math.inf else max(int(wanted), 1))
+
+
+def test_more_threads_than_cores_are_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(engine, "cores", lambda: 3)
+    log_once.cache_clear()
+    try:
+        for threads in (1, 3, 5, 5):
+            engine.device_named("native", threads)
+    finally:
+        engine.device_named("native", 1)  # the process's own matrix products are limited too
+        log_once.cache_clear()
+    assert [each.getMessage() for each in caplog.records] == ["5 threads are asked for, and there are 3 cores: some will wait for others"]
 
 
 def device_of(threads: int) -> NativeDevice:

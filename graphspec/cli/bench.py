@@ -31,6 +31,7 @@ from graphspec.bench.contest import TENTHS
 from graphspec.bench.step import open_experiment
 from graphspec.cli.common import limits, overrides, pointing_beside, precision_argument, sizes_given
 from graphspec.cli.output import Output
+from graphspec.engine import MOST_THREADS
 from graphspec.errors import fail
 from graphspec.machine import environment
 from graphspec.passes import ARRAYS, KERNELS, PASSES
@@ -106,7 +107,7 @@ def told(args: argparse.Namespace, settings: Settings, whats: Sequence[Case | st
 
 def asked(args: argparse.Namespace) -> Settings:
     """E0807 for what makes no sense."""
-    for name, least, most in (("repeats", 1, MAX_REPEATS), ("threads", 1, 1024), ("memory", TENTHS, MAX_MEMORY)):
+    for name, least, most in (("repeats", 1, MAX_REPEATS), ("threads", 1, MOST_THREADS), ("memory", TENTHS, MAX_MEMORY)):
         if not least <= getattr(args, name) <= most and (name != "memory" or args.memory):
             raise fail("E0807", f"--{name} must be from {least} to {most:,}, got {getattr(args, name)}")
     peers = peers_named(words(args.peers), STEP_PEERS if args.step else PEERS)

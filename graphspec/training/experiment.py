@@ -82,8 +82,8 @@ class Experiment:
         self.schedule = Schedule(self.fields)
         self.device_name = device
         self.precision = precision
-        self.threads = threads
         self._device = device_named(device, threads, precision)
+        self.threads = None if threads is None else int(threads)
         self._resident = partial(resident, device=self._device)
         order = self.setup.graph.all_parameters()
         check_trained(self.spec, order)
