@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphspec
+from graphspec.training.loop import RunSettings, run
 
 ONES = np.ones
 CASES = [
@@ -93,6 +94,25 @@ def test_an_input_that_is_not_finite_is_not_blamed_on_a_step(tmp_path: Path) -> 
     with pytest.raises(graphspec.SpecError) as failure:
         found.train_step()
     assert re.search(r"E0711.*the data hold inf at \[3, 2\].*model\.spec:3:\d+.*read here", str(failure.value), re.S)
+
+
+@pytest.mark.parametrize(("held", "accumulate", "told"), [
+    (np.inf, 1, "data that are not finite: 2 of 8 numbers of x"),
+    (np.inf, 2, "data that are not finite: 2 of 16 numbers of x"),
+    (1e30, 1, ""),  # whose square is no number of float32: the data are finite
+])  # fmt: skip
+def test_a_loss_that_is_not_finite_suspects_the_data_where_they_are_so(held: float, accumulate: int, told: str, tmp_path: Path) -> None:
+    x = ONES((40, 2))
+    x[6] = held
+    np.savez(tmp_path / "points.npz", x=x, unread=np.full(40, np.inf))
+    text = ARRAYS.format(size="'B'").replace("batch = 4", "batch = 4, shuffle = false")
+    (tmp_path / "model.spec").write_text(text.replace("return experiment {", f"return experiment {{ accumulate = {accumulate},"))
+    with pytest.raises(graphspec.SpecError) as failure:
+        list(run(graphspec.experiment(tmp_path / "model.spec", device="numpy"), RunSettings(5)))
+    (problem,) = failure.value.diagnostics
+    assert problem.code == "E0710" and f"at step {2 // accumulate}" in problem.message
+    assert [told in note for note in problem.notes] == [True] * bool(told)
+    assert problem.helps[0].startswith("look at what made the data" if told else "lower the learning rate")
 
 
 ARRAYS = """local points = data.arrays {{ path = 'points.npz', batch = 4, valid = 0.5 }}

@@ -14,6 +14,9 @@ from graphspec.reference import interpret
 
 Array = np.ndarray[Any, Any]
 
+MADE = "look at what made the data: a logarithm of 0, a division by 0"
+"""What helps where they are not finite."""
+
 
 class Watched:
     """An engine that keeps what it is given until its results are seen to be finite; else E0711, at the first op that makes a number that
@@ -54,7 +57,7 @@ def _given(program: Program, name: str, array: Array, message: str) -> SpecError
         return fail("E0711", f"{message}, because {name} is not before the step", helps=["an earlier step made it so"])
     place, number = _first(array)
     text = f"{message}, because what is read here is not: the data hold {number}{place}"
-    return fail("E0711", text, reader.origin, "read here", helps=["look at what made the data: a logarithm of 0, a division by 0"])
+    return fail("E0711", text, reader.origin, "read here", helps=[MADE])
 
 
 class _Found(Exception):

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from graphspec.errors import SpecError, fail
+from graphspec.training.anomaly import MADE
 from graphspec.training.checkpoint import BEST
 from graphspec.training.experiment import Experiment
 from graphspec.training.measures import LOSS
@@ -179,13 +182,15 @@ def _step(experiment: Experiment, progress: Progress) -> Event:
     loss = experiment.train_step()
     for what, value in (("loss", loss), ("norm of the gradient", experiment.gradient_norm)):
         if not math.isfinite(value):
+            read = _not_finite(experiment)
             raise fail(
                 "E0710",
                 f"the {what} is {value} at step {experiment.steps}",
                 experiment.spec.loss.origin,
                 "this loss",
+                notes=read,
                 helps=[
-                    f"lower the learning rate (it is {rate:g}){_clipping(experiment)}",
+                    MADE if read else f"lower the learning rate (it is {rate:g}){_clipping(experiment)}",
                     "`graphspec run --resume --detect-anomaly` goes to the same step again and finds the node it comes from",
                 ],
             )
@@ -201,6 +206,18 @@ def _step(experiment: Experiment, progress: Progress) -> Event:
 def _named(running: Mapping[str, float]) -> dict[str, float]:
     """Running means by the names that events have for them."""
     return {f"train_{name}": value for name, value in running.items()}
+
+
+def _not_finite(experiment: Experiment) -> list[str]:
+    """What the step that was done last read that is not finite: then it is not the training that made its numbers so."""
+    size, found = experiment.setup.accumulate, []
+    batches = [experiment.source.batch(number) for number in range((experiment.steps - 1) * size, experiment.steps * size)]
+    for name in dict.fromkeys(stream.name for stream in experiment.spec.inputs.values()):
+        arrays = [batch.arrays[name] for batch in batches if batch.arrays[name].dtype.kind == "f"]
+        count = sum(int((~np.isfinite(array)).sum()) for array in arrays)
+        if count:
+            found.append(f"the step read data that are not finite: {count:,} of {sum(a.size for a in arrays):,} numbers of {name}")
+    return found
 
 
 def _clipping(experiment: Experiment) -> str:
