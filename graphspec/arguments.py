@@ -136,10 +136,14 @@ def _kind(value: Any) -> str:
 
 
 def converted(array: Array, wanted: Wanted) -> Array:
-    """In the model's own numbers; E0312 where whole numbers are wanted and these are none, or too large."""
+    """In the model's own numbers; E0312 where whole numbers are wanted and these are none, and for numbers that are too large."""
     dtype = wanted.type.dtype
     if wanted.type.is_float:
-        return array.astype(dtype) if array.dtype != dtype else array
+        try:
+            with np.errstate(over="raise"):
+                return array.astype(dtype) if array.dtype != dtype else array
+        except FloatingPointError:
+            raise wanted.wrong(f"a number does not fit in {dtype}") from None
     if array.dtype.kind == "f" and not np.array_equal(array, np.floor(array)):
         raise wanted.wrong(f"whole numbers are wanted, got {array.dtype}")
     if dtype == "int32" and array.size and (array.min() < -(2**31) or array.max() >= 2**31):

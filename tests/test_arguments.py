@@ -111,3 +111,11 @@ def test_a_letter_of_two_sizes_shows_both_ends(cell: Model) -> None:
         cell(X[1:], (H, C))
     places = [(label.text, label.span.line, label.primary) for label in caught.value.diagnostics[0].labels]
     assert places == [("x is [3, 3]", 1, False), ("it takes float32[B, 2]", 1, True)]
+
+
+def test_a_number_beyond_the_models_own_is_told_and_infinity_is_not() -> None:
+    model = graphspec.compile(LINEAR, device="numpy")
+    with pytest.raises(SpecError, match=r"E0312.*x: a number does not fit in float32"):
+        model(np.array([[1.0, 2.0, 1e300]]))
+    assert not np.isfinite(model(np.array([[1.0, np.inf, np.nan]]))).any()
+    assert np.isfinite(graphspec.compile(LINEAR, device="numpy", dtype="float64")(np.array([[1.0, 2.0, 1e300]]))).all()
