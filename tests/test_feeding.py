@@ -115,6 +115,18 @@ def test_a_loss_that_is_not_finite_suspects_the_data_where_they_are_so(held: flo
     assert problem.helps[0].startswith("look at what made the data" if told else "lower the learning rate")
 
 
+def test_other_data_without_an_array_are_told_at_the_input(tmp_path: Path) -> None:
+    """Those of training were looked through when the spec was read."""
+    np.savez(tmp_path / "points.npz", x=ONES((40, 2)))
+    (tmp_path / "model.spec").write_text(ARRAYS.format(size="'B'"))
+    graphspec.experiment(tmp_path / "model.spec", device="numpy").save(tmp_path / "model.safetensors")
+    np.savez(tmp_path / "other.npz", X=ONES((40, 2)))
+    again = graphspec.Experiment.load(tmp_path / "model.safetensors", device="numpy", **{"data.path": str(tmp_path / "other.npz")})
+    with pytest.raises(graphspec.SpecError) as failure:
+        again.evaluate()
+    assert re.search(r"E0620.*there is no array x, which this input takes.*model\.spec:2:\d+.*did you mean `X`", str(failure.value), re.S)
+
+
 ARRAYS = """local points = data.arrays {{ path = 'points.npz', batch = 4, valid = 0.5 }}
 local x = nn.Identity{{{size}, 2}}()
 return experiment {{ loss = nn.MSECriterion()({{nn.Linear(2, 2)(x), x}}), inputs = {{ [x] = points.x }} }}

@@ -15,6 +15,7 @@ from graphspec.errors import fail
 from graphspec.graph import Node, leading_to, leaves
 from graphspec.ir.core import TensorType
 from graphspec.nn.classification import ClassNLLCriterion
+from graphspec.suggest import one_of
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +58,12 @@ class Feeding:
         self.types = types
 
     def inputs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Arrays by port; E0312 for floats where classes or indices are wanted, E0307 for another rank or size, at the input's place."""
+        """Arrays by port; E0312 for floats where classes or indices are wanted, E0307 for another rank or size, E0620 for a stream
+        that data other than those of training have not, at the input's place."""
+        for port, stream in self.streams.items():
+            if stream.name not in arrays:
+                text = f"{stream.description.kind}: there is no array {stream.name}, which this input takes"
+                raise fail("E0620", text, self.nodes[port].origin, helps=one_of(stream.name, arrays))
         return {port: self._fitting(port, arrays[stream.name]) for port, stream in self.streams.items()}
 
     def _fitting(self, port: str, array: Array) -> Array:
