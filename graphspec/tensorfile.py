@@ -118,6 +118,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # who would open a pipe would wait
+            raise OSError("it is not a file")
         with open(path, "rb") as file:
             file.read(1)
         with safe_open(path, framework="numpy") as content:

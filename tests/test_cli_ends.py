@@ -196,3 +196,25 @@ def test_a_folder_that_may_not_be_entered(
     assert main(words.split()) == 1
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith("error[E0801]: locked") and first.endswith("cannot be read: Permission denied")
+
+
+# -- what is no file -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("compile zero", "error[E0507]: zero is larger than 4,000,000 bytes"),
+        ("eval zero", "error[E0801]: zero cannot be read: it is not a file"),
+        ("sample pipe", "error[E0801]: pipe cannot be read: it is not a file"),
+    ],
+)
+def test_what_has_no_end_is_not_read_to_it(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: str, told: str
+) -> None:
+    """Nor is waited for whoever may write into a pipe."""
+    Path("zero").symlink_to("/dev/zero")
+    os.mkfifo("pipe")
+    monkeypatch.setattr(Path, "read_bytes", None)  # all of it, at once
+    assert main(words.split()) == 1
+    assert capsys.readouterr().err.splitlines()[0] == told

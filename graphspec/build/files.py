@@ -71,11 +71,12 @@ class Files:
 def read_text(path: Path, display: str, origin: Origin | None = None) -> str:
     """A file's text; E0801 when it cannot be read, E0102 when it is not UTF-8, E0507 when it is too large."""
     try:
-        if path.is_file() and path.stat().st_size > MAX_BYTES:
-            raise fail("E0507", f"{display} is larger than {MAX_BYTES:,} bytes", origin)
-        data = path.read_bytes()
+        with open(path, "rb") as file:  # a device may have no end
+            data = file.read(MAX_BYTES + 1)
     except OSError as failure:
         raise fail("E0801", f"{display} cannot be read: {failure.strerror or failure}", origin) from None
+    if len(data) > MAX_BYTES:
+        raise fail("E0507", f"{display} is larger than {MAX_BYTES:,} bytes", origin)
     return spec_text(data, display, origin)
 
 
