@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from graphspec import SpecError
+from graphspec.cli.common import remembered_plugins
 from graphspec.cli.main import main
+from graphspec.cli.output import Output
 from graphspec.training.history import differing, find_runs, read_run
 from graphspec.training.lock import Lock
+from graphspec.training.rundir import RunDir
 from runfolders import BEGAN, SETTINGS, end, make_run, step, valid
 
 WHOLE = [step(1, 3.0), step(2, 2.0), valid(2, 1.5, bits_per_char=2.1), step(3, 1.0), valid(3, 1.7, bits_per_char=2.4), end(3)]
@@ -103,6 +106,15 @@ def test_what_else_may_be_damaged() -> None:
     assert [d.message.partition(":")[0] for d in run.damaged] == ["a/run.json is damaged or missing", "a/metrics.jsonl", "a/times.jsonl"]
     assert [len(d.notes) for d in run.damaged] == [0, 6, 1] and run.damaged[1].notes[-1] == "and 4 more"
     assert (run.spec, run.state, run.seconds(), run.pace(), run.began()) == ("unknown", "finished", 0.0, None, None)
+
+
+@pytest.mark.parametrize("part", ["data", "environment", "experiment", "given", "limits", "optimizer", "options", "plugins", "roots"])
+def test_a_part_of_the_settings_that_is_none_is_left_out(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, value in enumerate((5, None, "x")):
+        make_run(Path(f"r/{number}"), WHOLE, settings={part: value})
+        RunDir(Path(f"r/{number}")).command()
+        remembered_plugins(Path(f"r/{number}"), RunDir(Path(f"r/{number}")).read(), Output(False))
+    assert told(capsys, "compare", "r/0", "r/1", "r/2")[0] == told(capsys, "r")[0] == 0
 
 
 def test_bytes_that_are_no_text_are_damage() -> None:

@@ -28,6 +28,11 @@ PREFIXES = {"options": "", "data": "data.", "optimizer": "optim.", "experiment":
 """Parts of run.json, and how the command line begins the names in them."""
 CHANGED = "changed"
 """Of run.json: what was set otherwise when the run went on, in words; the rest of it is as it was set last."""
+KINDS = {
+    **dict.fromkeys(("data", "environment", "experiment", "given", "limits", "optimizer", "options", "plugin_files"), dict),
+    **dict.fromkeys((CHANGED, "plugins", "roots"), list),
+}
+"""What parts of run.json are; one that somebody made something else is left out."""
 DEPTH = 3
 """Folders inside folders that are searched for runs."""
 
@@ -143,13 +148,11 @@ class History:
 
     def changed(self) -> list[str]:
         """What was set otherwise when it went on: ``after step 400, optim.learningRate: 0.002, now 0.001``."""
-        found = self.settings.get(CHANGED)
-        return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+        return [text for text in self.settings.get(CHANGED, []) if isinstance(text, str)]
 
     def environment(self) -> dict[str, Any]:
         """Versions and machine."""
-        found = self.settings.get("environment")
-        return found if isinstance(found, dict) else {}
+        return dict(self.settings.get("environment", {}))
 
     def _digest(self) -> str | None:
         folder = self.path / "spec"
@@ -221,9 +224,14 @@ def _bytes(path: Path) -> bytes:
 def _settings(path: Path, damaged: list[Diagnostic]) -> dict[str, Any]:
     found = _json(_bytes(path))
     if isinstance(found, dict):
-        return found
+        return sound(found)
     damaged.append(error("W0835", f"{path} is damaged or missing: what the run was set to is not known", severity="warning"))
     return {}
+
+
+def sound(settings: dict[str, Any]) -> dict[str, Any]:
+    """A run.json without the parts that are not what a run writes."""
+    return {name: value for name, value in settings.items() if isinstance(value, KINDS.get(name, object))}
 
 
 def _lines(path: Path, damaged: list[Diagnostic], entry: Callable[[Any], T | None]) -> list[T]:

@@ -19,7 +19,7 @@ from graphspec.machine import environment
 from graphspec.tensorfile import write_bytes
 from graphspec.training.checkpoint import Checkpoints
 from graphspec.training.experiment import Experiment
-from graphspec.training.history import CHANGED, PREFIXES
+from graphspec.training.history import CHANGED, PREFIXES, sound
 from graphspec.training.lock import Lock
 
 Event = dict[str, Any]
@@ -68,8 +68,7 @@ class RunDir:
         now = describe(experiment)
         before = self.read() if resume else {}
         found = changes(before, now) if resume else []
-        earlier = before.get(CHANGED)
-        now[CHANGED] = [*(earlier if isinstance(earlier, list) else []), *(f"after step {experiment.steps:,}, {text}" for text in found)]
+        now[CHANGED] = [*before.get(CHANGED, []), *(f"after step {experiment.steps:,}, {text}" for text in found)]
         for name, text in experiment.opened.to_json()["texts"].items():
             write_bytes(self.out / "spec" / ("spec.spec" if name == "<text>" else name), text.encode())
         write_bytes(self.out / "run.json", json.dumps(now, indent=2, sort_keys=True).encode() + b"\n")
@@ -105,13 +104,12 @@ class RunDir:
         copy = self.out / "spec" / ("spec.spec" if spec == "<text>" else Path(spec).name)
         words = ["graphspec", "run", str(copy) if copy.is_file() and not os.path.isfile(spec) else spec]
         words += [f"{name}={str(value).lower() if isinstance(value, bool) else _plain(value)}" for name, value in given.items()]
-        own, roots = str(Path(spec).resolve().parent), known.get("roots", [])
-        words += [f"--root={root}" for root in roots if root != own] if isinstance(roots, list) else []
+        own = str(Path(spec).resolve().parent)
+        words += [f"--root={root}" for root in known.get("roots", []) if root != own]
         for name, usual in USUAL.items():
             if (value := known.get(name, usual)) != usual:
                 words.append(f"--{name}" if value is True else f"--{name}={value}")
-        limits = known.get("limits", {})
-        words += [f"--limit={name}={value}" for name, value in limits.items()] if isinstance(limits, dict) else []
+        words += [f"--limit={name}={value}" for name, value in known.get("limits", {}).items()]
         words += ["--tensorboard"] if (self.out / "tensorboard").is_dir() else []
         return shlex.join([*words, "--out", str(self.out), "--resume"])
 
@@ -122,7 +120,7 @@ class RunDir:
             found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}  # a device may have no end
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return sound(found) if isinstance(found, dict) else {}
 
     def events(self) -> list[tuple[str, Event]]:
         """What metrics.jsonl holds, line by line, up to one that a kill cut short."""
