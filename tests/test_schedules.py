@@ -132,6 +132,11 @@ def test_a_field_out_of_range_is_an_error_before_anything_runs(name: str) -> Non
     assert found.notes == (f"experiment.{name} was given from outside the spec",)
 
 
+def test_a_seed_that_no_program_can_take_is_told() -> None:
+    with pytest.raises(SpecError, match=r"E0606.*experiment\.seed must be at least 0 and less than 9\.22337e\+18, got 1e\+22"):
+        graphspec.experiment(CHAR_LM, rnn_size=4, **{"experiment.seed": "10000000000000000000000"})
+
+
 def test_an_unknown_schedule_in_the_spec_is_told_there() -> None:
     text = CHAR_LM.read_text().replace("epochs = 10", "schedule = 'linaer'")
     with pytest.raises(SpecError, match="'linaer'") as caught:
