@@ -172,6 +172,14 @@ def test_the_command_writes_and_shows_it(run_folder: str, capsys: pytest.Capture
     assert "and 2 more, which `-o FILE` writes" in capsys.readouterr().out
 
 
+def test_what_is_not_finite_is_null_in_json(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("new.npz", x=np.array([[np.nan, 0, 0], [1, 2, 3]]))
+    capsys.readouterr()
+    assert main(["predict", run_folder, "new.npz", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))["prediction"]
+    assert found[0] == [None, None] and None not in found[1]
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [

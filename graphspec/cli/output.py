@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,14 @@ def amount(n: int) -> str:
         if n >= size:
             return f"{n / size:.1f} {unit}"
     return f"{n} bytes"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Unwritable(Exception):
@@ -49,7 +58,8 @@ class Output:
             raise self._unheard
 
     def json(self, value: Any, indent: int | None = 2) -> None:
-        self.text(json.dumps(value, indent=indent))
+        """What is not finite is null: JSON has no word for it, and its readers stop at NaN."""
+        self.text(json.dumps(_plain(value), indent=indent, allow_nan=False))
 
     def text(self, text: str, end: str = "\n") -> None:
         """On stdout, at once; Unwritable where it cannot be written, BrokenPipeError where nobody reads any more."""
