@@ -51,7 +51,6 @@ def check_fields(experiment: ExperimentSpec) -> None:
         experiment.whole(name, least)
     for name in PARTS:
         experiment.fraction(name)
-    experiment.number("seed", 0, 2**63)  # programs take it as a number of 64 bits
     for name in ("clip_norm", "clip_value"):
         experiment.number(name, 0)
     experiment.one_of("schedule", SCHEDULES)
