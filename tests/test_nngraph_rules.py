@@ -46,6 +46,27 @@ def test_n2_a_module_connects_to_a_node_or_a_table_of_nodes() -> None:
     assert code(A + "return nn.gModule({a}, {nn.Tanh()(3)})") == "E0402"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("local hidden = nn.Tanh()(a)\nreturn nn.gModule({a}, {nn.CAddTable()({a, hiden})})", ["input 2 is nil", "did you mean `hidden`?"]),
+        ("return nn.gModule({a}, {nn.Tanh()(a), bb})", ["nn.gModule: input 2 is nil", "nothing is called bb here"]),
+        ("return nn.gModule({a}, {nn.CAddTable()({zz, a})})", ["input 1 is nil", "nothing is called zz here"]),
+        ("return nn.gModule({a}, {nn.Tanh()({zz})})", ["nn.Tanh: input 1 is nil"]),
+    ],
+)
+def test_a_name_that_stands_for_nothing_is_told_where_lua_would_end_the_table(text: str, said: list[str]) -> None:
+    """The last output of a gModule was left out without a word."""
+    with pytest.raises(SpecError) as caught:
+        model(A + text)
+    assert caught.value.code == "E0402" and all(words in str(caught.value) for words in said)
+
+
+def test_a_node_that_a_flag_leaves_out_is_left_out_as_in_lua() -> None:
+    text = "if false then more = nn.Tanh()(a) end\nlocal none\nreturn nn.gModule({a}, {nn.Identity()({%s, none}), %s})"
+    assert model(A + text % ("a", "more"))(np.ones((2, 3))).shape == (2, 3)
+
+
 def test_n3_a_table_of_one_is_its_element() -> None:
     m = model(A + "return nn.gModule({a}, {nn.Tanh()({a})})")
     assert m(np.ones((2, 3))).shape == (2, 3)

@@ -64,9 +64,9 @@ def nodes_of(lua: Interpreter, value: Value, what: str, depth: int = 0) -> Any:
         fields = value.fields()
         if fields and not numbered:
             return {k: nodes_of(lua, v, what, depth + 1) for k, v in fields.items()}
-        if numbered and max(numbered) != len(numbered):
-            hole = next(i for i in range(1, max(numbered) + 1) if value.get(float(i)) is None)
-            raise lua.error("E0402", f"{what}: input {hole} is nil", helps=counted_from_zero(lua))
+        last = max((*numbered, *value.strangers), default=0)
+        if hole := next((i for i in range(1, last + 1) if value.get(float(i)) is None), 0):
+            raise lua.error("E0402", f"{what}: input {hole} is nil", helps=counted_from_zero(lua) or value.strangers.get(hole, []))
         return [nodes_of(lua, value.get(float(i)), what, depth + 1) for i in range(1, len(numbered) + 1)]
     helps = []
     if value is None:

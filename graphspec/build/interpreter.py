@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -203,8 +204,16 @@ class Interpreter:
             else:
                 table.set(float(position), self.value(item.value, env))
                 position += 1
+            if item.key is None and self._stranger(item.value, env):
+                table.strangers[position - 1] = self.similar(item.value, env) or [f"nothing is called {item.value.name} here"]
         self.spend(TABLE + len(expr.items))
         return table
+
+    def _stranger(self, expr: ast.Expr, env: Env) -> TypeGuard[ast.Name]:
+        """Whether it is a name that no variable has and that its file assigns nothing to; a flag that is not always set is none."""
+        if not isinstance(expr, ast.Name) or env.find(expr.name) is not None or expr.name in self.globals.data:
+            return False
+        return not re.search(rf"\b{expr.name}\s*(,[\w\s,]*)?=[^=]", expr.span.source.text)
 
     # -- calls -------------------------------------------------------------------------------------------------------
 

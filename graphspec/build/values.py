@@ -21,14 +21,16 @@ Builtin = Callable[["Interpreter", list[Value]], "list[Value]"]
 
 
 class LuaTable:
-    """A table.  ``length`` is a border, as ``#`` gives."""
+    """A table.  ``length`` is a border, as ``#`` gives.  ``strangers``: positions at which a name was written that stands for nothing,
+    with what helps."""
 
-    __slots__ = ("data", "border", "metatable")
+    __slots__ = ("data", "border", "metatable", "strangers")
 
     def __init__(self, items: Sequence[Value] = ()) -> None:
         self.data: dict[Any, Value] = {float(i): v for i, v in enumerate(items, 1) if v is not None}
         self.border = 0
         self.metatable: LuaTable | None = None
+        self.strangers: dict[int, list[str]] = {}
 
     def get(self, key: Value) -> Value:
         return self.data.get(_key(key))
