@@ -104,8 +104,9 @@ def _subject(args: argparse.Namespace, out: Output, path: str, options: list[str
     found = opened(own)
     out.warnings(found.warnings)
     if not isinstance(found.result, ExperimentSpec):
-        check_seed(1 if args.seed is None else args.seed, "--seed")
-        return of_model(found, label, args.steps, args.sequences, 1 if args.seed is None else args.seed)
+        seed = 1 if args.seed is None else args.seed
+        check_seed(seed, "--seed")
+        return of_model(found, label, args.steps, args.sequences, seed)
     if args.seed is not None:
         found = opened(own, **{"experiment.seed": args.seed})
     return of_experiment(Experiment(found, device=args.device, threads=args.threads), label, args.sequences)

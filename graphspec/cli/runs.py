@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,7 @@ def facts(runs: Sequence[History]) -> list[tuple[str, ...]]:
         ("training loss", *(f"{loss:.4f}" if (loss := s["train_loss"]) is not None else NONE for s in summaries)),
         ("best step", *(f"{step:,}" if (step := s["best_step"]) is not None else NONE for s in summaries)),
     ]
-    turns = max(len(run.changed()) for run in runs)
-    rows += [("changed on the way", *(dict(enumerate(run.changed())).get(i, NONE) for run in runs)) for i in range(turns)]
+    rows += [("changed on the way", *turn) for turn in zip_longest(*(run.changed() for run in runs), fillvalue=NONE)]
     for name in dict.fromkeys(name for s in summaries for name in s["final"]):
         for when in ("best", "final"):
             values = (s[when].get(name) for s in summaries)
